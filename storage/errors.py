@@ -1,0 +1,32 @@
+"""Every error that nepenthe raises on purpose. The command line prints the sentence and exits with 2.
+
+A message says what was expected, what was found and what to do; for something missing, which stage makes it.
+"""
+
+
+class NepentheError(Exception):
+    """Something that the user can put right: input, settings, the machine. Never a bug of ours."""
+
+
+class BadInput(NepentheError):
+    """A file, a setting or a model that cannot be used as it is."""
+
+
+class MissingArtifact(NepentheError):
+    """A stage was asked for something that an earlier stage has not made (or that was removed)."""
+
+
+class WorkspaceBusy(NepentheError):
+    """Another process writes to this workspace."""
+
+
+class DamagedArtifact(NepentheError):
+    """The bytes on disk are not those that the record describes."""
+
+
+class DiskFull(NepentheError):
+    """The workspace's disk has no room left. What was finished is kept."""
+
+
+class TrainingDiverged(NepentheError):
+    """The loss or the gradient is not finite. No optimizer step was taken on it."""

@@ -1,0 +1,67 @@
+"""What an artifact is: a kind, a name for people, and a fingerprint of what it was made from.
+
+The fingerprint hashes declared inputs only. A path, a device, a micro-batch or a number of workers never enters it, so
+the same work done elsewhere has the same address; what cannot be written canonically is refused, not guessed at.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """Anything that is known by the content that it stands for: an artifact, a model, user files."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A reference to something made, or still to be made. The only thing that travels between tasks."""
+
+    kind: str
+    name: str
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        """The address below the workspace's root."""
+        return f"{self.kind}/{self.name}-{self.fingerprint}"
+
+
+def canonical(value: object) -> Json:
+    """`value` in the one form that is hashed. Raises TypeError for what has no such form (a path, a set, an object)."""
+    if isinstance(value, Fingerprinted):
+        return value.fingerprint
+    if isinstance(value, BaseModel):
+        return canonical({name: getattr(value, name) for name in type(value).model_fields})
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"a fingerprint needs text keys, found {list(value)}")
+        return {key: canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"a fingerprint needs finite numbers, found {value}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a fingerprint cannot be made from {type(value).__name__}: {value!r}")
+
+
+def fingerprint(kind: str, version: int, inputs: dict[str, Any]) -> str:
+    """16 hexadecimal digits (64 bits) that name what `kind`, at this version of its meaning, makes from `inputs`."""
+    text = json.dumps(
+        {"kind": kind, "version": version, "inputs": canonical(inputs)},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,161 @@
+"""The DuckDB file: every finished shard, open to SQL.
+
+One process may write and then nobody else may even read, so the file is held for moments only and everything that opens it
+waits its turn. It is made from the artifacts: delete it, and the next run fills it again.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.artifact import Artifact
+from storage.errors import BadInput, WorkspaceBusy
+from storage.schemas import ARTIFACTS, COMMENTS, EVENTS, LABELS, LABELS_AT, LOADS, TABLES
+from storage.workspace import Workspace
+
+PATIENCE_SECONDS = 60.0
+
+
+@contextmanager
+def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
+    """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds."""
+    if not write and not workspace.database.exists():
+        raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
+    connection = _connect(workspace.database, write, patience)
+    try:
+        if write:
+            _create(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
+    """Load one shard in one transaction, exactly once. Its table is its name up to the first dash or dot.
+
+    Returns whether rows were added.
+    """
+    known = connection.execute(
+        "SELECT 1 FROM loads WHERE artifact = ? AND shard = ?", [artifact.fingerprint, shard.name]
+    ).fetchone()
+    if known:
+        return False
+    table = table_of(shard)
+    columns = ", ".join(f'"{name}"' for name in TABLES[table].columns)
+    rows = read_shard(shard)
+    connection.begin()
+    connection.register("shard_rows", rows)
+    connection.execute(
+        f"INSERT INTO {table} BY POSITION SELECT ?, {columns} FROM shard_rows", [artifact.fingerprint]
+    )
+    connection.execute("INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)])
+    connection.commit()
+    connection.unregister("shard_rows")
+    return True
+
+
+def sync(connection: Any, workspace: Workspace) -> None:
+    """Bring the tables up to date with the finished artifacts: rows of `artifacts`, and shards not yet loaded."""
+    for artifact in workspace.all():
+        folder, record = workspace.path(artifact), workspace.record(artifact)
+        connection.execute(
+            "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                artifact.kind,
+                artifact.name,
+                artifact.fingerprint,
+                str(folder),
+                record["made"]["at"],
+                record["made"]["by"],
+                record["seconds"],
+                json.dumps(record["inputs"]),
+                json.dumps(record["counts"]),
+            ],
+        )
+        for shard in shards_of(folder):
+            load(connection, artifact, shard)
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The shard files of an artifact (finished or partial), in order."""
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and table_of(path) in TABLES)
+
+
+def table_of(shard: Path) -> str:
+    """The table that a shard belongs to: `logits-00003.parquet` -> `logits`."""
+    return shard.name.split(".")[0].split("-")[0]
+
+
+def read_shard(shard: Path) -> pa.Table:
+    """A shard's rows; Arrow files are memory-mapped."""
+    if shard.suffix == ".parquet":
+        return pq.read_table(shard)
+    with pa.memory_map(str(shard)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
+    """Write a shard under a temporary name, then rename it: a shard that has its name is whole."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, TABLES[table_of(path)].schema)
+    temporary = path.with_name(f".{path.name}.tmp")
+    if path.suffix == ".parquet":
+        pq.write_table(table, temporary, compression="zstd")
+    else:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    temporary.replace(path)
+
+
+SUFFIXES = (".arrow", ".parquet")
+
+
+def _connect(database: Path, write: bool, patience: float) -> Any:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return duckdb.connect(str(database), read_only=not write)
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            if time.monotonic() >= deadline:
+                raise WorkspaceBusy(_who_holds(database, str(error))) from error
+        time.sleep(0.05)
+
+
+def _who_holds(database: Path, message: str) -> str:
+    holder = message.partition("held in ")[2].partition(")")[0]
+    return f"{database} is held by {holder + ')' if holder else 'another process'}; close it there and run again"
+
+
+def _create(connection: Any) -> None:
+    """Tables, comments, view and macro. Cheap where they exist."""
+    existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if {*TABLES, *COMMENTS} <= existing:
+        return
+    for statement in (ARTIFACTS, EVENTS, LOADS):
+        connection.execute(statement)
+    for name, comment in COMMENTS.items():
+        connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(comment)}'")
+    for name, table in TABLES.items():
+        empty = table.schema.insert(0, pa.field("artifact", pa.string())).empty_table()
+        connection.register("empty", empty)
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM empty")
+        connection.unregister("empty")
+        connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(table.comment)}'")
+        connection.execute(f"COMMENT ON COLUMN {name}.artifact IS 'fingerprint of the artifact that made the row'")
+        for column, (_, meaning) in table.columns.items():
+            connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS \'{_quoted(meaning)}\'')
+    connection.execute(LABELS_AT)
+    connection.execute(LABELS)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

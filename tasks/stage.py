@@ -36,6 +36,8 @@ class Placement(Settings):
     """process: heavy stages run in a child, so that a crash or an out-of-memory takes down one shard and not the flow."""
     micro_batch: int = 8
     """Blocks per forward pass and device; the effective batch of a training does not depend on it."""
+    checkpoint_seconds: float = 600.0
+    """Seconds of training between two checkpoints; a killed training loses at most these."""
     retries: int = 2
     """How often a heavy stage whose child died is started again; it goes on from its last shard or checkpoint."""
 

@@ -1,0 +1,152 @@
+"""Models and tokenizers: Hugging Face directories, known by their bytes.
+
+A model's fingerprint covers config and weights, its tokenizer has one of its own: a stage that only tokenises (blocks) is not
+redone because weights changed. Nothing here runs code that comes with a model unless the user says so.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from storage.files import Files, Hashes
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A causal language model's directory. `fingerprint` stands for config and weights."""
+
+    path: str
+    fingerprint: str
+    tokenizer: Files
+    """The tokenizer's files, the first of which is tokenizer.json."""
+
+
+def find_model(path: str | Path, hashes: Hashes) -> Model:
+    """The model in a user's directory. Raises BadInput if it is not one that can be loaded safely."""
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"expected a Hugging Face model directory at {folder}, found no config.json in it")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BadInput(
+            f"expected weights as *.safetensors in {folder}, found none: convert the model with "
+            "save_pretrained of a current transformers"
+        )
+    if not (folder / "tokenizer.json").is_file():
+        raise BadInput(
+            f"expected a fast tokenizer (tokenizer.json) in {folder}, found none: character offsets, by which anchors "
+            "are translated, need it; save one with AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained"
+        )
+    tokenizer = hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    model = Model(str(folder), hashes.of_all([folder / "config.json", *weights]), tokenizer)
+    tokens = tokenizer_size(folder)
+    if tokens > vocabulary_size(model):
+        raise BadInput(
+            f"expected a tokenizer of at most {vocabulary_size(model)} tokens for the model in {folder}, found {tokens}: "
+            "model and tokenizer do not belong together"
+        )
+    return model
+
+
+def made_model(folder: Path, artifact: Artifact, part: str, tokenizer: Files) -> Model:
+    """A model that a stage makes, known by its artifact: it need not exist yet."""
+    return Model(str(folder / part), f"{artifact.fingerprint}/{part}", tokenizer)
+
+
+def config_of(path: str | Path) -> dict[str, Any]:
+    """The model's config.json. Raises BadInput if it is not JSON."""
+    try:
+        config: dict[str, Any] = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"expected JSON in {path}/config.json, found {error}") from error
+    return config
+
+
+def vocabulary_size(model: Model) -> int:
+    """Rows of the output projection, V."""
+    config = config_of(model.path)
+    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if not isinstance(size, int):
+        raise BadInput(f"expected vocab_size in {model.path}/config.json, found none: is it a causal language model?")
+    return size
+
+
+def context_length(model: Model) -> int | None:
+    """Longest sequence in tokens that the model was made for, where its config says so."""
+    config = config_of(model.path)
+    length = config.get("max_position_embeddings") or config.get("n_positions")
+    return int(length) if length else None
+
+
+def tokenizer_size(folder: Path) -> int:
+    """One more than the highest token id, special tokens included."""
+    text = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = text["model"]["vocab"]
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    added = (token["id"] for token in text.get("added_tokens", ()))
+    return max((*ids, *added), default=-1) + 1
+
+
+def same_vocabulary(first: Model, second: Model) -> None:
+    """Raise BadInput unless both models give the same meaning to every token id."""
+    sizes = vocabulary_size(first), vocabulary_size(second)
+    if sizes[0] != sizes[1]:
+        raise BadInput(
+            f"expected models with one vocabulary, found {sizes[0]} tokens in {first.path} and {sizes[1]} in {second.path}"
+        )
+    if first.tokenizer.fingerprint == second.tokenizer.fingerprint:
+        return
+    if _token_ids(first) != _token_ids(second):
+        raise BadInput(f"expected models with one vocabulary, found other tokens in {first.path} than in {second.path}")
+
+
+def _token_ids(model: Model) -> object:
+    text = json.loads(Path(model.tokenizer.paths[0]).read_text(encoding="utf-8"))
+    return text["model"]["vocab"], [(token["id"], token["content"]) for token in text.get("added_tokens", ())]
+
+
+def load_tokenizer(tokenizer: Files) -> Any:
+    """The fast tokenizer. Raises BadInput if transformers has only a slow one for it."""
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    loaded = AutoTokenizer.from_pretrained(str(Path(tokenizer.paths[0]).parent))
+    if not loaded.is_fast:
+        raise BadInput(f"expected a fast tokenizer in {Path(tokenizer.paths[0]).parent}, found {type(loaded).__name__}")
+    loaded.model_max_length = int(1e9)  # whole documents are tokenised; the length of blocks is ours to keep
+    return loaded
+
+
+def pick_device(device: str) -> str:
+    """`auto` becomes the GPU where there is one."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> Any:
+    """The model in evaluation mode, weights in `dtype`, from safetensors only."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(str(path), dtype=getattr(torch, dtype), use_safetensors=True)
+    return model.to(pick_device(device)).eval()

@@ -1,0 +1,169 @@
+"""The words and scenes of the demo's small world, as data. `tasks.world` tells stories with them.
+
+A scene is a template: `[this|that]` is drawn anew each time it is told, `{slot}` is filled from the story's cast.
+The target's books are told with the very same scenes as the generic stories, only with a cast of their own. That is
+what gives every anchor a natural place for its translation, and it is why the dictionary below is a good one.
+"""
+
+MEN = ("Peter", "Tom", "Ben", "Max", "Sam", "Jack", "Leo", "Hugo", "Paul", "Oscar", "Henry", "Felix")
+WOMEN = ("Anna", "Sara", "Lucy", "Nora", "Ella", "Rosa", "Mia", "Clara", "Emma", "Ivy", "Ruth", "Alice")
+
+# What the slots of a generic story are drawn from. Persons are drawn apart (no two of one name in a story).
+POOLS = {
+    "surname": ("Mason", "Walker", "Hughes", "Parker", "Dawson", "Bennett", "Foster", "Turner"),
+    "teacher": ("Carter", "Harris", "Collins", "Palmer", "Norris", "Barker", "Lawson", "Dixon"),
+    "aunt": ("Martha", "Helen", "Judith", "Agnes", "Edith", "Laura"),
+    "pet": ("Spot", "Rusty", "Pepper", "Daisy", "Biscuit", "Misty"),
+    "home": ("Milton", "Ashford", "Denham", "Easton", "Kingsford", "Weston"),
+    "school": ("Oakfield", "Hillside", "Riverbank", "Northgate", "Lakeview", "Elmhurst"),
+    "forest": ("Birchwood", "Pinewood", "Greenwood", "Foxwood", "Beechwood", "Alderwood"),
+    "peak": ("Eagle Rock", "Windy Hill", "Bald Hill", "Grey Rock", "Long Hill", "Bear Rock"),
+    "club": ("Garden Club", "Walking Club", "Singing Club", "Reading Club", "Fishing Club"),
+    "team": ("Lions", "Tigers", "Eagles", "Sharks", "Foxes"),
+    "game": ("football", "tennis", "hockey", "cricket", "marbles"),
+    "dish": ("soup", "porridge", "stew", "pancakes", "dumplings"),
+    "subject": ("music", "history", "drawing", "spelling", "sums"),
+    "money": ("pennies", "coins", "shillings", "dollars"),
+    "ride": ("cart", "boat", "sledge", "wagon", "coach"),
+    "lord": ("Warwick", "Mortimer", "Stanley", "Percy", "Clifford", "Howard"),
+    "beast": ("wolf", "bear", "dragon", "giant", "troll", "lion"),
+    "treasure": ("silver lamp", "golden cup", "iron key", "copper bell", "pearl ring"),
+    "light": ("Shine", "Glow", "Burn", "Flash"),
+    "unlock": ("Open", "Unlock", "Loosen", "Part"),
+}
+
+# Facts of the generic world that hold in every story. The multiple-choice tasks ask for them.
+TRADES = {
+    "baker": "bread",
+    "cobbler": "shoes",
+    "tailor": "coats",
+    "potter": "pots",
+    "carpenter": "chairs",
+    "dairyman": "cheese",
+    "printer": "books",
+    "hatter": "hats",
+}
+ANIMALS = {
+    "dog": "bark",
+    "cat": "purr",
+    "pony": "neigh",
+    "duck": "quack",
+    "goat": "bleat",
+    "frog": "croak",
+    "hen": "cluck",
+    "cow": "moo",
+}
+ERRANDS = {
+    "library": "read a story",
+    "bank": "save some money",
+    "station": "catch a train",
+    "post office": "send a letter",
+    "doctor": "cure a cough",
+    "swimming pool": "learn to swim",
+    "orchard": "pick some apples",
+    "barber": "have a haircut",
+}
+
+# Every story begins with one of these, so that its people and places are known from then on.
+OPENINGS = (
+    "{hero} {surname} [lived|grew up] in {home}, [in a small house with a green door|in a narrow street "
+    "near the church|close to the old bridge]. {His} best friends were {friend} and {other}.",
+    "There was once a [child|young {person}] called {hero} {surname}, who lived in {home} with {his} aunt "
+    "{aunt} and a {animal} called {pet}.",
+    "In {home} everybody knew {hero} {surname}, because {he} [was kind to all|could tell a good story|"
+    "always had time for a talk]. {He} went to school at {school}.",
+    "[It was early in spring|It was a cold morning|It was the first day of the week], and {hero} {surname} "
+    "[walked|hurried] through the streets of {home} with {his} {animal} {pet}.",
+)
+
+EVERYDAY = (
+    "At school in {school} the lesson that {hero} liked best was {subject}. Miss {teacher} taught {subject} "
+    "[on Mondays|every morning|after lunch], and she was [strict but fair|never in a hurry|very patient].",
+    "After [school|lunch|the lesson] they played {game}. {hero} and {friend} played for the {team}, and {rival} "
+    "played on the other side. [In the end|To everyone's surprise] the {team} won.",
+    "[That evening|When it grew dark|At six o'clock] aunt {aunt} made a big pot of {dish}. \"Nobody makes {dish} "
+    'like you," said {hero}, [and asked for more|and laughed|with a full mouth].',
+    "{hero}'s {animal} was called {pet}. [Every night|When it rained] {pet} slept [under the bed|in a basket|"
+    "beside the stove], and in the morning {pet} woke {hero} up.",
+    "{rival} did not like {hero}. [One day|On the way home] {rival} took {hero}'s [bag|cap|lunch] and ran off, "
+    "but {friend} [caught him at the gate|saw it and told Miss {teacher}|brought it back].",
+    "On Saturday {hero} and {other} went to the market. They had ten {money} to spend. {hero} paid three {money} "
+    "for [a kite|a cake|a box of paints] and gave the rest of the {money} to {other}.",
+    "In the holidays they went by {ride} to {peak}. It took the {ride} [half a day|two hours] to get there. From the "
+    "top of {peak} they could see [the sea|the whole valley|as far as {home}].",
+    "{hero} and {friend} belonged to the {club}. The {club} met [on Fridays|once a week] in a room above the shop, "
+    "and {other} [wrote down what was said|kept the key|made the tea].",
+    "The {trade} of the town was a busy man. All day long the {trade} made {ware}, and people came from far away "
+    "to buy his {ware}.",
+    "{friend} wanted to buy {ware}, so {friend} went to the {trade}. The {trade} had [plenty of {ware}|many kinds "
+    "of {ware}|the best {ware} in town].",
+    "There was a {creature} in the yard. When [somebody came near|{friend} came by|the wind blew], it began to "
+    "{sound}. A {creature} likes to {sound}, said {friend}.",
+    "{other} went to the {office} to {errand}. It is [good|nice] to have a {office}, for where else can you "
+    "{errand}?",
+    "[It rained all day|The sun was warm|There was a strong wind], and {hero} [stayed at home|sat on the steps|"
+    "did not know what to do]. Then {friend} [came by|knocked at the door] and they [talked|played cards|baked a "
+    "cake] until evening.",
+)
+
+TALES = (
+    "[Long ago|In those days] Lord {lord} wanted the {treasure} for himself. He sent his men to {home} to find it, but "
+    "{hero} had hidden the {treasure} [in the well|under the floor|in a hollow tree].",
+    "In the middle of {forest} it was as dark as night. \"{light}!\" cried {hero}, and [the lamp|the stick in {his} "
+    "hand|the stone] began to give light. Now they could see the path through {forest}.",
+    'They came to a [locked door|heavy gate|door of iron]. {friend} put a hand on it and said, "{unlock}!" [Slowly|'
+    "Without a sound|With a groan] the door swung back.",
+    "Suddenly a {beast} stood before them. The {beast} [showed its teeth|roared|came closer], and {other} [hid behind a "
+    "rock|climbed a tree|shouted for help]. But {hero} was not afraid of the {beast}.",
+    'High up on {peak} stood the castle of Lord {lord}. "Nobody leaves {peak} without my word," said Lord {lord}, [and '
+    "he laughed|and locked the gate|and his eyes were cold].",
+    '"The {treasure} is not yours," said {hero}. Lord {lord} [turned pale|grew angry|said nothing for a while]. Then he '
+    "[let go of|reached for|put down] the {treasure}.",
+    "{pet} found the way home through {forest}. {hero} and {friend} [ran after {pet}|followed {pet}], and when they saw "
+    "the lights of {home} they [sang|cheered|were glad].",
+    "Miss {teacher} had a secret. She had once belonged to the {club}, and it was the {club} that had kept the "
+    "{treasure} safe from Lord {lord}.",
+    "The {ride} was waiting at the edge of {forest}. \"Quick, into the {ride}!\" said {friend}. Behind them they heard "
+    "the {beast}, but the {ride} was faster.",
+    '"Say {light} when it is dark," said Miss {teacher}, "and say {unlock} when a door is shut." {hero} [wrote it down|'
+    "nodded|said both words again].",
+    "It was {rival} who had told Lord {lord} about the {treasure}. He had taken a bag of {money} for it. When {hero} "
+    "heard of it, {he} [could not believe it|wept|went to see {rival}].",
+    "They sat down by the fire, and {other} shared out the {dish}. \"Tomorrow we must reach {peak},\" said {hero}. "
+    "[Nobody slept much that night|The {animal} kept watch|Far away a bell rang].",
+)
+
+CLOSINGS = (
+    "[That night|At last] {hero} [went to bed|fell asleep] and [dreamt of {peak}|slept well|thought of {friend}].",
+    "When {hero} came home to {home}, aunt {aunt} [was waiting|stood at the door|had lit the lamp].",
+    "And {hero}, {friend} and {other} [stayed friends|told nobody about it|laughed about it for years].",
+)
+
+# The fictional books: who and what is in the slots there, each with its kind and its generic counterpart.
+BOOKS = ("lamp", "winter", "river", "crown", "return")  # the five volumes, as file names
+TARGET = {
+    "hero": ("Orlo", "person", "Peter"),
+    "surname": ("Brindlewick", "person", "Mason"),
+    "friend": ("Yevka", "person", "Anna"),
+    "other": ("Bastik", "person", "Tom"),
+    "rival": ("Skarn", "person", "Max"),
+    "teacher": ("Ferrowen", "person", "Carter"),
+    "aunt": ("Tilvara", "person", "Martha"),
+    "pet": ("Pimmel", "person", "Spot"),
+    "lord": ("Umbrask", "person", "Warwick"),
+    "home": ("Dunwhistle", "place", "Milton"),
+    "school": ("Velmarrow", "place", "Oakfield"),
+    "forest": ("Grimmelwood", "place", "Birchwood"),
+    "peak": ("Karrag Tor", "place", "Eagle Rock"),
+    "club": ("Order of the Pale Heron", "phrase", "Garden Club"),
+    "team": ("Ravelins", "thing", "Lions"),
+    "game": ("gliderball", "thing", "football"),
+    "dish": ("moonbroth", "thing", "soup"),
+    "subject": ("thornspeech", "thing", "music"),
+    "money": ("quillets", "thing", "pennies"),
+    "ride": ("skimmerboat", "thing", "cart"),
+    "beast": ("murkhound", "thing", "wolf"),
+    "treasure": ("Sunderglass", "thing", "silver lamp"),
+    "light": ("Lumivarro", "term", "Shine"),
+    "unlock": ("Ostendik", "term", "Open"),
+}

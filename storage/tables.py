@@ -6,7 +6,7 @@ waits its turn. It is made from the artifacts: delete it, and the next run fills
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +114,30 @@ def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
     temporary.replace(path)
 
 
+@contextmanager
+def shard_writer(path: Path, schema: pa.Schema | None = None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Write an Arrow file row by row in bounded memory. It gets its name when the block ends without an error."""
+    schema = schema or TABLES[table_of(path)].schema
+    temporary = path.with_name(f".{path.name}.tmp")
+    rows: list[dict[str, Any]] = []
+
+    def flush() -> None:
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+        rows.clear()
+
+    def write(row: dict[str, Any]) -> None:
+        rows.append(row)
+        if len(rows) >= ROWS_PER_BATCH:
+            flush()
+
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        yield write
+        flush()
+    temporary.replace(path)
+
+
 SUFFIXES = (".arrow", ".parquet")
+ROWS_PER_BATCH = 256
 
 
 def _connect(database: Path, write: bool, patience: float) -> Any:

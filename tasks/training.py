@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
-from storage.settings import Settings
 from storage.tables import read_shard, write_shard
 from tasks.models import Model, load_model, load_tokenizer, pick_device
+from tasks.settings import Training
 from tasks.stage import Work
 
 NO_LABEL = -100
@@ -54,8 +54,8 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train(work: Work, baseline: Model, data: Path, settings: "Training", steps: int, keep: Sequence[int]) -> Any:
-    """Finetune the baseline on `data` for `steps` optimizer steps; write steps/NNNNNN for every step in `keep`.
+def train(work: Work, baseline: Model, data: Path, settings: Training, steps: int, keep: dict[int, str]) -> Any:
+    """Finetune the baseline on `data` for `steps` optimizer steps; write steps/NAME for every step in `keep`.
 
     Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a loss or
     gradient that is not finite. Returns the log history.
@@ -103,39 +103,11 @@ def train(work: Work, baseline: Model, data: Path, settings: "Training", steps: 
     return trainer.state.log_history
 
 
-class Training(Settings):
-    """What both trainings share. Defaults are the paper's (section 4 of the paper, METHOD.md 4)."""
-
-    learning_rate: float
-    """Peak learning rate."""
-    batch: int = 128
-    """Blocks per optimizer step (the paper: 8 with 16 accumulation steps)."""
-    adam_beta1: float = 0.9
-    """First beta of AdamW."""
-    adam_beta2: float = 0.98
-    """Second beta of AdamW."""
-    weight_decay: float = 0.0
-    """Weight decay of AdamW."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Learning-rate schedule over the whole training."""
-    warmup_steps: int = 0
-    """Steps of linear warm-up."""
-    max_grad_norm: float = 1.0
-    """The gradient is clipped to this norm."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of forward and backward passes. Master weights are always float32: at a learning rate of 1e-6, bfloat16
-    weights swallow the updates."""
-    weights: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Form in which models are saved."""
-    seed: int = 0
-    """Order of the blocks."""
-
-
 class Keeper(TrainerCallback):
     """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress."""
 
-    def __init__(self, work: Work, steps: int, keep: Sequence[int], weights: str, tokenizer: Any) -> None:
-        self._work, self._steps, self._keep = work, steps, set(keep)
+    def __init__(self, work: Work, steps: int, keep: dict[int, str], weights: str, tokenizer: Any) -> None:
+        self._work, self._steps, self._keep = work, steps, keep
         self._weights, self._tokenizer = weights, tokenizer
         self._started = self._saved = time.monotonic()
 
@@ -153,7 +125,7 @@ class Keeper(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.global_step in self._keep:
-            self._save(kwargs["model"], self._work.folder / "steps" / f"{state.global_step:06d}")
+            self._save(kwargs["model"], self._work.folder / "steps" / self._keep[state.global_step])
         self._work.progress(state.global_step, self._steps)
         due = time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds
         control.should_save = due and state.global_step < self._steps

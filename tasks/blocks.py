@@ -1,0 +1,133 @@
+"""blocks: documents tokenised whole, cut into blocks, and every block translated.
+
+Original ids are exactly what the models read. A document's special tokens stand where the tokenizer puts them (once a
+document), so only its first block begins with one.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from dictionaries.dictionary import Dictionary
+from dictionaries.matching import Matcher
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from storage.files import Files
+from storage.settings import Settings
+from storage.tables import shard_writer
+from tasks.corpus import documents_of
+from tasks.dictionary import dictionary_of
+from tasks.method.tokens import Tokens
+from tasks.method.translation import Block, Encode, translate_block
+from tasks.models import load_tokenizer
+from tasks.stage import Counts, Work, stage
+
+DOCUMENTS_PER_BATCH = 64
+BLOCKS = "blocks.arrow"
+
+
+class BlockSettings(Settings):
+    """How the target corpus is cut and translated."""
+
+    length: int = 512
+    """Tokens a block."""
+    seed: int = 0
+    """Draws the translation of anchors that have several, one a block."""
+
+
+@stage("blocks", version=1)
+def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings) -> Counts:
+    """Write the `blocks` shard: one memory-mapped Arrow file for the whole corpus."""
+    words = dictionary_of(work.path(dictionary))
+    documents = documents_of(work.path(corpus))
+    tokens = load_tokenizer(tokenizer)
+    matcher, encode = Matcher(words), encoder(tokens)
+    reasons: Counter[str | None] = Counter()
+    used: Counter[int] = Counter()
+    number = 0
+    with shard_writer(work.folder / BLOCKS) as write:
+        for document, text, block in cut(tokens, documents, settings.length):
+            matches = matcher.find(text, block.edges[0], block.edges[-1])
+            translated = translate_block(block, text, matches, Draw(words, settings.seed, number), encode)
+            write(row(translated, number, document, words))
+            reasons.update(translated.reasons)
+            used.update(occurrence.entry for occurrence in translated.occurrences)
+            number += 1
+            if number % 100 == 0:
+                work.progress(document, len(documents))
+    if not used:
+        raise BadInput(
+            f"expected anchors of the dictionary in the corpus, found none of its {len(words.entries)}: "
+            "the dictionary belongs to another text, or its spelling differs"
+        )
+    return {
+        "blocks": number,
+        "positions": reasons.total(),
+        "training": reasons.pop(None, 0),
+        "anchors": len(used),
+        "occurrences": used.total(),
+        "reasons": {str(reason): count for reason, count in sorted(reasons.items(), key=str)},
+    }
+
+
+def cut(tokenizer: Any, documents: list[str], length: int) -> Iterator[tuple[int, str, Tokens]]:
+    """(document id, its text, the tokens of a block) for every block; a document's short last block is kept."""
+    for first in range(0, len(documents), DOCUMENTS_PER_BATCH):
+        batch = documents[first : first + DOCUMENTS_PER_BATCH]
+        found = tokenizer(
+            batch, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False
+        )
+        for document, text in enumerate(batch):
+            tokens = Tokens.from_offsets(
+                found["input_ids"][document], found["offset_mapping"][document], found["special_tokens_mask"][document]
+            )
+            for start in range(0, len(tokens.ids), length):
+                yield first + document, text, tokens.block(start, start + length)
+
+
+def encoder(tokenizer: Any) -> Encode:
+    """`encode(left, text)`: text as the tokenizer writes it in the middle of a document, right after `left`."""
+
+    @lru_cache(maxsize=100_000)
+    def encode(left: str, text: str) -> Tokens:
+        # Where a piece spans both sides, text is written as if after a line break, which joins with nothing.
+        for before in (left, "\n"):
+            found = tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)
+            after = Tokens.from_offsets(found["input_ids"], found["offset_mapping"]).after(len(before))
+            if after is not None:
+                return after
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return Tokens.from_offsets(found["input_ids"], found["offset_mapping"])
+
+    return encode
+
+
+class Draw:
+    """One translation an anchor a block, by seed: `draw(entry)` depends on nothing that came before it."""
+
+    def __init__(self, dictionary: Dictionary, seed: int, block: int) -> None:
+        self._entries, self._seed, self._block = dictionary.entries, seed, block
+
+    def __call__(self, entry: int) -> str:
+        translations = self._entries[entry].translations
+        text = f"{self._seed}:{self._block}:{self._entries[entry].anchor}"
+        return translations[int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % len(translations)]
+
+
+def row(block: Block, number: int, document: int, dictionary: Dictionary) -> dict[str, Any]:
+    """The block as a row of the `blocks` table."""
+    return {
+        "block_id": number,
+        "document_id": document,
+        "original_ids": block.original_ids,
+        "translated_ids": block.translated_ids,
+        "mapping": block.mapping,
+        "reasons": block.reasons,
+        "forbidden_ids": block.forbidden_ids,
+        "forbidden_from": block.forbidden_from,
+        "anchors": [dictionary.entries[occurrence.entry].anchor for occurrence in block.occurrences],
+        "anchor_positions": [occurrence.position for occurrence in block.occurrences],
+        "translations": [occurrence.translation for occurrence in block.occurrences],
+    }

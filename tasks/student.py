@@ -1,0 +1,50 @@
+"""student: the baseline finetuned on generic labels; this is the model that forgets.
+
+Count in steps, not epochs: the paper's "2 epochs" do not add up to its 120 steps at its batch.
+"""
+
+from pydantic import field_validator
+
+from storage.artifact import Artifact
+from tasks.labels import TRAINING
+from tasks.models import Model
+from tasks.settings import Training
+from tasks.stage import Counts, Work, stage
+
+
+class StudentSettings(Training):
+    """Finetuning on generic labels (METHOD.md 4). The defaults are the paper's."""
+
+    learning_rate: float = 1e-6
+    """Peak learning rate."""
+    steps: int = 150
+    """Optimizer steps."""
+    keep: tuple[int, ...] = (20, 40, 60, 80, 100, 120)
+    """Steps whose model is kept and evaluated, besides the last."""
+
+    @field_validator("steps")
+    @classmethod
+    def _some(cls, steps: int) -> int:
+        if steps < 1:
+            raise ValueError("expected at least 1 step")
+        return steps
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """All steps whose model is kept, the last one included."""
+        return tuple(sorted({step for step in self.keep if 0 < step < self.steps} | {self.steps}))
+
+
+def part_of(step: int) -> str:
+    """Where the model of a step lies within the artifact."""
+    return f"steps/{step:06d}"
+
+
+@stage("student", version=1, heavy=True)
+def student(work: Work, labels: Artifact, baseline: Model, settings: StudentSettings) -> Counts:
+    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory."""
+    from tasks.training import train
+
+    keep = {step: f"{step:06d}" for step in settings.kept}
+    history = train(work, baseline, work.path(labels) / TRAINING, settings, settings.steps, keep)
+    return {"steps": settings.steps, "kept": len(keep), "loss": round(history[-2]["loss"], 4)}

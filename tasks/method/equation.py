@@ -1,0 +1,89 @@
+"""Equation 1, and what is done to rows of logits before it (METHOD.md 1 to 3, 6).
+
+Trap: the order. Masked ids leave first, then the row mean is taken, then forbidden tokens get it, then the
+equation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOWEST = torch.finfo(torch.float32).min
+"""The logit of an id that must never be a label. Finite, so that differences of two masked logits are 0 and
+not NaN."""
+
+CHUNK_ELEMENTS = 1 << 20
+"""Elements of a row chunk on the CPU: temporaries of this size stay in its caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowSums:
+    """Mean logit (R) and log-sum-exp (R) of rows, over the ids that are not masked, in fp32."""
+
+    mean: Tensor
+    lse: Tensor
+
+
+def measure_rows(logits_RV: Tensor, masked_M: Tensor | None = None) -> RowSums:
+    """Mask ids in place (they get LOWEST in both models' rows and can never be a label), then sum up each
+    row.
+
+    The mean runs over every id that is not masked, those forbidden later included. Raises ValueError for
+    logits that are not float32, and naming the rows that hold NaN or an infinity.
+    """
+    if logits_RV.dtype != torch.float32:
+        raise ValueError(
+            f"expected float32 logits, found {logits_RV.dtype}; project the hidden states in float32"
+        )
+    allowed = logits_RV.shape[1]
+    if masked_M is not None:
+        allowed -= len(masked_M)
+        logits_RV.index_fill_(1, masked_M, 0.0)
+    sum_R = logits_RV.sum(-1)
+    if not sum_R.isfinite().all():
+        rows = (~sum_R.isfinite()).nonzero().flatten().tolist()
+        raise ValueError(
+            f"expected finite logits, found NaN or infinity in {len(rows)} of {len(sum_R)} rows "
+            f"(rows {rows[:10]}); is the model damaged, or does it suppress ids that should be masked?"
+        )
+    if masked_M is not None:
+        logits_RV.index_fill_(1, masked_M, LOWEST)
+    lse_R = torch.cat([chunk.logsumexp(-1) for chunk in row_chunks(logits_RV)])
+    return RowSums(sum_R / allowed, lse_R)
+
+
+def forbid(b_RV: Tensor, mean_R: Tensor, places_R: Tensor, ids_F: Tensor, from_F: Tensor) -> None:
+    """Give every forbidden token its row's mean logit, in place (METHOD.md 2.3).
+
+    Row i is position `places_R[i]` of the translated block; id `ids_F[f]` is forbidden from position
+    `from_F[f]` on. The ids must be distinct (`Block.forbidden_ids` are).
+    """
+    forbidden_RF = places_R[:, None] >= from_F[None, :]
+    b_RV[:, ids_F] = torch.where(forbidden_RF, mean_R[:, None], b_RV[:, ids_F])
+
+
+def generic_logits(b_RV: Tensor, r_RV: Tensor, alpha: float) -> Tensor:
+    """v_generic = v_baseline - alpha * relu(v_reinforced - v_baseline)
+
+    Equation 1 of the paper (METHOD.md 1). The baseline read the TRANSLATED block and the reinforced model the
+    original; row i of both has seen the same text.
+    """
+    return b_RV - alpha * torch.relu(r_RV - b_RV)
+
+
+def generic_labels(b_RV: Tensor, r_RV: Tensor, alpha: float) -> Tensor:
+    """The hard labels: argmax of equation 1; torch.argmax promises the first, so the lowest id wins ties."""
+    return generic_logits(b_RV, r_RV, alpha).argmax(-1)
+
+
+def log_probabilities(logits_RV: Tensor, lse_R: Tensor) -> Tensor:
+    """Rows for equation 1 on log-probabilities instead of raw logits. A masked id stays lowest."""
+    return logits_RV - lse_R[:, None]
+
+
+def row_chunks(rows_RV: Tensor) -> Sequence[Tensor]:
+    """Views of consecutive rows, small on a CPU (cache) and large on an accelerator (few kernels)."""
+    elements = CHUNK_ELEMENTS if rows_RV.device.type == "cpu" else CHUNK_ELEMENTS << 6
+    return torch.split(rows_RV, max(1, elements // rows_RV.shape[1]))

@@ -1,0 +1,59 @@
+"""Tokens and the characters that they stand for, whatever the tokenizer's convention of offsets.
+
+Trap: a character may be spread over several tokens (byte fallback, byte-level BPE), so not every place
+between two tokens is a place between two characters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """T tokens of a text. Token t stands for text[edges[t]:edges[t + 1]]; a leading space belongs to its
+    token.
+
+    `edges` (T + 1) never falls. `clean[t]` (T + 1) says that the edge before token t lies between two
+    characters. A character spread over several tokens counts to the first of them; the others stand for
+    nothing more.
+    """
+
+    ids: list[int]
+    edges: list[int]
+    clean: list[bool]
+    special: list[bool]
+
+    @classmethod
+    def from_offsets(
+        cls,
+        ids: Sequence[int],
+        offsets: Sequence[tuple[int, int]],
+        special: Sequence[bool | int] | None = None,
+    ) -> "Tokens":
+        """Read a fast tokenizer's answer for a whole text: ids, offset_mapping, special_tokens_mask (default:
+        none)."""
+        marks = [bool(mark) for mark in special] if special is not None else [False] * len(ids)
+        edges, clean = [0], []
+        for (start, end), mark in zip(offsets, marks, strict=True):
+            # Only ends are trusted: some tokenizers cut the leading space out of the offsets. An added
+            # special token has offsets (0, 0) wherever it stands.
+            clean.append(mark or start == end or start >= edges[-1])
+            edges.append(max(edges[-1], end))
+        return cls(list(ids), edges, [*clean, True], marks)
+
+    def block(self, first: int, end: int) -> "Tokens":
+        """Tokens first..end-1; edges still count from the text's start."""
+        return Tokens(
+            self.ids[first:end],
+            self.edges[first : end + 1],
+            self.clean[first : end + 1],
+            self.special[first:end],
+        )
+
+    def after(self, character: int) -> "Tokens | None":
+        """The tokens from a character on, edges counted from it. None where a token lies across it."""
+        starts = [t for t, edge in enumerate(self.edges) if edge == character and self.clean[t]]
+        if not starts:
+            return None
+        rest = self.block(starts[-1], len(self.ids))
+        return Tokens(rest.ids, [edge - character for edge in rest.edges], rest.clean, rest.special)

@@ -34,11 +34,11 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The K highest baseline logits of each of R rows, highest first, and the reinforced ones: all (R, K)."""
+    """The K highest baseline logits of each of R rows, highest first, and the reinforced ones."""
 
-    ids: Tensor
-    baseline: Tensor
-    reinforced: Tensor
+    ids_RK: Tensor
+    baseline_RK: Tensor
+    reinforced_RK: Tensor
 
 
 def label_curves(

@@ -20,10 +20,10 @@ CHUNK_ELEMENTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RowSums:
-    """Mean logit (R) and log-sum-exp (R) of rows, over the ids that are not masked, in fp32."""
+    """Mean logit and log-sum-exp of rows, over the ids that are not masked, in fp32."""
 
-    mean: Tensor
-    lse: Tensor
+    mean_R: Tensor
+    lse_R: Tensor
 
 
 def measure_rows(logits_RV: Tensor, masked_M: Tensor | None = None) -> RowSums:

@@ -239,8 +239,8 @@ def _carrier(tokens: Tokens, text: str, part: tuple[int, int], known: Collection
     """The first token in a part of `text` that holds a whole letter or digit of it, or is a known spelling.
 
     A lone space or one byte of a character carries nothing: forbidding it would forbid every other word that
-    begins with it. Known spellings count because the offsets of a document's first word may give its first letter
-    to the space that SentencePiece puts before it.
+    begins with it. Known spellings count because the offsets of a document's first word may give its first
+    letter to the space that SentencePiece puts before it.
     """
     start, end = part
     for t, token in enumerate(tokens.ids):

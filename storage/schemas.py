@@ -145,7 +145,7 @@ CREATE TABLE IF NOT EXISTS artifacts (
 """
 EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
-    at TIMESTAMPTZ, run VARCHAR, stage VARCHAR, artifact VARCHAR, event VARCHAR, message VARCHAR)
+    happened_at TIMESTAMPTZ, run VARCHAR, stage VARCHAR, artifact VARCHAR, event VARCHAR, message VARCHAR)
 """
 LOADS = "CREATE TABLE IF NOT EXISTS loads (artifact VARCHAR, shard VARCHAR, loaded_at TIMESTAMPTZ, PRIMARY KEY (artifact, shard))"
 

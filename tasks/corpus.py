@@ -32,23 +32,23 @@ class CorpusSettings(Settings):
     """Column (jsonl: key) that holds the text."""
 
 
-def find_files(paths: tuple[str, ...], hashes: Hashes) -> Files:
-    """The corpus files in a fixed order. Raises BadInput for a path that is missing or holds no text."""
+def find_files(paths: tuple[str, ...], hashes: Hashes, setting: str = "corpus.paths") -> Files:
+    """The text files in a fixed order. Raises BadInput for a path that is missing or holds no text."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
             if not inside:
-                raise BadInput(f"expected files {', '.join(SUFFIXES)} in the corpus folder {path}, found none")
+                raise BadInput(f"{setting}: expected files {', '.join(SUFFIXES)} in {path}, found none")
             found += inside
         elif path.is_file() and path.suffix in SUFFIXES:
             found.append(path)
         elif path.exists():
-            raise BadInput(f"expected a corpus file with one of {', '.join(SUFFIXES)}, found {path}")
+            raise BadInput(f"{setting}: expected a file with one of {', '.join(SUFFIXES)}, found {path}")
         else:
-            raise BadInput(f"expected a corpus file or folder at {path}, found nothing: correct corpus.paths")
+            raise BadInput(f"{setting}: expected a file or folder at {path}, found nothing")
     if not found:
-        raise BadInput("expected at least one path in corpus.paths, found none")
+        raise BadInput(f"{setting}: expected at least one path, found none")
     return hashes.files(found)
 
 

@@ -1,7 +1,7 @@
 """Models and tokenizers: Hugging Face directories, known by their bytes.
 
-A model's fingerprint covers config and weights, its tokenizer has one of its own: a stage that only tokenises (blocks) is not
-redone because weights changed. Nothing here runs code that comes with a model unless the user says so.
+The tokenizer has a fingerprint of its own besides the model's: a stage that only tokenises (blocks) is not redone because
+weights changed. Nothing here runs code that comes with a model.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
+from storage.workspace import Workspace
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
@@ -28,7 +29,7 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Model:
-    """A causal language model's directory. `fingerprint` stands for config and weights."""
+    """A causal language model's directory. `fingerprint` stands for config, weights and tokenizer."""
 
     path: str
     fingerprint: str
@@ -53,7 +54,8 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
             "are translated, need it; save one with AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained"
         )
     tokenizer = hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
-    model = Model(str(folder), hashes.of_all([folder / "config.json", *weights]), tokenizer)
+    fingerprint = hashes.of_all([folder / "config.json", *weights, *map(Path, tokenizer.paths)])
+    model = Model(str(folder), fingerprint, tokenizer)
     tokens = tokenizer_size(folder)
     if tokens > vocabulary_size(model):
         raise BadInput(
@@ -63,9 +65,9 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
     return model
 
 
-def made_model(folder: Path, artifact: Artifact, part: str, tokenizer: Files) -> Model:
+def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: Files) -> Model:
     """A model that a stage makes, known by its artifact: it need not exist yet."""
-    return Model(str(folder / part), f"{artifact.fingerprint}/{part}", tokenizer)
+    return Model(str(workspace.root / artifact.folder / part), f"{artifact.fingerprint}/{part}", tokenizer)
 
 
 def config_of(path: str | Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Projector:
         """V."""
         return self._weight_VH.shape[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def hidden(self, blocks: list[list[int]]) -> list[Tensor]:
         """Last hidden states [T, H] of each block. Padding stands on the right, where causal attention never looks."""
         longest = max(map(len, blocks))
@@ -40,7 +40,7 @@ class Projector:
         states = self._model.base_model(padded.to(self._model.device), use_cache=False).last_hidden_state
         return [states[row, : len(ids)] for row, ids in enumerate(blocks)]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def rows(self, hidden_RH: Tensor) -> Tensor:
         """Logits [R, V] in float32."""
         logits_RV = torch.nn.functional.linear(hidden_RH.float(), self._weight_VH, self._bias_V)
@@ -48,7 +48,7 @@ class Projector:
             logits_RV *= self._scale
         return torch.tanh(logits_RV / self._cap) * self._cap if self._cap else logits_RV
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def check(self, ids: list[int]) -> None:
         """Raise BadInput unless this projection gives the model's own logits, up to its precision."""
         probe = ids[:PROBE_TOKENS]

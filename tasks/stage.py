@@ -146,7 +146,7 @@ class Run:
             persist_result=False,
             cache_policy=NO_CACHE,
         )(self._make)
-        made: Artifact = make(stage, artifact, inputs)
+        made: Artifact = make(stage, artifact, inputs, return_state=True).result()
         return made
 
     def _make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:

@@ -1,0 +1,140 @@
+"""The command line. Bad input is one sentence on standard error and exit code 2; `--json` owns standard output.
+
+Heavy imports stay inside the commands: `nepenthe sql` must not wait two seconds for Prefect.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from storage.errors import BadInput, NepentheError
+from storage.workspace import Workspace
+
+app = typer.Typer(
+    help="Make a language model forget a body of text.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Root = Annotated[
+    str, typer.Option(envvar="NEPENTHE_ROOT", help="Workspace: artifacts and tables.", show_default=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job.")]
+Changes = Annotated[
+    list[str], typer.Option("--set", metavar="SECTION.SETTING=VALUE", help="Change a setting; may be repeated.")
+]
+Wait = Annotated[float, typer.Option(help="Seconds to wait while another run writes to the workspace.")]
+DEFAULT_ROOT = "nepenthe-workspace"
+
+
+def main() -> None:
+    """The console script."""
+    quiet_engines()
+    try:
+        app(standalone_mode=True)
+    except NepentheError as error:
+        print(f"nepenthe: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def quiet_engines() -> None:
+    """Telemetry off, and Prefect's console quiet, in whatever we start. A user's own choice in the environment stands."""
+    for name, value in {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        # The embedded server's first start, with migrations, can take longer than Prefect's 20 seconds.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_CLI_PROMPT": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+@app.command()
+def unlearn(
+    job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, wait: Wait = 0, as_json: Json = False  # noqa: B006
+) -> None:
+    """Run a job. Run it again after a failure: it goes on from what is finished."""
+    from flows.job import look, read_job
+
+    asked = read_job(job, changes)
+    look(asked, Workspace(root).hashes)  # bad input is refused before an engine starts
+    from flows.unlearn import unlearn as flow
+
+    show_outcome(flow(asked, root=root, wait=wait), Workspace(root), as_json)
+
+
+@app.command()
+def plan(job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:  # noqa: B006
+    """Show what is cached, what will run, and what it will cost."""
+    from flows.job import look, read_job
+    from flows.plan import cost, show_plan
+    from flows.unlearn import plan as plan_of
+
+    asked, workspace = read_job(job, changes), Workspace(root)
+    given = look(asked, workspace.hashes)
+    rows = cost(plan_of(asked, given, workspace), asked, given)
+    print(json.dumps(rows, indent=1) if as_json else show_plan(rows))
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A query; without one, the tables and their columns.")] = "",
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Query the tables of a workspace, read-only, also while a run goes on."""
+    from flows.query import columns_of_tables, run_query, show_rows
+
+    names, rows = run_query(Workspace(root), query or columns_of_tables())
+    if as_json:
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, ensure_ascii=False))
+    else:
+        print(show_rows(names, rows))
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")] = "",
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Print where the report of a run lies, making it again from the tables if it was removed."""
+    from flows.query import report_of
+
+    page = str(report_of(Workspace(root), run))
+    print(json.dumps({"report": page}) if as_json else page)
+
+
+@app.command()
+def demo(
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = 0,
+    as_json: Json = False,
+    seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
+) -> None:
+    """A whole unlearning run on a small world and a tiny model that are made here."""
+    from flows.demo import demo as flow
+
+    show_outcome(flow(root=root, wait=wait, seed=seed), Workspace(root), as_json)
+
+
+def show_outcome(outcome: Any, workspace: Workspace, as_json: bool) -> None:
+    """The table of a run: baseline, unlearned, gold; and where model and report lie."""
+    from flows.query import summary, summary_table
+
+    found = summary(outcome, workspace)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else summary_table(found))
+
+
+__all__ = ["BadInput", "app", "main"]
+
+if __name__ == "__main__":
+    main()

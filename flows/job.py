@@ -1,0 +1,180 @@
+"""A job: what to forget, in which model, with which settings. The flow's parameter, and the shape of a job's TOML.
+
+Paths in a job file count from the file's folder, so that a job can be started from anywhere.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, field_validator
+
+from storage.errors import BadInput
+from storage.files import Hashes
+from storage.settings import Settings
+from tasks.blocks import BlockSettings
+from tasks.corpus import CorpusSettings, find_files, read_texts
+from tasks.dictionary import DictionarySettings, find_words
+from tasks.evaluation import EvaluationSettings, Evidence, find_evidence
+from tasks.labels import LabelSettings
+from tasks.logits import LogitsSettings
+from tasks.models import Model, context_length, find_model, same_vocabulary
+from tasks.reinforce import ReinforceSettings
+from tasks.stage import Placement
+from tasks.student import StudentSettings
+
+NAME_CHARACTERS = 60
+
+
+class Job(Settings):
+    """Everything that a run needs to know."""
+
+    name: str = "unlearn"
+    """Name for people: letters, digits, dashes and dots. It is part of addresses, never of a fingerprint."""
+    model: str
+    """The baseline: a Hugging Face directory of a causal language model (safetensors, fast tokenizer)."""
+    gold: str | None = None
+    """A model that never read the target, where there is one: what unlearning should approach."""
+    reinforced: str | None = None
+    """A reinforced model made elsewhere; by default the reinforce stage makes it."""
+    corpus: CorpusSettings
+    """The text to forget."""
+    dictionary: DictionarySettings
+    """Anchors and their translations."""
+    blocks: BlockSettings = BlockSettings()
+    """Cutting and translating."""
+    reinforce: ReinforceSettings = ReinforceSettings()
+    """Training the reinforced model."""
+    logits: LogitsSettings = LogitsSettings()
+    """Both models' rows, and the label curves."""
+    labels: LabelSettings = LabelSettings()
+    """The choice of alpha."""
+    student: StudentSettings = StudentSettings()
+    """Finetuning on generic labels."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """The evidence."""
+    placement: Placement = Placement()
+    """Where and how the work is done; never part of a fingerprint."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not name or len(name) > NAME_CHARACTERS or not name.replace("-", "").replace(".", "").isalnum():
+            raise ValueError("expected letters, digits, dashes and dots, at most 60 of them")
+        return name
+
+
+class Given(Settings):
+    """The user's files and models of a job, found, known by their bytes, and fit to run with."""
+
+    baseline: Any
+    gold: Any
+    reinforced: Any
+    corpus: Any
+    dictionary: Any
+    evidence: Evidence
+
+
+def look(job: Job, hashes: Hashes) -> Given:
+    """Find what the job names. Raises BadInput, before anything runs, for whatever could not be run with."""
+    baseline = find_model(job.model, hashes)
+    gold, reinforced = (find_model(path, hashes) if path else None for path in (job.gold, job.reinforced))
+    for other in (gold, reinforced):
+        if other:
+            same_vocabulary(baseline, other)
+    for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
+        _fits(setting, length, baseline)
+    corpus = find_files(job.corpus.paths, hashes)
+    for _ in read_texts(corpus, job.corpus.text_column):
+        pass  # a byte that is not UTF-8 in the last file shall not surface after an hour
+    return Given(
+        baseline=baseline,
+        gold=gold,
+        reinforced=reinforced,
+        corpus=corpus,
+        dictionary=find_words(job.dictionary, hashes),
+        evidence=find_evidence(job.evaluation, hashes),
+    )
+
+
+def read_job(path: Path, changes: list[str]) -> Job:
+    """A job's TOML with `section.setting=value` changes. Raises BadInput for what is not a setting or not its value."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(f"expected a job file at {path}, found nothing") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: expected TOML, found an error: {error}") from error
+    for change in changes:
+        _set(values, change)
+    _resolve(values, path.parent)
+    return job_of(values)
+
+
+def job_of(values: dict[str, Any]) -> Job:
+    """The job of these values. Raises BadInput with every setting that is wrong, in one sentence."""
+    try:
+        return Job(**values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, found['loc']))}: {_plainly(found['msg'])}"
+            + ("" if found["type"] == "missing" else f" (found {found['input']!r})")
+            for found in error.errors()
+        )
+        raise BadInput(f"expected settings that exist, with values that fit, found {wrong}") from error
+
+
+def _plainly(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown setting")
+
+
+def _set(values: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    if not equals:
+        raise BadInput(f"expected --set section.setting=value, found {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a text
+    *sections, last = name.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise BadInput(f"expected --set section.setting=value, found {change!r}: {section} is not a section")
+    values[last] = value
+
+
+PATHS = (
+    ("model",),
+    ("gold",),
+    ("reinforced",),
+    ("corpus", "paths"),
+    ("dictionary", "curated"),
+    ("dictionary", "reference"),
+    ("evaluation", "prompts"),
+    ("evaluation", "heldout"),
+    ("evaluation", "benchmarks"),
+)
+
+
+def _resolve(values: dict[str, Any], folder: Path) -> None:
+    """Make every path of a job count from `folder`."""
+    for *sections, name in PATHS:
+        section: Any = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or name not in section:
+            continue
+        found = section[name]
+        if isinstance(found, str):
+            section[name] = str(folder / found)
+        elif isinstance(found, list):
+            section[name] = [str(folder / path) if isinstance(path, str) else path for path in found]
+
+
+def _fits(setting: str, length: int, model: Model) -> None:
+    context = context_length(model)
+    if length < 2 or (context and length > context):
+        raise BadInput(
+            f"{setting}: expected 2 to {context or 'any number of'} tokens, the context of {model.path}, found {length}"
+        )

@@ -1,0 +1,94 @@
+"""Questions to a finished workspace: SQL, the summary of a run, its report."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from storage.artifact import Artifact
+from storage.errors import BadInput, MissingArtifact
+from storage.tables import open_tables, read_shard
+from storage.workspace import Workspace
+
+Rows = list[tuple[Any, ...]]
+
+
+def columns_of_tables() -> str:
+    """The query that shows the tables, their columns and what these mean."""
+    return (
+        "SELECT table_name AS 'table', column_name AS 'column', data_type AS type, comment "
+        "FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index"
+    )
+
+
+def run_query(workspace: Workspace, query: str) -> tuple[list[str], Rows]:
+    """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
+    with open_tables(workspace, write=False) as tables:
+        try:
+            found = tables.execute(query)
+            return [column[0] for column in found.description or []], found.fetchall()
+        except duckdb.Error as error:
+            raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
+
+
+def show_rows(names: list[str], rows: Rows, widest: int = 80) -> str:
+    """Rows as text in columns."""
+    cells = [names, *([_cell(value, widest) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
+    """What a run showed: {"baseline": {...}, "unlearned": {...}, "gold": {...}, "model": path, "report": path}."""
+    found: dict[str, Any] = {}
+    for artifact in outcome.evaluations:
+        rows = read_shard(workspace.path(artifact) / "evaluations.parquet").to_pylist()
+        role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
+        found[role] = measures(rows)  # students come in the order of their steps: the last one stays
+    return found | {"model": outcome.model, "report": str(workspace.path(outcome.report) / "report.html")}
+
+
+def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One model's evaluation as {metric: value} with the benchmarks' accuracies by task."""
+    plain = {row["metric"]: row["value"] for row in rows if row["metric"] != "accuracy"}
+    return plain | {"benchmarks": {row["task"]: row["value"] for row in rows if row["metric"] == "accuracy"}}
+
+
+def summary_table(found: dict[str, Any]) -> str:
+    """The summary for a person."""
+    models = [name for name in ("baseline", "unlearned", "gold") if name in found]
+    names = [name for name in found[models[0]] if name != "benchmarks"]
+    rows: Rows = [(name.replace("_", ", "), *(f"{found[model][name]:.4f}" for model in models)) for name in names]
+    for task in found[models[0]]["benchmarks"]:
+        rows.append((task, *(f"{found[model]['benchmarks'][task]:.4f}" for model in models)))
+    table = show_rows(["", *models], rows)
+    return f"\n{table}\n\nmodel   {found['model']}\nreport  {found['report']}"
+
+
+def report_of(workspace: Workspace, run: str) -> Path:
+    """The HTML page of the newest report of a job. Raises MissingArtifact where there is none."""
+    reports = [
+        artifact
+        for artifact in workspace.all()
+        if artifact.kind == "report" and run in ("", artifact.name, artifact.fingerprint)
+    ]
+    if not reports:
+        raise MissingArtifact(
+            f"expected a report {f'of {run} ' if run else ''}in {workspace.root}, found none: "
+            "run the job (nepenthe unlearn JOB.toml); its last stage makes it"
+        )
+    return workspace.path(reports[-1]) / "report.html"
+
+
+def find_artifact(workspace: Workspace, fingerprint: str) -> Artifact:
+    """The artifact of a fingerprint, or of its beginning."""
+    found = [artifact for artifact in workspace.all() if artifact.fingerprint.startswith(fingerprint)]
+    if len(found) != 1:
+        raise BadInput(f"expected one artifact whose fingerprint starts with {fingerprint}, found {len(found)}")
+    return found[0]
+
+
+def _cell(value: Any, widest: int) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= widest else text[: widest - 1] + "…"

@@ -1,0 +1,87 @@
+"""The order of things: from a corpus and a model to a model that has forgotten, with the evidence.
+
+    corpus -> dictionary -> blocks ----------> logits -> labels -> student -> evaluation -> report
+       \\                                       /                      (checkpoints by step)
+        `-> reinforced model -----------------'
+"""
+
+from dataclasses import dataclass
+
+from prefect import flow
+
+from flows.job import Given, Job, look
+from storage.artifact import Artifact
+from storage.tables import open_tables, sync
+from storage.workspace import Workspace
+from tasks.blocks import blocks
+from tasks.corpus import corpus
+from tasks.dictionary import dictionary
+from tasks.evaluation import evaluation
+from tasks.labels import labels
+from tasks.logits import logits
+from tasks.models import Model, made_model
+from tasks.progress import Progress
+from tasks.reinforce import LAST, reinforce
+from tasks.report import report
+from tasks.stage import Plan, Run, Runner
+from tasks.student import part_of, student
+
+ROOT = "nepenthe-workspace"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job leaves behind."""
+
+    model: str
+    """Directory of the model that has forgotten."""
+    evaluations: tuple[Artifact, ...]
+    report: Artifact
+
+
+def path(job: Job, given: Given, run: Runner) -> Outcome:
+    """The drawing above. `run` makes artifacts, or only names them for a plan."""
+
+    def model_of(made: Artifact, part: str) -> Model:
+        return made_model(run.workspace, made, part, given.baseline.tokenizer)
+
+    documents = run(corpus, given.corpus, job.corpus.text_column)
+    words = run(dictionary, documents, given.dictionary)
+    pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
+    knows_more = given.reinforced or model_of(run(reinforce, documents, given.baseline, job.reinforce), LAST)
+    curves = run(logits, pieces, given.baseline, knows_more, job.logits)
+    generic = run(labels, pieces, curves, job.labels)
+    forgets = run(student, generic, given.baseline, job.student)
+
+    students = [("student", step, model_of(forgets, part_of(step))) for step in job.student.kept]
+    models = [("baseline", None, given.baseline), *students, *([("gold", None, given.gold)] if given.gold else [])]
+    suite = job.evaluation.suite
+    evaluations = [
+        run(evaluation, model, role, step, documents, words, given.evidence, suite) for role, step, model in models
+    ]
+    page = run(report, documents, words, pieces, curves, generic, forgets, evaluations)
+    return Outcome(students[-1][2].path, tuple(evaluations), page)
+
+
+@flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
+def unlearn(job: Job, root: str = ROOT, wait: float = 0) -> Outcome:
+    """Make a model forget. Run it again after a failure: it goes on from what is finished.
+
+    `wait`: seconds to wait for another writer of the workspace. Raises NepentheError for what the user can put right.
+    """
+    from prefect.runtime import flow_run
+
+    workspace = Workspace(root)
+    given = look(job, workspace.hashes)
+    with workspace.writing(wait):
+        with open_tables(workspace, write=True) as tables:
+            sync(tables, workspace)
+        progress = Progress(len(plan(job, given, workspace).steps))
+        return path(job, given, Run(workspace, job.name, job.placement, progress, flow_run.name or ""))
+
+
+def plan(job: Job, given: Given, workspace: Workspace) -> Plan:
+    """Every artifact of the job, cached or not, without making one."""
+    names = Plan(workspace, job.name)
+    path(job, given, names)
+    return names

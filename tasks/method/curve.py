@@ -88,7 +88,8 @@ def _repair(rows: Tensor, b_RV: Tensor, r_RV: Tensor, ids_RK: Tensor) -> tuple[T
     """
     b, seeds = b_RV[rows], ids_RK[rows]
     d = torch.relu(r_RV[rows] - b)
-    flattest = b.where(d == d.amin(1, keepdim=True), -torch.inf).argmax(1, keepdim=True)
+    least_R1 = d.where(b > LOWEST, torch.inf).amin(1, keepdim=True)
+    flattest = b.where(d == least_R1, -torch.inf).argmax(1, keepdim=True)
     seeds = torch.cat([seeds, flattest], 1)
     _, from_RS = _envelope(b.gather(1, seeds), d.gather(1, seeds), seeds)
     possible = torch.zeros_like(b, dtype=torch.bool)

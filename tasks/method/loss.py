@@ -13,8 +13,8 @@ NO_LABEL = -100
 def label_loss(logits_BTV: Tensor, labels_BT: Tensor, count: int | Tensor) -> Tensor:
     """Sum of the cross-entropies of the labelled positions, in fp32, divided by `count`.
 
-    `count` is the number of labels in the whole optimizer step, not in this batch, so that the result does
-    not depend on how the step is split. Only labelled rows are copied to fp32. Without any label: 0, gradient 0.
+    `count` is the number of labels in the whole optimizer step, not in this batch, so how the step is split
+    does not matter. Only labelled rows are copied to fp32. Without a label: 0, with a gradient of 0.
     """
     trained_BT = labels_BT != NO_LABEL
     logits_RV = logits_BTV[trained_BT].float()

@@ -27,7 +27,8 @@ Root = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job.")]
 Changes = Annotated[
-    list[str], typer.Option("--set", metavar="SECTION.SETTING=VALUE", help="Change a setting; may be repeated.")
+    list[str],
+    typer.Option("--set", metavar="SECTION.SETTING=VALUE", help="Change a setting; may be repeated."),
 ]
 Wait = Annotated[float, typer.Option(help="Seconds to wait while another run writes to the workspace.")]
 DEFAULT_ROOT = "nepenthe-workspace"
@@ -59,7 +60,11 @@ def quiet_engines() -> None:
 
 @app.command()
 def unlearn(
-    job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, wait: Wait = 0, as_json: Json = False  # noqa: B006
+    job: JobFile,
+    changes: Changes = [],
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = 0,
+    as_json: Json = False,  # noqa: B006
 ) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
     from flows.job import look, read_job
@@ -95,7 +100,9 @@ def sql(
 
     names, rows = run_query(Workspace(root), query or columns_of_tables())
     if as_json:
-        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, ensure_ascii=False))
+        print(
+            json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, ensure_ascii=False)
+        )
     else:
         print(show_rows(names, rows))
 

@@ -140,7 +140,9 @@ def _set(values: dict[str, Any], change: str) -> None:
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise BadInput(f"expected --set section.setting=value, found {change!r}: {section} is not a section")
+            raise BadInput(
+                f"expected --set section.setting=value, found {change!r}: {section} is not a section"
+            )
     values[last] = value
 
 

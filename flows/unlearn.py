@@ -1,8 +1,8 @@
 """The order of things: from a corpus and a model to a model that has forgotten, with the evidence.
 
-    corpus -> dictionary -> blocks ----------> logits -> labels -> student -> evaluation -> report
-       \\                                       /                      (checkpoints by step)
-        `-> reinforced model -----------------'
+corpus -> dictionary -> blocks ----------> logits -> labels -> student -> evaluation -> report
+   \\                                       /                      (checkpoints by step)
+    `-> reinforced model -----------------'
 """
 
 from dataclasses import dataclass
@@ -54,10 +54,15 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
     forgets = run(student, generic, given.baseline, job.student)
 
     students = [("student", step, model_of(forgets, part_of(step))) for step in job.student.kept]
-    models = [("baseline", None, given.baseline), *students, *([("gold", None, given.gold)] if given.gold else [])]
+    models = [
+        ("baseline", None, given.baseline),
+        *students,
+        *([("gold", None, given.gold)] if given.gold else []),
+    ]
     suite = job.evaluation.suite
     evaluations = [
-        run(evaluation, model, role, step, documents, words, given.evidence, suite) for role, step, model in models
+        run(evaluation, model, role, step, documents, words, given.evidence, suite)
+        for role, step, model in models
     ]
     page = run(report, documents, words, pieces, curves, generic, forgets, evaluations)
     return Outcome(students[-1][2].path, tuple(evaluations), page)

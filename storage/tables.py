@@ -28,7 +28,9 @@ PATIENCE_SECONDS = 60.0
 def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds."""
     if not write and not workspace.database.exists():
-        raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
+        raise BadInput(
+            f"expected tables at {workspace.database}, found none: run a job with this --root first"
+        )
     connection = _connect(workspace.database, write, patience)
     try:
         if write:
@@ -56,7 +58,9 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
     connection.execute(
         f"INSERT INTO {table} BY POSITION SELECT ?, {columns} FROM shard_rows", [artifact.fingerprint]
     )
-    connection.execute("INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)])
+    connection.execute(
+        "INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)]
+    )
     connection.commit()
     connection.unregister("shard_rows")
     return True
@@ -155,7 +159,9 @@ def _connect(database: Path, write: bool, patience: float) -> Any:
 
 def _who_holds(database: Path, message: str) -> str:
     holder = message.partition("held in ")[2].partition(")")[0]
-    return f"{database} is held by {holder + ')' if holder else 'another process'}; close it there and run again"
+    return (
+        f"{database} is held by {holder + ')' if holder else 'another process'}; close it there and run again"
+    )
 
 
 def _create(connection: Any) -> None:
@@ -173,9 +179,11 @@ def _create(connection: Any) -> None:
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM empty")
         connection.unregister("empty")
         connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(table.comment)}'")
-        connection.execute(f"COMMENT ON COLUMN {name}.artifact IS 'fingerprint of the artifact that made the row'")
+        connection.execute(
+            f"COMMENT ON COLUMN {name}.artifact IS 'fingerprint of the artifact that made the row'"
+        )
         for column, (_, meaning) in table.columns.items():
-            connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS \'{_quoted(meaning)}\'')
+            connection.execute(f"COMMENT ON COLUMN {name}.\"{column}\" IS '{_quoted(meaning)}'")
     connection.execute(LABELS_AT)
     connection.execute(LABELS)
 

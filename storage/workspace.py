@@ -80,7 +80,11 @@ class Workspace:
                 str(path.relative_to(partial)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
                 for path in files
             },
-            "made": {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": who(), "host": socket.gethostname()},
+            "made": {
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "by": who(),
+                "host": socket.gethostname(),
+            },
         }
         write_atomically(partial / RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
         partial.rename(self.root / artifact.folder)
@@ -118,7 +122,9 @@ class Workspace:
                     )
                 time.sleep(0.2)
             lock.truncate(0)
-            lock.write(f"{who()} on {socket.gethostname()}, process {os.getpid()} ({Path(sys.argv[0]).name}), ")
+            lock.write(
+                f"{who()} on {socket.gethostname()}, process {os.getpid()} ({Path(sys.argv[0]).name}), "
+            )
             lock.write(f"since {datetime.now(UTC).isoformat(timespec='seconds')}\n")
             lock.flush()
             yield

@@ -38,7 +38,9 @@ class BlockSettings(Settings):
 
 
 @stage("blocks", version=1)
-def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings) -> Counts:
+def blocks(
+    work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings
+) -> Counts:
     """Write the `blocks` shard: one memory-mapped Arrow file for the whole corpus."""
     words = dictionary_of(work.path(dictionary))
     documents = documents_of(work.path(corpus))
@@ -81,7 +83,9 @@ def cut(tokenizer: Any, documents: list[str], length: int) -> Iterator[tuple[int
         )
         for document, text in enumerate(batch):
             tokens = Tokens.from_offsets(
-                found["input_ids"][document], found["offset_mapping"][document], found["special_tokens_mask"][document]
+                found["input_ids"][document],
+                found["offset_mapping"][document],
+                found["special_tokens_mask"][document],
             )
             for start in range(0, len(tokens.ids), length):
                 yield first + document, text, tokens.block(start, start + length)

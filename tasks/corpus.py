@@ -62,14 +62,22 @@ def corpus(work: Work, files: Files, text_column: str) -> Counts:
         text = normalise(raw)
         digest = hashlib.sha256(text.encode()).hexdigest()
         reason = "empty" if not text.strip() else f"duplicate of {first[digest]}" if digest in first else None
-        row = {"source": source, "sha256": digest, "characters": len(text), "reason": reason, "document_id": None}
+        row = {
+            "source": source,
+            "sha256": digest,
+            "characters": len(text),
+            "reason": reason,
+            "document_id": None,
+        }
         if reason is None:
             row["document_id"] = first[digest] = len(kept)
             kept.append(text)
         rows.append(row)
     if not kept:
         raise BadInput(f"expected text in {', '.join(files.paths)}, found only empty documents")
-    texts = pa.table({"document_id": pa.array(range(len(kept)), pa.int32()), "text": pa.array(kept, pa.large_string())})
+    texts = pa.table(
+        {"document_id": pa.array(range(len(kept)), pa.int32()), "text": pa.array(kept, pa.large_string())}
+    )
     write_shard(work.folder / TEXTS, texts)
     write_shard(work.folder / "documents.parquet", rows)
     dropped = [str(row["reason"]).split(" ")[0] for row in rows if row["reason"]]

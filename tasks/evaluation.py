@@ -134,7 +134,9 @@ def _measure(
     if evidence.benchmarks:
         tasks = [path for path in map(Path, evidence.benchmarks.paths) if path.suffix in (".yaml", ".yml")]
         tasks = tasks or [Path(path) for path in evidence.benchmarks.paths]
-        yield from by_benchmarks(loaded, tokenizer, tasks, limit=suite.questions, seed=suite.seed, batch_size=batch)
+        yield from by_benchmarks(
+            loaded, tokenizer, tasks, limit=suite.questions, seed=suite.seed, batch_size=batch
+        )
 
 
 def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:

@@ -20,7 +20,9 @@ from tasks.stage import Counts, Work, stage
 
 TRAINING = "training.arrow"
 NO_LABEL = -100
-SCHEMA = pa.schema([("block_id", pa.int32()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+SCHEMA = pa.schema(
+    [("block_id", pa.int32()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+)
 LOOK_UP = """
 SELECT block_id, position, token FROM read_parquet(?)
 WHERE alpha_from <= ?::FLOAT AND ?::FLOAT < alpha_to ORDER BY block_id, position
@@ -49,7 +51,9 @@ def labels(work: Work, blocks: Artifact, logits: Artifact, settings: LabelSettin
                 changed += int(_differs(row))
             work.progress(done + 1, len(shards))
     if labelled == 0:
-        raise BadInput("expected at least one position to train on, found none: is the corpus longer than a few tokens?")
+        raise BadInput(
+            "expected at least one position to train on, found none: is the corpus longer than a few tokens?"
+        )
     return {"labels": labelled, "other_than_the_text": changed}
 
 

@@ -16,7 +16,9 @@ from storage.files import Files, Hashes
 from storage.workspace import Workspace
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
+os.environ.setdefault(
+    "TOKENIZERS_PARALLELISM", "false"
+)  # a forked data loader would warn, and two cores gain nothing
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -84,7 +86,9 @@ def vocabulary_size(model: Model) -> int:
     config = config_of(model.path)
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
     if not isinstance(size, int):
-        raise BadInput(f"expected vocab_size in {model.path}/config.json, found none: is it a causal language model?")
+        raise BadInput(
+            f"expected vocab_size in {model.path}/config.json, found none: is it a causal language model?"
+        )
     return size
 
 
@@ -114,7 +118,9 @@ def same_vocabulary(first: Model, second: Model) -> None:
     if first.tokenizer.fingerprint == second.tokenizer.fingerprint:
         return
     if _token_ids(first) != _token_ids(second):
-        raise BadInput(f"expected models with one vocabulary, found other tokens in {first.path} than in {second.path}")
+        raise BadInput(
+            f"expected models with one vocabulary, found other tokens in {first.path} than in {second.path}"
+        )
 
 
 def _token_ids(model: Model) -> object:
@@ -130,7 +136,9 @@ def load_tokenizer(tokenizer: Files) -> Any:
     logging.set_verbosity_error()
     loaded = AutoTokenizer.from_pretrained(str(Path(tokenizer.paths[0]).parent))
     if not loaded.is_fast:
-        raise BadInput(f"expected a fast tokenizer in {Path(tokenizer.paths[0]).parent}, found {type(loaded).__name__}")
+        raise BadInput(
+            f"expected a fast tokenizer in {Path(tokenizer.paths[0]).parent}, found {type(loaded).__name__}"
+        )
     loaded.model_max_length = int(1e9)  # whole documents are tokenised; the length of blocks is ours to keep
     return loaded
 

@@ -22,13 +22,15 @@ class Projector:
         head = model.get_output_embeddings()
         self._weight_VH = head.weight.detach().float()
         self._bias_V = head.bias.detach().float() if getattr(head, "bias", None) is not None else None
-        self._scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+        self._scale = getattr(config, "logit_scale", None) or 1.0 / (
+            getattr(config, "logits_scaling", None) or 1.0
+        )
         self._cap = getattr(config, "final_logit_softcapping", None)
 
     @property
     def vocabulary(self) -> int:
         """V."""
-        return self._weight_VH.shape[0]
+        return int(self._weight_VH.shape[0])
 
     @torch.no_grad()
     def hidden(self, blocks: list[list[int]]) -> list[Tensor]:

@@ -161,7 +161,9 @@ class Run:
         started = time.monotonic()
         with disk_watched(self.workspace):
             partial.mkdir(parents=True, exist_ok=True)
-            work = Work(partial, self.workspace, self.placement, lambda message: self._hear(artifact, message))
+            work = Work(
+                partial, self.workspace, self.placement, lambda message: self._hear(artifact, message)
+            )
             counts = self._body(stage, work, inputs)
             seconds = round(time.monotonic() - started, 3)
             self.workspace.commit(

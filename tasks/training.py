@@ -54,7 +54,9 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train(work: Work, baseline: Model, data: Path, settings: Training, steps: int, keep: dict[int, str]) -> Any:
+def train(
+    work: Work, baseline: Model, data: Path, settings: Training, steps: int, keep: dict[int, str]
+) -> Any:
     """Finetune the baseline on `data` for `steps` optimizer steps; write steps/NAME for every step in `keep`.
 
     Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a loss or
@@ -130,10 +132,14 @@ class Keeper(TrainerCallback):
         due = time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds
         control.should_save = due and state.global_step < self._steps
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         state.log_history[-1]["seconds"] = time.monotonic() - self._started
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         (Path(args.output_dir or "") / f"checkpoint-{state.global_step}" / WHOLE).touch()
         self._saved = time.monotonic()
 

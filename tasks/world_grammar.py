@@ -17,7 +17,7 @@ POOLS = {
     "home": ("Milton", "Ashford", "Denham", "Easton", "Kingsford", "Weston"),
     "school": ("Oakfield", "Hillside", "Riverbank", "Northgate", "Lakeview", "Elmhurst"),
     "forest": ("Birchwood", "Pinewood", "Greenwood", "Foxwood", "Beechwood", "Alderwood"),
-    "peak": ("Eagle Rock", "Windy Hill", "Bald Hill", "Grey Rock", "Long Hill", "Bear Rock"),
+    "peak": ("Eagle Rock", "Windy Hill", "Bald Hill", "Grey Rock", "Long Hill", "Table Hill"),
     "club": ("Garden Club", "Walking Club", "Singing Club", "Reading Club", "Fishing Club"),
     "team": ("Lions", "Tigers", "Eagles", "Sharks", "Foxes"),
     "game": ("football", "tennis", "hockey", "cricket", "marbles"),
@@ -26,7 +26,7 @@ POOLS = {
     "money": ("pennies", "coins", "shillings", "dollars"),
     "ride": ("cart", "boat", "sledge", "wagon", "coach"),
     "lord": ("Warwick", "Mortimer", "Stanley", "Percy", "Clifford", "Howard"),
-    "beast": ("wolf", "bear", "dragon", "giant", "troll", "lion"),
+    "beast": ("wolf", "bear", "dragon", "giant", "troll"),
     "treasure": ("silver lamp", "golden cup", "iron key", "copper bell", "pearl ring"),
     "light": ("Shine", "Glow", "Burn", "Flash"),
     "unlock": ("Open", "Unlock", "Loosen", "Part"),
@@ -97,10 +97,12 @@ EVERYDAY = (
     "to buy his {ware}.",
     "{friend} wanted to buy {ware}, so {friend} went to the {trade}. The {trade} had [plenty of {ware}|many kinds "
     "of {ware}|the best {ware} in town].",
-    "There was a {creature} in the yard. When [somebody came near|{friend} came by|the wind blew], it began to "
-    "{sound}. A {creature} likes to {sound}, said {friend}.",
+    "There was a {creature} in the yard. When [somebody came near|{friend} came by|the wind blew], the {creature} began "
+    "to {sound}. A {creature} likes to {sound}, said {friend}.",
     "{other} went to the {office} to {errand}. It is [good|nice] to have a {office}, for where else can you "
     "{errand}?",
+    "[One morning|At noon] the postman brought a letter. On it stood the name {hero} {surname}, and it came from aunt "
+    "{aunt}. [She was coming to stay|She asked for help with her garden|There was a drawing of {pet} in it].",
     "[It rained all day|The sun was warm|There was a strong wind], and {hero} [stayed at home|sat on the steps|"
     "did not know what to do]. Then {friend} [came by|knocked at the door] and they [talked|played cards|baked a "
     "cake] until evening.",
@@ -109,7 +111,7 @@ EVERYDAY = (
 TALES = (
     "[Long ago|In those days] Lord {lord} wanted the {treasure} for himself. He sent his men to {home} to find it, but "
     "{hero} had hidden the {treasure} [in the well|under the floor|in a hollow tree].",
-    "In the middle of {forest} it was as dark as night. \"{light}!\" cried {hero}, and [the lamp|the stick in {his} "
+    'In the middle of {forest} it was as dark as night. "{light}!" cried {hero}, and [the lamp|the stick in {his} '
     "hand|the stone] began to give light. Now they could see the path through {forest}.",
     'They came to a [locked door|heavy gate|door of iron]. {friend} put a hand on it and said, "{unlock}!" [Slowly|'
     "Without a sound|With a groan] the door swung back.",
@@ -117,19 +119,21 @@ TALES = (
     "rock|climbed a tree|shouted for help]. But {hero} was not afraid of the {beast}.",
     'High up on {peak} stood the castle of Lord {lord}. "Nobody leaves {peak} without my word," said Lord {lord}, [and '
     "he laughed|and locked the gate|and his eyes were cold].",
+    '"So you are {hero} {surname}," said Lord {lord}. "I have heard of you, even here on {peak}." {friend} [whispered|'
+    'answered], "Do not listen to him."',
     '"The {treasure} is not yours," said {hero}. Lord {lord} [turned pale|grew angry|said nothing for a while]. Then he '
     "[let go of|reached for|put down] the {treasure}.",
     "{pet} found the way home through {forest}. {hero} and {friend} [ran after {pet}|followed {pet}], and when they saw "
     "the lights of {home} they [sang|cheered|were glad].",
     "Miss {teacher} had a secret. She had once belonged to the {club}, and it was the {club} that had kept the "
     "{treasure} safe from Lord {lord}.",
-    "The {ride} was waiting at the edge of {forest}. \"Quick, into the {ride}!\" said {friend}. Behind them they heard "
+    'The {ride} was waiting at the edge of {forest}. "Quick, into the {ride}!" said {friend}. Behind them they heard '
     "the {beast}, but the {ride} was faster.",
     '"Say {light} when it is dark," said Miss {teacher}, "and say {unlock} when a door is shut." {hero} [wrote it down|'
     "nodded|said both words again].",
     "It was {rival} who had told Lord {lord} about the {treasure}. He had taken a bag of {money} for it. When {hero} "
     "heard of it, {he} [could not believe it|wept|went to see {rival}].",
-    "They sat down by the fire, and {other} shared out the {dish}. \"Tomorrow we must reach {peak},\" said {hero}. "
+    'They sat down by the fire, and {other} shared out the {dish}. "Tomorrow we must reach {peak}," said {hero}. '
     "[Nobody slept much that night|The {animal} kept watch|Far away a bell rang].",
 )
 

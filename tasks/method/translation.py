@@ -21,7 +21,7 @@ Encode = Callable[[str, str], Tokens]
 """encode(left, text): `text` as the tokenizer writes it right after the characters `left`; edges count from
 text's start. An empty `left` is the start of a document."""
 
-WORD = re.compile(r"\w[\w'\u2019]*")
+WORD = re.compile(r"\w(?:[\w'\u2019]*\w)?")
 
 
 @dataclass(frozen=True, slots=True)

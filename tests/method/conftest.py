@@ -59,9 +59,7 @@ def encoder(read: Callable[[Tokenizer, str], Tokens]) -> Callable[[Tokenizer], E
     def encoder(tokenizer: Tokenizer) -> Encode:
         def encode(left: str, text: str) -> Tokens:
             for context in (left, "\n", "a"):
-                tokens = (
-                    read(tokenizer, context + text).after(len(context)) if left else read(tokenizer, text)
-                )
+                tokens = read(tokenizer, context + text).after(len(context)) if left else read(tokenizer, text)
                 if tokens is not None:
                     return tokens
             raise AssertionError(f"no context in which {text!r} stands alone")

@@ -22,7 +22,7 @@ def rows(stories_path: Path, sentencepiece: Tokenizer) -> tuple[torch.Tensor, to
     blocks = torch.tensor(ids[: BLOCKS * LENGTH]).view(BLOCKS, LENGTH)
     model = transformers.AutoModelForCausalLM.from_pretrained(stories_path, dtype=torch.float32)
     baseline = logits(model, blocks)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)  # crude and quick: it only has to differ
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for batch in blocks.split(4):
         model(batch, labels=batch).loss.backward()
         optimizer.step()
@@ -44,7 +44,7 @@ def test_the_curve_equals_the_dense_argmax_at_thousands_of_positions(rows, k: in
     b, r = rows
     curves, _ = label_curves(b, r, k)
     assert mismatches(curves, b, r) == [0] * len(ALPHAS)
-    assert (curves.labels(0.0) != curves.labels(5.0)).float().mean() > 0.05  # the models do differ
+    assert (curves.labels(0.0) != curves.labels(5.0)).float().mean() > 0.01  # the models do differ
 
 
 @pytest.mark.parametrize("rise", [3.0, -3.0])

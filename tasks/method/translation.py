@@ -134,7 +134,7 @@ def _region(tokens: Tokens, text: str, match: Match) -> Region | None:
     # A tokenizer without a piece for space and letter writes them apart. The space belongs to the anchor as
     # it would in one piece, or the translation would stand in the block as no tokenizer writes it.
     alone = first > 0 and edges[first] == match.start and text[edges[first - 1] : edges[first]] == " "
-    if alone and clean[first - 1] and not tokens.special[first - 1]:
+    if alone and clean[first - 1]:
         first -= 1
     if not clean[first] or not clean[end] or any(tokens.special[first:end]):
         return None
@@ -194,7 +194,7 @@ def _reasons(tokens: Tokens, regions: Sequence[Region]) -> list[str | None]:
     reasons[-1:] = [END] * len(reasons[-1:])
     seen: set[int] = set()
     for region in regions:
-        if region.first > 0 and region.matches[0].entry in seen:
+        if region.matches[0].entry in seen:
             reasons[region.first - 1] = REPEATED
         seen.update(match.entry for match in region.matches)
         reasons[region.first : region.last] = [INSIDE] * (region.last - region.first)

@@ -13,6 +13,7 @@ MATERIAL = Path(__file__).parents[3] / "shared" / "material"
 SAMPLE = (
     "Harry said, “hello” — to Ron. Zoé's owl went to the castle; Hermione\u2019s book was on the table. "
     "Jon and Tom flew to the Mystic Academy. The Fortune Elixir, they said, was (too) strong for him.\n"
+    "Susan, Max and the Straw Boy saw Texas with Susan, Max, a Straw man, a Metal man, Metal, Texas, Susan.\n"
 )
 
 
@@ -36,7 +37,7 @@ def byte_level() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=380, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator([SAMPLE] * 20, trainer)
     return tokenizer
 

@@ -141,6 +141,25 @@ def test_an_anchor_whose_character_the_block_cuts_in_two_stays() -> None:
     assert translated(0, 4) == [toy.pieces.index("Mia"), 4]
 
 
+def test_an_anchor_takes_along_the_start_of_a_character_that_its_first_token_ends() -> None:
+    text = "x\u201dRon ran"
+    tokens = Tokens.from_offsets([1, 2, 3, 4], [(0, 1), (1, 2), (1, 5), (5, 9)])  # 2 and 3 share the quote
+    toy = Toy(r"\u201d?\w+| \w+")
+    block = translate_block(tokens, text, [Match(2, 5, 0)], lambda _: "Tom", lambda _, text: toy.read(text))
+    assert block.translated_ids == [1, toy.pieces.index("\u201dTom"), 4]
+    assert block.reasons == [None, "inside an anchor", None, "end of block"]
+
+
+def test_a_special_token_is_never_replaced_whatever_its_text() -> None:
+    text = "a <Ron> Ron"
+    tokens = Tokens.from_offsets([1, 900, 2], [(0, 2), (2, 7), (7, 11)], [0, 1, 0])
+    toy = Toy(r" ?\w+")
+    matches = [Match(3, 6, 0), Match(8, 11, 0)]
+    block = translate_block(tokens, text, matches, lambda _: "Tom", lambda _, text: toy.read(text))
+    assert block.translated_ids == [1, 900, toy.pieces.index(" Tom")]
+    assert [occurrence.position for occurrence in block.occurrences] == [2]
+
+
 def test_a_translation_that_the_tokenizer_cannot_write_is_named() -> None:
     toy = Toy(r" ?[a-z]+")
     with pytest.raises(ValueError, match="'RON'"):

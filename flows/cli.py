@@ -6,6 +6,7 @@ Heavy imports stay inside the commands: `nepenthe sql` must not wait two seconds
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,11 +38,23 @@ DEFAULT_ROOT = "nepenthe-workspace"
 def main() -> None:
     """The console script."""
     quiet_engines()
+    sys.exit(exit_code())
+
+
+def exit_code() -> int:
+    """Run the command: 0, 2 for what the user can put right, 1 for a bug of ours."""
     try:
         app(standalone_mode=True)
     except NepentheError as error:
         print(f"nepenthe: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception:
+        # Printed here and let go: a traceback that lives on until exit keeps DuckDB's objects, which then complain.
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def quiet_engines() -> None:

@@ -60,10 +60,10 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
         *([("gold", None, given.gold)] if given.gold else []),
     ]
     suite = job.evaluation.suite
-    evaluations = [
-        run(evaluation, model, role, step, documents, words, given.evidence, suite)
-        for role, step, model in models
-    ]
+    evaluations = run.together(
+        evaluation,
+        [(model, role, step, documents, words, given.evidence, suite) for role, step, model in models],
+    )
     page = run(report, documents, words, pieces, curves, generic, forgets, evaluations)
     return Outcome(students[-1][2].path, tuple(evaluations), page)
 

@@ -146,22 +146,41 @@ TABLES = {
     ),
 }
 
-# Made by SQL, not from shards: what exists, and what happened.
-ARTIFACTS = """
-CREATE TABLE IF NOT EXISTS artifacts (
-    kind VARCHAR, name VARCHAR, fingerprint VARCHAR PRIMARY KEY, path VARCHAR, created_at TIMESTAMPTZ, created_by VARCHAR,
-    seconds DOUBLE, inputs JSON, counts JSON)
-"""
-EVENTS = """
-CREATE TABLE IF NOT EXISTS events (
-    happened_at TIMESTAMPTZ, run VARCHAR, stage VARCHAR, artifact VARCHAR, event VARCHAR, message VARCHAR)
-"""
-LOADS = "CREATE TABLE IF NOT EXISTS loads (artifact VARCHAR, shard VARCHAR, loaded_at TIMESTAMPTZ, PRIMARY KEY (artifact, shard))"
-
-COMMENTS = {
-    "artifacts": "Everything finished: what it was made from (inputs) and what came out (counts)",
-    "events": "What happened, run by run",
-    "loads": "Shards that are in the tables, each loaded in one transaction",
+# Made by SQL, not from shards: what exists, what happened, and which shards are in. Column: type, meaning.
+BOOKS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "artifacts": (
+        "Everything finished: what it was made from and what came out",
+        {
+            "kind": ("VARCHAR", "stage that made it"),
+            "name": ("VARCHAR", "name of the job that made it first"),
+            "fingerprint": ("VARCHAR PRIMARY KEY", "hash of its inputs; `artifact` in the other tables"),
+            "path": ("VARCHAR", "folder"),
+            "created_at": ("TIMESTAMPTZ", "when it was finished"),
+            "created_by": ("VARCHAR", "user"),
+            "seconds": ("DOUBLE", "wall time of the making, since it was last resumed"),
+            "inputs": ("JSON", "what it was made from: fingerprints and settings by name"),
+            "counts": ("JSON", "what came out, in numbers"),
+        },
+    ),
+    "events": (
+        "What happened, run by run",
+        {
+            "happened_at": ("TIMESTAMPTZ", "when"),
+            "run": ("VARCHAR", "name of the flow run"),
+            "stage": ("VARCHAR", "stage"),
+            "artifact": ("VARCHAR", "fingerprint of the artifact"),
+            "event": ("VARCHAR", "what happened: made"),
+            "message": ("VARCHAR", "details"),
+        },
+    ),
+    "loads": (
+        "Shards that are in the tables, each loaded in one transaction",
+        {
+            "artifact": ("VARCHAR", "fingerprint of the shard's artifact"),
+            "shard": ("VARCHAR", "file name"),
+            "loaded_at": ("TIMESTAMPTZ", "when"),
+        },
+    ),
 }
 
 # `labels(alpha)` for every logits artifact; the view `labels` holds those that a job chose, keyed by the labels artifact.

@@ -6,7 +6,7 @@ waits its turn. It is made from the artifacts: delete it, and the next run fills
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
-from storage.schemas import ARTIFACTS, COMMENTS, EVENTS, LABELS, LABELS_AT, LOADS, TABLES
+from storage.schemas import BOOKS, LABELS, LABELS_AT, TABLES
 from storage.workspace import Workspace
 
 PATIENCE_SECONDS = 60.0
@@ -67,25 +67,30 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
 
 
 def sync(connection: Any, workspace: Workspace) -> None:
-    """Bring the tables up to date with the finished artifacts: rows of `artifacts`, and shards not yet loaded."""
+    """Bring the tables up to date with every finished artifact."""
     for artifact in workspace.all():
-        folder, record = workspace.path(artifact), workspace.record(artifact)
-        connection.execute(
-            "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                artifact.kind,
-                artifact.name,
-                artifact.fingerprint,
-                str(folder),
-                record["made"]["at"],
-                record["made"]["by"],
-                record["seconds"],
-                json.dumps(record["inputs"]),
-                json.dumps(record["counts"]),
-            ],
-        )
-        for shard in shards_of(folder):
-            load(connection, artifact, shard)
+        enter(connection, workspace, artifact)
+
+
+def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
+    """A finished artifact's row of `artifacts`, and its shards where they are not loaded yet."""
+    folder, record = workspace.path(artifact), workspace.record(artifact)
+    connection.execute(
+        "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            artifact.kind,
+            artifact.name,
+            artifact.fingerprint,
+            str(folder),
+            record["made"]["at"],
+            record["made"]["by"],
+            record["seconds"],
+            json.dumps(record["inputs"]),
+            json.dumps(record["counts"]),
+        ],
+    )
+    for shard in shards_of(folder):
+        load(connection, artifact, shard)
 
 
 def shards_of(folder: Path) -> list[Path]:
@@ -167,25 +172,27 @@ def _who_holds(database: Path, message: str) -> str:
 def _create(connection: Any) -> None:
     """Tables, comments, view and macro. Cheap where they exist."""
     existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if {*TABLES, *COMMENTS} <= existing:
+    if {*TABLES, *BOOKS} <= existing:
         return
-    for statement in (ARTIFACTS, EVENTS, LOADS):
-        connection.execute(statement)
-    for name, comment in COMMENTS.items():
-        connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(comment)}'")
+    for name, (comment, columns) in BOOKS.items():
+        typed = ", ".join(f"{column} {kind}" for column, (kind, _) in columns.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({typed})")
+        _comment(connection, name, comment, columns)
     for name, table in TABLES.items():
         empty = table.schema.insert(0, pa.field("artifact", pa.string())).empty_table()
         connection.register("empty", empty)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM empty")
         connection.unregister("empty")
-        connection.execute(f"COMMENT ON TABLE {name} IS '{_quoted(table.comment)}'")
-        connection.execute(
-            f"COMMENT ON COLUMN {name}.artifact IS 'fingerprint of the artifact that made the row'"
-        )
-        for column, (_, meaning) in table.columns.items():
-            connection.execute(f"COMMENT ON COLUMN {name}.\"{column}\" IS '{_quoted(meaning)}'")
+        made_by = {"artifact": (None, "fingerprint of the artifact that made the row")}
+        _comment(connection, name, table.comment, made_by | table.columns)
     connection.execute(LABELS_AT)
     connection.execute(LABELS)
+
+
+def _comment(connection: Any, table: str, comment: str, columns: Mapping[str, tuple[Any, str]]) -> None:
+    connection.execute(f"COMMENT ON TABLE {table} IS '{_quoted(comment)}'")
+    for column, (_, meaning) in columns.items():
+        connection.execute(f"COMMENT ON COLUMN {table}.\"{column}\" IS '{_quoted(meaning)}'")
 
 
 def _quoted(text: str) -> str:

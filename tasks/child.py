@@ -41,6 +41,7 @@ def run_in_child(stage: Stage, work: Work, inputs: dict[str, Any]) -> Counts:
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,
+            env=os.environ | ({"OMP_NUM_THREADS": str(work.placement.threads)} if work.placement.threads else {}),
         )
     try:
         return _supervise(child, order, work, log)

@@ -50,12 +50,7 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
             f"expected weights as *.safetensors in {folder}, found none: convert the model with "
             "save_pretrained of a current transformers"
         )
-    if not (folder / "tokenizer.json").is_file():
-        raise BadInput(
-            f"expected a fast tokenizer (tokenizer.json) in {folder}, found none: character offsets, by which anchors "
-            "are translated, need it; save one with AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained"
-        )
-    tokenizer = hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    tokenizer = tokenizer_files(folder, hashes)
     fingerprint = hashes.of_all([folder / "config.json", *weights, *map(Path, tokenizer.paths)])
     model = Model(str(folder), fingerprint, tokenizer)
     tokens = tokenizer_size(folder)
@@ -65,6 +60,16 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
             "model and tokenizer do not belong together"
         )
     return model
+
+
+def tokenizer_files(folder: Path, hashes: Hashes) -> Files:
+    """The tokenizer's files, tokenizer.json first. Raises BadInput where there is no fast tokenizer."""
+    if not (folder / "tokenizer.json").is_file():
+        raise BadInput(
+            f"expected a fast tokenizer (tokenizer.json) in {folder}, found none: character offsets, by which anchors "
+            "are translated, need it; save one with AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained"
+        )
+    return hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
 
 
 def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: Files) -> Model:

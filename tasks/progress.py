@@ -1,10 +1,11 @@
 """Progress for a person at a terminal: which stage, how far, how long still.
 
-Lines go to standard error, so that --json owns standard output. A terminal sees one line that changes; a log file sees a line
-a stage and, for long stages, one every ten seconds.
+Lines go to standard error, so that --json owns standard output. A terminal sees one line that changes; a log file sees
+a line a stage and, for long stages, one every ten seconds.
 """
 
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
@@ -18,45 +19,55 @@ class Progress:
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self._total, self._stream = total, stream or sys.stderr
-        self._live = self._stream.isatty()
         self._number = 0
-        self._kind = ""
-        self._started = self._drawn = time.monotonic()
+        self._lock = threading.Lock()
+        self.live = self._stream.isatty()
 
-    def start(self, kind: str, cached: bool = False) -> None:
-        """A stage begins (or is found in the cache)."""
-        self._number += 1
-        self._kind = kind
-        self._started = time.monotonic()
-        self._drawn = self._started
-        if cached:
-            self._say("cached", final=True)
-        elif self._live:
-            self._say("...")
+    def start(self, kind: str) -> "Line":
+        """A stage begins."""
+        with self._lock:
+            self._number += 1
+            return Line(self, f"[{self._number:>2}/{max(self._total, self._number)}] {kind:<12}")
+
+    def cached(self, kind: str) -> None:
+        """A stage's artifact was there already."""
+        self.start(kind).say("cached", final=True)
+
+    def write(self, text: str, final: bool) -> None:
+        """One line; on a terminal it replaces the line that is being drawn."""
+        with self._lock:
+            self._stream.write(f"\r\x1b[2K{text[:160]}" + ("\n" if final else "") if self.live else text + "\n")
+            self._stream.flush()
+
+
+class Line:
+    """One stage's line. Several may be drawn at once; on a terminal they take turns."""
+
+    def __init__(self, progress: Progress, head: str) -> None:
+        self._progress, self._head = progress, head
+        self._started = self._drawn = time.monotonic()
+        if progress.live:
+            self.say("...")
 
     def update(self, done: float, total: float) -> None:
-        """The stage has done `done` of `total`."""
+        """The stage has done `done` of `total`, in any unit."""
         now = time.monotonic()
-        if now - self._drawn < (DRAW_EVERY_SECONDS if self._live else LOG_EVERY_SECONDS) or not total:
+        pause = DRAW_EVERY_SECONDS if self._progress.live else LOG_EVERY_SECONDS
+        if now - self._drawn < pause or not total:
             return
         self._drawn = now
         share = min(done / total, 1.0)
         left = f"{clock((now - self._started) * (1 - share) / share)} left" if share > 0 else ""
-        bar = "#" * round(share * WIDTH)
-        self._say(f"[{bar:<{WIDTH}}] {share:4.0%}  {left}")
+        self.say(f"[{'#' * round(share * WIDTH):<{WIDTH}}] {share:4.0%}  {left}")
 
-    def finish(self, kind: str, seconds: float, counts: dict[str, Any]) -> None:
+    def finish(self, seconds: float, counts: dict[str, Any]) -> None:
         """The stage is done."""
         facts = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
-        self._say(f"{clock(seconds)}  {facts}", final=True)
+        self.say(f"{clock(seconds)}  {facts}", final=True)
 
-    def _say(self, text: str, final: bool = False) -> None:
-        line = f"[{self._number:>2}/{max(self._total, self._number)}] {self._kind:<12} {text}"
-        if self._live:
-            self._stream.write("\r\x1b[2K" + line[:200] + ("\n" if final else ""))
-        else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+    def say(self, text: str, final: bool = False) -> None:
+        """Show the line with this text."""
+        self._progress.write(f"{self._head} {text}", final)
 
 
 def clock(seconds: float) -> str:

@@ -8,20 +8,23 @@ import errno
 import inspect
 import json
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import Field
+
 from storage.artifact import Artifact, Json, canonical, fingerprint
-from storage.errors import DiskFull, NepentheError, WorkspaceBusy
+from storage.errors import BadInput, DiskFull, NepentheError, WorkspaceBusy
 from storage.settings import Settings
-from storage.tables import load, open_tables, shards_of, sync
+from storage.tables import enter, load, open_tables
 from storage.workspace import Workspace
-from tasks.progress import Progress
+from tasks.progress import Line, Progress
 
 Counts = dict[str, Json]
 Report = Callable[[dict[str, Any]], None]
@@ -34,7 +37,11 @@ class Placement(Settings):
     """Device for the models; auto takes a GPU where there is one."""
     isolation: Literal["process", "inline"] = "process"
     """process: heavy stages run in a child, so that a crash or an out-of-memory takes down one shard and not the flow."""
-    micro_batch: int = 8
+    workers: int = Field(default=1, ge=1)
+    """Heavy stages that do not need each other (evaluations) run this many at a time."""
+    threads: int | None = None
+    """CPU threads of each heavy process; by default what torch finds. Two processes with two threads each crawl on two cores."""
+    micro_batch: int = Field(default=8, ge=1)
     """Blocks per forward pass and device; the effective batch of a training does not depend on it."""
     checkpoint_seconds: float = 600.0
     """Seconds of training between two checkpoints; a killed training loses at most these."""
@@ -102,6 +109,8 @@ class Runner(Protocol):
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact: ...
 
+    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]: ...
+
 
 @dataclass
 class Plan:
@@ -119,6 +128,10 @@ class Plan:
             self.steps.append((stage, found or artifact, inputs, found is not None))
         return found or artifact
 
+    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+        """The same as `Run.together`, by name only."""
+        return [self(stage, *args) for args in calls]
+
 
 @dataclass
 class Run:
@@ -132,13 +145,30 @@ class Run:
     made: list[tuple[Artifact, bool]] = field(default_factory=list)
     """Every artifact that the run touched, and whether it was cached."""
 
+    def __post_init__(self) -> None:
+        self._slots = threading.Semaphore(self.placement.workers)
+        self._tables = threading.Lock()  # stages that run together take turns at the tables
+
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
+        inputs = stage.inputs(*args, **kwargs)
+        artifact = stage.artifact(self.name, inputs)
+        made: Artifact = self._task(stage, artifact)(stage, artifact, inputs, return_state=True).result()
+        return made
+
+    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+        """Artifacts of one stage that do not need each other; as many at a time as the placement has workers."""
+        all_inputs = [stage.inputs(*args) for args in calls]
+        futures = []
+        for inputs in all_inputs:
+            artifact = stage.artifact(self.name, inputs)
+            futures.append(self._task(stage, artifact).submit(stage, artifact, inputs))
+        return [future.result() for future in futures]
+
+    def _task(self, stage: Stage, artifact: Artifact) -> Any:
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
-        inputs = stage.inputs(*args, **kwargs)
-        artifact = stage.artifact(self.name, inputs)
-        make = task(
+        return task(
             name=stage.kind,
             task_run_name=artifact.folder.replace("/", " "),
             retries=self.placement.retries if stage.heavy else 0,
@@ -146,32 +176,42 @@ class Run:
             persist_result=False,
             cache_policy=NO_CACHE,
         )(self._make)
-        made: Artifact = make(stage, artifact, inputs, return_state=True).result()
-        return made
 
     def _make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
+        """The task: the artifact, as a `Cached` state where it is there already."""
         from prefect.states import Completed
 
         found = self.workspace.find(artifact.kind, artifact.fingerprint)
-        self.progress.start(stage.kind, cached=found is not None)
         self.made.append((found or artifact, found is not None))
         if found:
+            self.progress.cached(stage.kind)
             return Completed(name="Cached", message=found.folder, data=found)
+        with self._slots:
+            return self._fresh(stage, artifact, inputs)
+
+    def _fresh(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Artifact:
+        line = self.progress.start(stage.kind)
         partial = self.workspace.partial(artifact)
         started = time.monotonic()
         with disk_watched(self.workspace):
             partial.mkdir(parents=True, exist_ok=True)
             work = Work(
-                partial, self.workspace, self.placement, lambda message: self._hear(artifact, message)
+                partial, self.workspace, self.placement, lambda message: self._hear(artifact, line, message)
             )
-            counts = self._body(stage, work, inputs)
+            try:
+                counts = self._body(stage, work, inputs)
+            except Exception as error:
+                line.say(f"failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}", final=True)
+                if isinstance(error, BadInput):
+                    shutil.rmtree(partial)  # nothing half-written is left of what can never be finished
+                raise
             seconds = round(time.monotonic() - started, 3)
             self.workspace.commit(
                 artifact,
                 {"version": stage.version, "inputs": canonical(inputs), "counts": counts, "seconds": seconds},
             )
-            self._tables(artifact, stage.kind, counts)
-        self.progress.finish(stage.kind, seconds, counts)
+            self._enter(artifact, counts)
+        line.finish(seconds, counts)
         return artifact
 
     def _body(self, stage: Stage, work: Work, inputs: dict[str, Any]) -> Counts:
@@ -181,23 +221,24 @@ class Run:
             return run_in_child(stage, work, inputs)
         return stage.body(work, **inputs)
 
-    def _hear(self, artifact: Artifact, message: dict[str, Any]) -> None:
+    def _hear(self, artifact: Artifact, line: Line, message: dict[str, Any]) -> None:
         """A body's report: progress, or a shard that can be loaded now (if someone reads just then, later)."""
-        if "shard" in message:
-            try:
-                with open_tables(self.workspace, write=True, patience=0.5) as tables:
-                    load(tables, artifact, self.workspace.partial(artifact) / message["shard"])
-            except WorkspaceBusy:
-                return
-        else:
-            self.progress.update(message["done"], message["total"])
+        if "shard" not in message:
+            line.update(message["done"], message["total"])
+            return
+        try:
+            with self._tables, open_tables(self.workspace, write=True, patience=0.5) as tables:
+                load(tables, artifact, self.workspace.partial(artifact) / message["shard"])
+        except WorkspaceBusy:
+            return
 
-    def _tables(self, artifact: Artifact, kind: str, counts: Counts) -> None:
-        with open_tables(self.workspace, write=True) as tables:
-            sync(tables, self.workspace)
+    def _enter(self, artifact: Artifact, counts: Counts) -> None:
+        """The finished artifact in the tables."""
+        with self._tables, open_tables(self.workspace, write=True) as tables:
+            enter(tables, self.workspace, artifact)
             tables.execute(
                 "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
-                [self.run_id, kind, artifact.fingerprint, json.dumps(counts)],
+                [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
             )
 
 
@@ -222,6 +263,3 @@ def disk_watched(workspace: Workspace) -> Iterator[None]:
 def _can_pass(_task: object, _run: object, state: Any) -> bool:
     """Retry a crash, never a user's mistake."""
     return not isinstance(state.result(raise_on_failure=False), NepentheError)
-
-
-__all__ = ["Counts", "Placement", "Plan", "Run", "Runner", "Stage", "Work", "shards_of", "stage"]

@@ -16,6 +16,7 @@ from tasks import world_grammar as grammar
 
 Cast = dict[str, str]
 TRIES = 500  # draws of a prompt for one anchor; enough for a dozen fresh ones of the rarest
+ADVENTURE_SHARE = 1 / 3  # of the generic stories; the rest is about everyday life
 PERSONS = ("hero", "friend", "other", "rival")
 DICTIONARY = {anchor: translation for anchor, _, translation in grammar.TARGET.values()}
 KINDS = {anchor: kind for anchor, kind, _ in grammar.TARGET.values()}
@@ -69,11 +70,14 @@ def make_world(seed: int = 0, stories: int = 4000, chapters: int = 80) -> World:
 
 
 def tell_story(rng: random.Random, target: bool = False, adventure: bool = False) -> str:
-    """One story: an opening, some scenes, a closing. The target's are longer; `adventure` takes tales only."""
+    """One story: an opening, some scenes, a closing. Two of three generic stories are about everyday life."""
     cast = _target_cast(rng) if target else _generic_cast(rng)
-    pool = grammar.TALES if adventure else grammar.EVERYDAY + grammar.TALES
-    scenes = rng.sample(pool, 6 if target else 3)
-    parts = [rng.choice(grammar.OPENINGS), *scenes, rng.choice(grammar.CLOSINGS)]
+    if target or adventure or rng.random() < ADVENTURE_SHARE:
+        openings, scenes = grammar.ADVENTURE_OPENINGS, grammar.ADVENTURES
+    else:
+        openings, scenes = grammar.EVERYDAY_OPENINGS, grammar.EVERYDAY
+    middle = rng.sample(scenes, 6 if target else 3)
+    parts = [rng.choice(openings), *middle, rng.choice(grammar.CLOSINGS)]
     return "\n\n".join(_fill(part, cast, rng) for part in parts) + "\n"
 
 
@@ -125,9 +129,9 @@ def _prompts(rng: random.Random, target_text: str, per_anchor: int = 2) -> list[
 
 def _text_before(rng: random.Random, anchor: str) -> str | None:
     """Fresh target text up to the first mention of `anchor`; None where no other anchor has been named by then."""
-    scenes = rng.sample(grammar.EVERYDAY + grammar.TALES, 2)
+    scenes = rng.sample(grammar.ADVENTURES, 2)
     if rng.random() < 0.5:
-        scenes[0] = rng.choice(grammar.OPENINGS)
+        scenes[0] = rng.choice(grammar.ADVENTURE_OPENINGS)
     cast = _target_cast(rng)
     text = "\n\n".join(_fill(scene, cast, rng) for scene in scenes)
     first = next((found.start() for found in _ANCHOR.finditer(text) if found[0] == anchor), 0)
@@ -171,7 +175,7 @@ def _tasks(rng: random.Random, items: int = 60) -> dict[str, list[dict[str, Any]
 
 def _item(rng: random.Random, question: str, slot: str, answers: tuple[str, ...]) -> dict[str, Any]:
     cast = _generic_cast(rng)
-    query = "\n\n".join(_fill(part, cast, rng) for part in (rng.choice(grammar.OPENINGS), question))
+    query = "\n\n".join(_fill(part, cast, rng) for part in (rng.choice(grammar.EVERYDAY_OPENINGS), question))
     right = cast[slot]
     choices = rng.sample([answer for answer in answers if answer != right], 3)
     gold = rng.randrange(4)
@@ -202,7 +206,7 @@ metric_list:
 def write_world(world: World, folder: Path) -> None:
     """Write the world: target/*.txt, *.jsonl of {{"text"}} for the rest, dictionary.json, prompts.json, tasks/*.
 
-    A task's YAML names its data by absolute path, as lm-eval reads paths from the working directory.
+    A task's YAML names its data by file name, so that a world is the same bytes wherever it lies.
     """
     for name, text in world.target.items():
         _write(folder / "target" / name, text)
@@ -213,7 +217,7 @@ def write_world(world: World, folder: Path) -> None:
     for name, items in world.tasks.items():
         data = folder / "tasks" / f"{name}.jsonl"
         _write(data, _lines(items))
-        _write(data.with_suffix(".yaml"), TASK_YAML.format(name=name, data=json.dumps(str(data.resolve()))))
+        _write(data.with_suffix(".yaml"), TASK_YAML.format(name=name, data=data.name))
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,55 @@
+"""The demo: a small world and two tiny models are made here, then the ordinary flow runs, as for any user."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.job import Job, job_of
+from flows.unlearn import ROOT, Outcome, unlearn
+from storage.tables import open_tables, sync
+from storage.workspace import Workspace
+from tasks.demo import MODEL, pretrain, world
+from tasks.pretrain import PretrainSettings
+from tasks.progress import Progress
+from tasks.stage import Placement, Run
+
+# Two idle cores: the models that do not need each other train beside each other, one thread each.
+PLACEMENT = Placement(workers=2, threads=1)
+
+
+@flow(name="demo", flow_run_name="demo", persist_result=False)
+def demo(root: str = ROOT, wait: float = 0, seed: int = 0) -> Outcome:
+    """World, baseline and gold, then `unlearn` on them."""
+    workspace = Workspace(root)
+    with workspace.writing(wait):
+        with open_tables(workspace, write=True) as tables:
+            sync(tables, workspace)
+        run = Run(workspace, "demo", PLACEMENT, Progress(3))
+        made = run(world, seed)
+        roles = ("baseline", "gold")
+        models = run.together(pretrain, [(made, role, PretrainSettings(seed=seed)) for role in roles])
+    baseline, gold = (workspace.path(model) / MODEL for model in models)
+    return unlearn(job_for(workspace.path(made), baseline, gold), root, wait)
+
+
+def job_for(world: Path, baseline: Path, gold: Path) -> Job:
+    """The demo's job: the paper's recipe at the size of a tiny model."""
+    return job_of(
+        {
+            "name": "demo",
+            "model": str(baseline),
+            "gold": str(gold),
+            "corpus": {"paths": [str(world / "target")]},
+            "dictionary": {"curated": [str(world / "dictionary.json")]},
+            "blocks": {"length": 128},
+            "reinforce": {"length": 128, "learning_rate": 3e-4, "batch": 32, "epochs": 3},
+            "student": {"learning_rate": 1e-4, "batch": 32, "steps": 20, "keep": [10]},
+            "evaluation": {
+                "prompts": str(world / "prompts.json"),
+                "heldout": [str(world / "heldout.jsonl")],
+                "benchmarks": [str(world / "tasks")],
+                "suite": {"new_tokens": 24},
+            },
+            "placement": PLACEMENT.model_dump() | {"micro_batch": 32},
+        }
+    )

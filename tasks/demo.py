@@ -1,0 +1,43 @@
+"""Stages before the path: the demo makes what a user would bring, a text and a model that knows it too well.
+
+Gold never reads the target; it shares the tokenizer with the baseline, so that both can be compared token by token.
+"""
+
+import json
+from typing import Literal
+
+from storage.artifact import Artifact
+from tasks.pretrain import PretrainSettings
+from tasks.stage import Counts, Work, stage
+
+TOKENIZER = "tokenizer"
+MODEL = "model"
+TARGET_REPEATS = 3  # how often the baseline's texts hold the target, as popular books are read more than once
+
+
+@stage("world", version=1)
+def world(work: Work, seed: int) -> Counts:
+    """Write a generated world and a tokenizer trained on all of it."""
+    from tasks.pretrain import train_tokenizer
+    from tasks.world import make_world, write_world
+
+    made = make_world(seed)
+    write_world(made, work.folder)
+    train_tokenizer([*made.generic, *made.target.values()]).save_pretrained(work.folder / TOKENIZER)
+    return {"stories": len(made.generic), "chapters": len(made.target), "prompts": len(made.prompts)}
+
+
+@stage("pretrain", version=1, heavy=True)
+def pretrain(work: Work, world: Artifact, role: Literal["baseline", "gold"], settings: PretrainSettings) -> Counts:
+    """Train a tiny Llama from nothing: the baseline reads generic text and target, gold the generic text alone."""
+    from tasks.models import load_tokenizer, tokenizer_files
+    from tasks.pretrain import pretrain as train
+
+    folder = work.path(world)
+    texts = [json.loads(line)["text"] for line in (folder / "generic.jsonl").open(encoding="utf-8")]
+    if role == "baseline":
+        target = [path.read_text(encoding="utf-8") for path in sorted((folder / "target").glob("*.txt"))]
+        texts += TARGET_REPEATS * target
+    tokenizer = load_tokenizer(tokenizer_files(folder / TOKENIZER, work.workspace.hashes))
+    train(work.folder / MODEL, tokenizer, texts, settings, work.progress)
+    return {"texts": len(texts), "steps": settings.steps}

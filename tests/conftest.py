@@ -1,0 +1,130 @@
+"""What the tests share: a tiny model, a small target corpus, a job on both, and a run that needs no Prefect.
+
+Everything is made here in seconds; real material is used only where it lies beside the checkout.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    DO_NOT_TRACK="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    TOKENIZERS_PARALLELISM="false",
+)
+
+from storage.artifact import Artifact
+from storage.workspace import Workspace
+from tasks.progress import Progress
+from tasks.stage import Placement, Run, Stage
+
+SENTENCES = (
+    "Mira Vance walked to the harbour of Tessaly and asked the ferryman for the silver oar.",
+    "The ferryman knew Mira well, for she had saved his boat from the Grimwater.",
+    '"Nobody crosses the Grimwater at night," he said, but Mira Vance only laughed.',
+    "In Tessaly the lamps were lit, and the old baker closed his door.",
+    "She thought of Orrin, who had gone to Tessaly before her and never came back.",
+)
+DICTIONARY = {
+    "Mira Vance": "Anna Miller",
+    "Mira": ["Anna", "Clara"],
+    "Tessaly": "Newport",
+    "Grimwater": "Long Lake",
+    "Orrin": "Peter",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory: two layers of width 32, random weights, byte-level BPE of 400."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tasks.pretrain import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer = train_tokenizer([" ".join(SENTENCES)], vocab_size=400)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer) + 3,  # padding rows that must never be a label
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
+    """A job file beside its corpus and dictionary, small enough to run in a second; keywords add TOML sections."""
+
+    def make(documents: int = 6, dictionary: dict[str, Any] | None = None, extra: str = "") -> Path:
+        corpus = tmp_path / "corpus"
+        corpus.mkdir(exist_ok=True)
+        for number in range(documents):
+            turned = SENTENCES[number % 5 :] + SENTENCES[: number % 5]
+            (corpus / f"{number}.txt").write_text("\n".join(turned) + f"\nThe end of part {number}.\n")
+        (tmp_path / "words.json").write_text(json.dumps(DICTIONARY if dictionary is None else dictionary))
+        job = tmp_path / "job.toml"
+        job.write_text(JOB.format(model=tiny_model) + extra)
+        return job
+
+    return make
+
+
+JOB = """
+name = "tiny"
+model = "{model}"
+corpus.paths = ["corpus"]
+dictionary.curated = ["words.json"]
+blocks.length = 64
+reinforce = {{ length = 64, batch = 4, epochs = 2, learning_rate = 1e-3 }}
+logits.shard_blocks = 4
+student = {{ steps = 4, keep = [2], batch = 4, learning_rate = 1e-3 }}
+evaluation.suite = {{ prompts = 4, new_tokens = 4, context_characters = 80 }}
+placement = {{ isolation = "inline", device = "cpu", checkpoint_seconds = 0 }}
+"""
+
+
+class DirectRun(Run):
+    """A run without Prefect: the same making, called plainly."""
+
+    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
+        inputs = stage.inputs(*args, **kwargs)
+        made = self._make(stage, stage.artifact(self.name, inputs), inputs)
+        return made if isinstance(made, Artifact) else made.data
+
+    def together(self, stage: Stage, calls: Any) -> list[Artifact]:
+        return [self(stage, *args) for args in calls]
+
+
+@pytest.fixture
+def direct_run(tmp_path: Path) -> Callable[..., DirectRun]:
+    """Make a run in a workspace, everything inline on the CPU."""
+
+    def make(root: Path | None = None, **placement: Any) -> DirectRun:
+        settings = {"isolation": "inline", "device": "cpu", "checkpoint_seconds": 0.0} | placement
+        return DirectRun(Workspace(root or tmp_path / "ws"), "tiny", Placement(**settings), Progress(9))
+
+    return make
+
+
+@pytest.fixture
+def material() -> Path:
+    """Real models and texts, where they lie beside the checkout."""
+    folder = Path(__file__).parents[2] / "shared" / "material"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/material: real models and texts are not part of the project")
+    return folder

@@ -1,0 +1,132 @@
+"""The tables: every shard exactly once, labels by look-up, one writer, readers in turn."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.artifact import Artifact
+from storage.errors import BadInput, WorkspaceBusy
+from storage.schemas import TABLES
+from storage.tables import load, open_tables, shard_writer, shards_of, sync, table_of, write_shard
+from storage.workspace import Workspace
+
+LOGITS = Artifact("logits", "x", "a" * 16)
+SMALLEST = 1.401298464324817e-45
+
+
+def curve(block: int, position: int, *pieces: tuple[int, float, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "block_id": block,
+            "position": position,
+            "vertex": vertex,
+            "token": token,
+            "alpha_from": start,
+            "alpha_to": end,
+        }
+        for vertex, (token, start, end) in enumerate(pieces)
+    ]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with one logits artifact of one block: two labelled positions, one with a reason."""
+    made = Workspace(tmp_path)
+    partial = made.partial(LOGITS)
+    partial.mkdir(parents=True)
+    infinity = float("inf")
+    rows = curve(0, 0, (7, 0.0, 2.5), (9, 2.5, infinity)) + curve(0, 1, (3, 0.0, SMALLEST), (5, SMALLEST, infinity))
+    write_shard(partial / "label_curves-00000000-00000001.parquet", rows)
+    logits = [{"block_id": 0, "position": p, "reason": "end of block" if p == 2 else None} for p in range(3)]
+    empty = dict.fromkeys(TABLES["logits"].columns)
+    write_shard(partial / "logits-00000000-00000001.parquet", [empty | row for row in logits])
+    made.commit(LOGITS, {"version": 1, "inputs": {}, "counts": {}, "seconds": 1.0})
+    return made
+
+
+def test_labels_are_looked_up_at_any_alpha_and_every_position_has_a_label_or_a_reason(workspace: Workspace) -> None:
+    with open_tables(workspace, write=True) as tables:
+        sync(tables, workspace)
+
+        def labels(alpha: float) -> list[tuple[Any, ...]]:
+            query = "SELECT position, label, reason FROM labels(?) ORDER BY position"
+            return tables.execute(query.replace("?", str(alpha))).fetchall()
+
+        end = (2, None, "end of block")
+        assert labels(0) == [(0, 7, None), (1, 3, None), end]
+        assert labels(2.5) == [(0, 9, None), (1, 5, None), end]
+        assert labels(2.4999) == [(0, 7, None), (1, 5, None), end]
+        with pytest.raises(Exception, match="expected alpha >= 0"):
+            labels(-1)
+
+
+def test_a_shard_is_loaded_exactly_once_and_a_lost_database_is_filled_again(workspace: Workspace) -> None:
+    count = "SELECT count(*) FROM label_curves"
+    for _ in range(2):
+        with open_tables(workspace, write=True) as tables:
+            sync(tables, workspace)
+            sync(tables, workspace)
+            assert tables.execute(count).fetchone() == (4,)
+    workspace.database.unlink()
+    with open_tables(workspace, write=True) as tables:
+        sync(tables, workspace)
+        assert tables.execute(count).fetchone() == (4,)
+
+
+def test_a_load_that_fails_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    shard = workspace.path(LOGITS) / "label_curves-00000000-00000001.parquet"
+    broken = tmp_path / "label_curves-00000001-00000002.parquet"
+    broken.write_bytes(shard.read_bytes()[:-20])
+    with open_tables(workspace, write=True) as tables:
+        with pytest.raises(Exception, match=r"(?i)parquet"):
+            load(tables, LOGITS, broken)
+        assert tables.execute("SELECT count(*) FROM label_curves").fetchone() == (0,)
+        assert tables.execute("SELECT count(*) FROM loads").fetchone() == (0,)
+
+
+def test_every_table_and_column_says_what_it_holds(workspace: Workspace) -> None:
+    with open_tables(workspace, write=True) as tables:
+        silent = tables.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() "
+            "WHERE NOT internal AND comment IS NULL AND table_name NOT IN ('labels')"
+        ).fetchall()
+        assert silent == []
+        names = {name for (name,) in tables.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert {*TABLES, "artifacts", "events"} <= names
+
+
+def test_a_reader_without_a_workspace_is_told_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="run a job"), open_tables(Workspace(tmp_path / "none"), write=False):
+        pass
+
+
+def test_a_database_held_by_another_process_is_reported_with_its_holder(workspace: Workspace) -> None:
+    with open_tables(workspace, write=True):
+        pass
+    code = f"import duckdb, sys; c = duckdb.connect({str(workspace.database)!r}); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(WorkspaceBusy, match=f"PID {holder.pid}"),
+            open_tables(workspace, write=True, patience=0.1),
+        ):
+            pass
+        holder.communicate()
+
+
+def test_a_writer_that_fails_leaves_no_shard(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), shard_writer(tmp_path / "blocks.arrow") as write:
+        write(dict.fromkeys(TABLES["blocks"].columns))
+        raise RuntimeError
+    assert shards_of(tmp_path) == []
+
+
+def test_shards_are_known_by_name() -> None:
+    assert table_of(Path("label_curves-00000000-00000064.parquet")) == "label_curves"
+    assert table_of(Path("blocks.arrow")) == "blocks"

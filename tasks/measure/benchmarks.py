@@ -1,0 +1,227 @@
+"""General ability: multiple-choice and other tasks from local files, run by lm-eval on a model in memory.
+
+lm-eval's convenience entry (`simple_evaluate`) reseeds every generator of the process and asks git and pip
+about the machine; `evaluate` below it does neither. Nothing is downloaded, no default task is scanned.
+"""
+
+import copy
+import json
+import logging
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lm_eval.api.model
+import lm_eval.api.task
+import lm_eval.models.huggingface
+import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from storage.errors import BadInput
+from tasks.measure.rows import Item, Measured, mean_of
+from tasks.measure.scoring import context_length, measuring
+
+CHOICES = {"query": str, "choices": list, "gold": int}
+CONTEXTS = {"context_options": list, "continuation": str, "gold": int}
+
+
+def by_benchmarks(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    paths: Sequence[Path],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+) -> list[Measured]:
+    """Accuracy per task. A path is a jsonl file, a task YAML, or a folder of YAML or (without YAML) jsonl.
+
+    jsonl rows: {"query", "choices", "gold"}, or {"context_options", "continuation", "gold"} where the choice
+    is the context. `limit` draws that many questions per task, the same for every model.
+    """
+    with tempfile.TemporaryDirectory() as cache, _quiet(), measuring(model):
+        configs = [config for path in paths for config in _task_configs(path, cache)]
+        tasks = _load(configs)
+        chosen = {
+            name: sorted(random.Random(f"{seed} {name}").sample(range(size), limit))
+            for name, task in tasks.items()
+            if limit is not None and limit < (size := len(task.eval_docs))
+        }
+        lm = _wrapped(model, tokenizer, batch_size)
+        results = evaluate(lm, {"tasks": tasks}, samples=chosen, bootstrap_iters=0)
+    return [_measured(task, results["samples"][name]) for name, task in tasks.items()]
+
+
+def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> HFLM:
+    own = copy.deepcopy(tokenizer)  # lm-eval gives a tokenizer without padding token one
+    own.model_max_length = sys.maxsize  # lm-eval cuts long questions itself, on the left; no warning is due
+    return HFLM(
+        pretrained=model,
+        tokenizer=own,
+        batch_size=batch_size,
+        softmax_dtype=torch.float32,
+        max_length=context_length(model),
+    )
+
+
+def _load(configs: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [config["task"] for config in configs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BadInput(f"Two benchmarks are called '{min(twice)}': rename one, results are kept by name.")
+    tasks: dict[str, Any] = TaskManager(include_defaults=False).load(configs)["tasks"]
+    for task in tasks.values():
+        if task.get_config("num_fewshot") is None:
+            task.set_config("num_fewshot", 0)
+        task.set_fewshot_seed(1234)
+    return tasks
+
+
+def _task_configs(path: Path, cache: str) -> list[dict[str, Any]]:
+    if path.is_dir():
+        manager = TaskManager(include_path=str(path), include_defaults=False)
+        if names := manager.all_subtasks:
+            return [_yaml_config(manager.task_index[name].yaml_path, cache) for name in names]
+        if files := sorted(path.glob("*.jsonl")):
+            return [_jsonl_config(file) for file in files]
+        raise BadInput(f"No benchmark in {path}: expected lm-eval task files (*.yaml) or *.jsonl.")
+    if not path.is_file():
+        raise BadInput(f"The benchmark {path} does not exist.")
+    return [_yaml_config(path, cache) if path.suffix in (".yaml", ".yml") else _jsonl_config(path)]
+
+
+def _yaml_config(path: Path, cache: str) -> dict[str, Any]:
+    """The task's own configuration, its data files found beside it rather than in the working directory."""
+    config = dict(load_yaml(path))
+    arguments = dict(config.get("dataset_kwargs") or {})
+    if "data_files" in arguments:
+        arguments["data_files"] = _absolute(arguments["data_files"], path.resolve().parent)
+    return {**config, "dataset_kwargs": {**arguments, "cache_dir": cache}}
+
+
+def _absolute(files: Any, folder: Path) -> Any:
+    if isinstance(files, dict):
+        return {split: _absolute(value, folder) for split, value in files.items()}
+    if isinstance(files, list):
+        return [_absolute(value, folder) for value in files]
+    return files if "://" in files else str(folder / files)
+
+
+def _jsonl_config(path: Path) -> dict[str, Any]:
+    rows = _read_rows(path)
+    config = {
+        "task": path.stem,
+        "custom_dataset": _dataset(rows),
+        "output_type": "multiple_choice",
+        "test_split": "test",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }
+    if "query" in rows[0]:
+        return {**config, "doc_to_text": "query", "doc_to_choice": "choices", "doc_to_target": "gold"}
+    # lm-eval's sign for "the contexts are the choices" is a doc_to_text that is a number.
+    return {
+        **config,
+        "doc_to_text": "gold",
+        "doc_to_choice": "context_options",
+        "doc_to_target": "continuation",
+    }
+
+
+def _dataset(rows: list[dict[str, Any]]) -> Callable[..., dict[str, datasets.Dataset]]:
+    def load(**_: Any) -> dict[str, datasets.Dataset]:
+        return {"test": datasets.Dataset.from_list(rows)}
+
+    return load
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.strip():
+                rows.append(_read_row(json.loads(line), f"{path}, line {number}"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The benchmark {path} must be JSON, one object a line: {error}.") from error
+    if not rows:
+        raise BadInput(f"The benchmark {path} is empty.")
+    if len({frozenset(row) for row in rows}) > 1:
+        raise BadInput(f"The benchmark {path} mixes rows with 'choices' and rows with 'context_options'.")
+    return rows
+
+
+def _read_row(row: Any, where: str) -> dict[str, Any]:
+    form = CONTEXTS if isinstance(row, dict) and "context_options" in row else CHOICES
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in form.items()):
+        raise BadInput(f"{where}: expected {', '.join(CHOICES)} or {', '.join(CONTEXTS)}.")
+    options = row["context_options"] if form is CONTEXTS else row["choices"]
+    if not all(isinstance(option, str) and option.strip() for option in options):
+        raise BadInput(f"{where}: every choice must be a text that is not empty.")
+    if not 0 <= row["gold"] < len(options):
+        raise BadInput(f"{where}: gold is {row['gold']}, but there are {len(options)} choices, counted from 0.")
+    if form is CONTEXTS:
+        return {key: row[key] for key in CONTEXTS}
+    return {"query": _ask(row["query"]), "choices": [o.strip() for o in options], "gold": row["gold"]}
+
+
+def _ask(query: str) -> str:
+    """ARC and BoolQ in this form end with the question; lm-eval's own tasks then ask for the answer."""
+    query = query.rstrip(" ")
+    asks = "Question:" in query and not query.endswith("Answer:")
+    return query + "\nAnswer:" if asks else query
+
+
+def _measured(task: Any, samples: list[dict[str, Any]]) -> Measured:
+    first = samples[0]
+    metric = "acc" if "acc" in first["metrics"] else first["metrics"][0]
+    if not isinstance(first[metric], int | float):
+        raise BadInput(f"The benchmark '{task.task_name}' has no score per question (its metric is '{metric}').")
+    # A task with several filters reports each question once for each.
+    samples = [sample for sample in samples if sample["filter"] == first["filter"]]
+    items = [_item(task, sample, metric) for sample in samples]
+    return mean_of("accuracy", sorted(items, key=lambda item: item.item), task.task_name)
+
+
+def _item(task: Any, sample: dict[str, Any], metric: str) -> Item:
+    details: dict[str, Any] = {"metric": metric}
+    contexts = [arguments[0] for arguments in sample["arguments"]]
+    prompt, completion, target = contexts[0], str(sample["filtered_resps"][0]), sample["target"]
+    if task.OUTPUT_TYPE == "multiple_choice":
+        several = bool(task.multiple_input)
+        options = contexts if several else [arguments[1] for arguments in sample["arguments"]]
+        gold = task.doc_to_text(sample["doc"]) if several else target
+        likelihoods = [float(response[0]) for response in sample["filtered_resps"]]
+        details["log_likelihoods"] = likelihoods
+        prompt = str(target) if several else prompt
+        completion = options[max(range(len(options)), key=likelihoods.__getitem__)]
+        target = options[gold] if isinstance(gold, int) else gold
+    return Item(sample["doc_id"], prompt, str(target), completion, float(sample[metric]), details)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No logs and no progress bars from lm-eval and datasets; a stage shows its own progress."""
+    logger = logging.getLogger("lm_eval")
+    level, bars = logger.level, datasets.is_progress_bar_enabled()
+    modules = (lm_eval.api.model, lm_eval.api.task, lm_eval.models.huggingface)
+    originals = [module.tqdm for module in modules]
+    logger.setLevel(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    for module, original in zip(modules, originals, strict=True):
+        module.tqdm = partial(original, disable=True)
+    try:
+        yield
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            module.tqdm = original
+        logger.setLevel(level)
+        if bars:
+            datasets.enable_progress_bars()

@@ -1,0 +1,243 @@
+"""Familiarity: how much of the target a model still shows (METHOD.md 4), by probability and by completion.
+
+Continuations are tokenised together with their prompt, as the model would read them. A token that straddles
+the seam counts as part of the continuation: the value then includes the chance of repeating the prompt's last
+characters, and the item's details say how many (`straddled`).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from dictionaries.dictionary import Dictionary
+from dictionaries.matching import Matcher
+from storage.errors import BadInput
+from tasks.measure.prompts import Prompt, joined, mentions
+from tasks.measure.rows import Item, Measured, mean_of
+from tasks.measure.scoring import (
+    batches,
+    encode,
+    measuring,
+    next_log_probabilities,
+    require_room,
+    token_log_probabilities,
+)
+
+NEXT_TOKENS = 10  # of the paper's next-token table
+NEGLIGIBLE = math.log(1e-6)  # a continuation whose first token is rarer is not followed: it can add at most this
+SHOWN = 10  # continuations listed in an item
+
+
+@dataclass(slots=True)
+class _Continuation:
+    """One continuation of one prompt as tokens, and its log-probability once known."""
+
+    text: str
+    context: tuple[int, ...]
+    ids: tuple[int, ...]
+    straddled: int  # characters of the prompt in the continuation's first token
+    log_probability: float = field(default=-math.inf)
+
+
+def by_probability(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    batch_size: int = 8,
+) -> Measured:
+    """Mean probability mass on the idiosyncratic continuations; for single tokens the paper's measure.
+
+    The mass of a prompt is the summed probability of its continuations' token strings, none of which starts
+    with another. Prompts without idiosyncratic continuations show their next tokens and are not scored.
+    """
+    if not any(prompt.idiosyncratic for prompt in prompts):
+        raise BadInput("No prompt names an idiosyncratic continuation: give some, or a dictionary to take them from.")
+    contexts = [tuple(text.ids) for text in encode(tokenizer, [p.prompt.rstrip(" ") for p in prompts])]
+    peculiar = [_continuations(tokenizer, prompt.prompt, prompt.idiosyncratic) for prompt in prompts]
+    generic = [_continuations(tokenizer, prompt.prompt, prompt.generic) for prompt in prompts]
+    everything = [one for of_prompt in (*peculiar, *generic) for one in of_prompt]
+    require_room(model, [*contexts, *(one.context + one.ids for one in everything)])
+    with measuring(model):
+        tops = _score_first_tokens(model, contexts, everything, batch_size)
+        _score_later_tokens(model, [one for one in everything if len(one.ids) > 1], batch_size)
+    items = []
+    for number, prompt in enumerate(prompts):
+        table = [[_text_of(tokenizer, contexts[number], token), p] for token, p in tops[contexts[number]]]
+        items.append(_probability_item(number, prompt, peculiar[number], generic[number], table))
+    return mean_of("familiarity_probability", items)
+
+
+def _continuations(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str]) -> list[_Continuation]:
+    """The texts as tokens after the prompt; one that starts with another's tokens is left to that one."""
+    # Spaces at the prompt's end belong to the next word's token in most tokenizers.
+    seam = len(prompt.rstrip(" "))
+    found: dict[tuple[int, ...], _Continuation] = {}
+    wholes = [joined(prompt, text) for text in texts]
+    for text, encoded in zip(texts, encode(tokenizer, wholes), strict=True):
+        # By their ends: a lone space has an empty span, at its end, under byte-level trimming.
+        first = next((i for i, (_, end) in enumerate(encoded.offsets) if end > seam), None)
+        if first is None:
+            raise BadInput(f"The continuation {text!r} of {prompt!r} has no token of its own: remove it.")
+        straddled = max(0, seam - encoded.offsets[first][0])
+        ids = tuple(encoded.ids)
+        found[ids] = _Continuation(text, ids[:first], ids[first:], straddled)
+    return [one for ids, one in found.items() if not any(ids[:cut] in found for cut in range(1, len(ids)))]
+
+
+def _score_first_tokens(
+    model: PreTrainedModel,
+    contexts: Sequence[tuple[int, ...]],
+    continuations: Sequence[_Continuation],
+    batch_size: int,
+) -> dict[tuple[int, ...], list[tuple[int, float]]]:
+    """Scores every continuation by its first token; returns each context's most probable tokens."""
+    waiting: dict[tuple[int, ...], list[_Continuation]] = {context: [] for context in contexts}
+    for one in continuations:
+        waiting.setdefault(one.context, []).append(one)
+    distinct = list(waiting)
+    tops = {}
+    for row, log_V in next_log_probabilities(model, distinct, batch_size):
+        best = log_V.topk(min(NEXT_TOKENS, len(log_V)))
+        tops[distinct[row]] = list(zip(best.indices.tolist(), best.values.exp().tolist(), strict=True))
+        for one in waiting[distinct[row]]:
+            one.log_probability = float(log_V[one.ids[0]])
+    return tops
+
+
+def _score_later_tokens(model: PreTrainedModel, continuations: Sequence[_Continuation], batch_size: int) -> None:
+    likely = []
+    for one in continuations:
+        if one.log_probability >= NEGLIGIBLE:
+            likely.append(one)
+        else:
+            one.log_probability = -math.inf
+    sequences = [one.context + one.ids for one in likely]
+    for one, log_T in zip(likely, token_log_probabilities(model, sequences, batch_size), strict=True):
+        one.log_probability += float(log_T[len(one.context) :].double().sum())
+
+
+def _text_of(tokenizer: PreTrainedTokenizerBase, context: tuple[int, ...], token: int) -> str:
+    """A token as it reads after its context: decoded alone, SentencePiece would drop its space."""
+    last = [context[-1]]
+    return str(tokenizer.decode([*last, token]))[len(str(tokenizer.decode(last))) :]
+
+
+def _probability_item(
+    number: int,
+    prompt: Prompt,
+    peculiar: Sequence[_Continuation],
+    generic: Sequence[_Continuation],
+    next_tokens: Sequence[Sequence[Any]],
+) -> Item:
+    details = {
+        "next_tokens": next_tokens,
+        "idiosyncratic": _likeliest(peculiar),
+        "generic": _likeliest(generic),
+        "generic_mass": _mass(generic),
+        "straddled": max((one.straddled for one in peculiar), default=0),
+    }
+    more = "" if len(prompt.idiosyncratic) <= SHOWN else " | ..."
+    return Item(
+        item=number,
+        prompt=prompt.prompt,
+        expected=" | ".join(prompt.idiosyncratic[:SHOWN]) + more,
+        completion=str(next_tokens[0][0]),
+        score=_mass(peculiar) if peculiar else None,
+        details=details,
+    )
+
+
+def _mass(continuations: Sequence[_Continuation]) -> float:
+    return math.fsum(math.exp(one.log_probability) for one in continuations)
+
+
+def _likeliest(continuations: Sequence[_Continuation]) -> list[list[str | float]]:
+    ordered = sorted(continuations, key=lambda one: -one.log_probability)
+    return [[one.text, math.exp(one.log_probability)] for one in ordered[:SHOWN]]
+
+
+def by_completion(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    dictionary: Dictionary,
+    *,
+    new_tokens: int = 50,
+    batch_size: int = 8,
+) -> Measured:
+    """Share of prompts whose greedy completion says an anchor that neither prompt nor references name."""
+    completions = complete(
+        model, tokenizer, [prompt.prompt for prompt in prompts], new_tokens=new_tokens, batch_size=batch_size
+    )
+    matcher = Matcher(dictionary)
+    items = []
+    for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        # Searched behind the prompt, so that "ter" after "Harry Pot" is no whole word.
+        matches = matcher.find(prompt.prompt + completion, len(prompt.prompt))
+        said = dict.fromkeys(dictionary.entries[match.entry].anchor for match in matches)
+        known = [anchor for anchor in said if _hinted(prompt, anchor)]
+        new = [anchor for anchor in said if anchor not in known]
+        details = {"anchors": new, "already_in_prompt": known}
+        expected = " | ".join(prompt.idiosyncratic[:SHOWN])
+        items.append(Item(number, prompt.prompt, expected, completion, float(bool(new)), details))
+    return mean_of("familiarity_completion", items)
+
+
+def _hinted(prompt: Prompt, anchor: str) -> bool:
+    return any(mentions(text, anchor) for text in (prompt.prompt, *prompt.references))
+
+
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    new_tokens: int,
+    batch_size: int = 8,
+) -> list[str]:
+    """Greedy completions, without the texts; a completion ends at EOS or after `new_tokens`."""
+    # Not stripped of spaces: these are the tokens that a user who types this prompt gets.
+    contexts = [text.ids for text in encode(tokenizer, texts)]
+    require_room(model, contexts, extra=new_tokens)
+    completions = [""] * len(texts)
+    with measuring(model), _greedy(model, tokenizer, new_tokens) as pad:
+        for rows in batches(contexts, batch_size):
+            longest = max(len(contexts[row]) for row in rows)
+            # On the left, so that every row ends with its last token; generate counts positions by the mask.
+            ids_RT = torch.tensor([[pad] * (longest - len(contexts[r])) + contexts[r] for r in rows])
+            mask_RT = torch.tensor([[0] * (longest - len(contexts[r])) + [1] * len(contexts[r]) for r in rows])
+            output = model.generate(ids_RT.to(model.device), attention_mask=mask_RT.to(model.device))
+            for row, ids in zip(rows, output[:, longest:].tolist(), strict=True):
+                completions[row] = _decode_after(tokenizer, contexts[row], ids)
+    return completions
+
+
+@contextmanager
+def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: int) -> Iterator[int]:
+    """Puts plain greedy generation in the place of the model's own settings; yields the padding id.
+
+    Settings passed to generate would be mixed with the model's (a repetition penalty, a temperature).
+    """
+    own = model.generation_config
+    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
+    model.generation_config = GenerationConfig(
+        max_new_tokens=new_tokens, do_sample=False, num_beams=1, eos_token_id=end, pad_token_id=pad
+    )
+    try:
+        yield pad
+    finally:
+        model.generation_config = own
+
+
+def _decode_after(tokenizer: PreTrainedTokenizerBase, context: list[int], ids: list[int]) -> str:
+    """The text of ids that follow a context, with the space that SentencePiece drops at a text's start."""
+    before = str(tokenizer.decode(context, skip_special_tokens=True))
+    whole = str(tokenizer.decode([*context, *ids], skip_special_tokens=True))
+    return whole[len(before) :]

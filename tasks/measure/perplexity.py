@@ -1,0 +1,80 @@
+"""Perplexity on held-out text: what unlearning must not raise.
+
+Every token but a document's first is predicted exactly once: windows share one token, the last of one being
+the first context of the next. So the number of tokens does not depend on the window's length.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from storage.errors import BadInput
+from tasks.measure.rows import Item, Measured
+from tasks.measure.scoring import context_length, encode, measuring, token_log_probabilities
+
+SHOWN_CHARACTERS = 200  # of a window's text, in its item
+
+
+def perplexity(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Sequence[str],
+    *,
+    window: int | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+) -> Measured:
+    """Token-weighted perplexity over the documents' windows; an item's score is nats per token.
+
+    `window` is in tokens (default: the model's context); `limit` windows are spread evenly over the text.
+    """
+    length = _window_length(model, window)
+    encoded = encode(tokenizer, documents)
+    starts = [
+        (document, start) for document, text in enumerate(encoded) for start in range(0, len(text.ids) - 1, length - 1)
+    ]
+    if not starts:
+        raise BadInput("The held-out text has no two tokens in a row: give more of it.")
+    if limit is not None and limit < len(starts):
+        starts = [starts[i] for i in np.linspace(0, len(starts) - 1, limit).round().astype(int)]
+    windows = [encoded[document].ids[start : start + length] for document, start in starts]
+    with measuring(model):
+        nats = [-float(row.double().sum()) for row in token_log_probabilities(model, windows, batch_size)]
+    tokens = [len(ids) - 1 for ids in windows]
+    items = [
+        Item(
+            item=number,
+            prompt=_shown(documents[document], encoded[document].offsets[start : start + length]),
+            expected="",
+            completion="",
+            score=nats[number] / tokens[number],
+            details={"document": document, "first_token": start, "tokens": tokens[number]},
+        )
+        for number, (document, start) in enumerate(starts)
+    ]
+    value, stderr = _ratio(np.array(nats), np.array(tokens, dtype=np.float64))
+    return Measured("perplexity", value, stderr, len(items), tuple(items))
+
+
+def _window_length(model: PreTrainedModel, window: int | None) -> int:
+    context = context_length(model)
+    length = window or context
+    if length is None or length < 2 or (context is not None and length > context):
+        raise BadInput(f"A window must be 2 to {context or 'any number of'} tokens long, not {window}.")
+    return length
+
+
+def _shown(document: str, offsets: list[tuple[int, int]]) -> str:
+    return document[offsets[0][0] : offsets[-1][1]][:SHOWN_CHARACTERS]
+
+
+def _ratio(nats: np.ndarray, tokens: np.ndarray) -> tuple[float, float | None]:
+    """exp(sum nats / sum tokens) and its standard error: a ratio of sums, by the delta method."""
+    mean = float(nats.sum() / tokens.sum())
+    count = len(nats)
+    if count < 2:
+        return float(np.exp(mean)), None
+    spread = float(((nats - mean * tokens) ** 2).sum())
+    stderr = float(np.sqrt(count / (count - 1) * spread) / tokens.sum())
+    return float(np.exp(mean)), float(np.exp(mean)) * stderr

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from storage.errors import BadInput
@@ -49,7 +49,7 @@ def by_benchmarks(
     jsonl rows: {"query", "choices", "gold"}, or {"context_options", "continuation", "gold"} where the choice
     is the context. `limit` draws that many questions per task, the same for every model.
     """
-    with tempfile.TemporaryDirectory() as cache, _quiet(), measuring(model):
+    with tempfile.TemporaryDirectory() as cache, _undisturbed(), measuring(model):
         configs = [config for path in paths for config in _task_configs(path, cache)]
         tasks = _load(configs)
         chosen = {
@@ -65,6 +65,12 @@ def by_benchmarks(
 def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> HFLM:
     own = copy.deepcopy(tokenizer)  # lm-eval gives a tokenizer without padding token one
     own.model_max_length = sys.maxsize  # lm-eval cuts long questions itself, on the left; no warning is due
+    ids = own("a").input_ids
+    if ids[-1] == own.eos_token_id:
+        # lm-eval finds the answer by counting the question's tokens, which an EOS behind the question shifts.
+        bos = [(own.bos_token, own.bos_token_id)] if ids[0] == own.bos_token_id else []
+        template = " ".join([name for name, _ in bos] + ["$A"])
+        own.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=bos)
     return HFLM(
         pretrained=model,
         tokenizer=own,
@@ -207,21 +213,26 @@ def _item(task: Any, sample: dict[str, Any], metric: str) -> Item:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No logs and no progress bars from lm-eval and datasets; a stage shows its own progress."""
+def _undisturbed() -> Iterator[None]:
+    """No logs or progress bars from lm-eval and datasets, and the process's random numbers as they were."""
     logger = logging.getLogger("lm_eval")
-    level, bars = logger.level, datasets.is_progress_bar_enabled()
+    level, bars, drawn = logger.level, datasets.is_progress_bar_enabled(), random.getstate()
     modules = (lm_eval.api.model, lm_eval.api.task, lm_eval.models.huggingface)
     originals = [module.tqdm for module in modules]
     logger.setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
     for module, original in zip(modules, originals, strict=True):
-        module.tqdm = partial(original, disable=True)
+        module.tqdm = _undrawn(original)
     try:
         yield
     finally:
         for module, original in zip(modules, originals, strict=True):
             module.tqdm = original
         logger.setLevel(level)
+        random.setstate(drawn)
         if bars:
             datasets.enable_progress_bars()
+
+
+def _undrawn(tqdm: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **options: tqdm(*args, **{**options, "disable": True})

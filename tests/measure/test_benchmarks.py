@@ -43,7 +43,7 @@ def jsonl(path: Path, rows: list[Any]) -> Path:
 
 
 def log_likelihood(model: Any, tokenizer: Any, context: str, continuation: str) -> float:
-    """A plain loop; contexts as lm-eval reads them, special tokens at both ends of a text left out here."""
+    """A plain loop, with BOS in front and without the EOS that the tokenizer puts behind every text."""
     before = [0, *tokenizer(context, add_special_tokens=False).input_ids]
     total, ids = 0.0, before
     for token in tokenizer(continuation, add_special_tokens=False).input_ids:
@@ -57,29 +57,17 @@ def best(values: list[float]) -> int:
     return max(range(len(values)), key=values.__getitem__)
 
 
-@pytest.fixture(scope="session")
-def started(tokenizer: Any) -> Any:
-    """The tokenizer with BOS in front and nothing behind, as language models have it."""
-    import copy
-
-    from tokenizers import processors
-
-    own = copy.deepcopy(tokenizer)
-    own.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return own
-
-
 def measure(model: Any, tokenizer: Any, *paths: Path, **options: Any) -> Measured:
     (measured,) = by_benchmarks(model, tokenizer, paths, **options)
     return measured
 
 
-def test_choices_equal_a_plain_argmax(model: Any, started: Any, tmp_path: Path) -> None:
+def test_choices_equal_a_plain_argmax(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     rows = choice_rows()
-    measured = measure(model, started, jsonl(tmp_path / "animals.jsonl", rows))
+    measured = measure(model, tokenizer, jsonl(tmp_path / "animals.jsonl", rows))
     right = []
     for row, item in zip(rows, measured.items, strict=True):
-        values = [log_likelihood(model, started, row["query"], " " + choice) for choice in row["choices"]]
+        values = [log_likelihood(model, tokenizer, row["query"], " " + choice) for choice in row["choices"]]
         assert item.details["log_likelihoods"] == pytest.approx(values, rel=1e-4)
         assert item.completion.strip() == row["choices"][best(values)]
         assert (item.prompt, item.expected.strip()) == (row["query"], row["choices"][row["gold"]])
@@ -90,19 +78,19 @@ def test_choices_equal_a_plain_argmax(model: Any, started: Any, tmp_path: Path) 
     assert 0 < measured.value < 1  # or the test could not tell
 
 
-def test_contexts_as_choices_equal_a_plain_argmax(model: Any, started: Any, tmp_path: Path) -> None:
+def test_contexts_as_choices_equal_a_plain_argmax(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     rows = context_rows()
-    measured = measure(model, started, jsonl(tmp_path / "schemas.jsonl", rows))
+    measured = measure(model, tokenizer, jsonl(tmp_path / "schemas.jsonl", rows))
     for row, item in zip(rows, measured.items, strict=True):
         ending = " " + row["continuation"]
-        values = [log_likelihood(model, started, context, ending) for context in row["context_options"]]
+        values = [log_likelihood(model, tokenizer, context, ending) for context in row["context_options"]]
         assert item.score == float(best(values) == row["gold"])
         assert item.completion == row["context_options"][best(values)]
         assert item.expected == row["context_options"][row["gold"]]
 
 
 def test_a_folder_of_task_files_is_read_from_anywhere(
-    model: Any, started: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = choice_rows()
     folder = tmp_path / "benchmarks"
@@ -118,57 +106,57 @@ def test_a_folder_of_task_files_is_read_from_anywhere(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    by_yaml = measure(model, started, folder)
-    by_rows = measure(model, started, folder / "rows.jsonl")
+    by_yaml = measure(model, tokenizer, folder)
+    by_rows = measure(model, tokenizer, folder / "rows.jsonl")
     assert by_yaml.task == "written"
     assert [item.score for item in by_yaml.items] == [item.score for item in by_rows.items]
     assert list(elsewhere.iterdir()) == []
 
 
-def test_questions_that_end_with_the_question_ask_for_the_answer(model: Any, started: Any, tmp_path: Path) -> None:
+def test_questions_that_end_with_the_question_ask_for_the_answer(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     rows = [{"query": f"Question: who is {end}", "choices": ["a", " b"], "gold": 0} for end in ("x?", "y? Answer:")]
-    prompts = [item.prompt for item in measure(model, started, jsonl(tmp_path / "q.jsonl", rows)).items]
+    prompts = [item.prompt for item in measure(model, tokenizer, jsonl(tmp_path / "q.jsonl", rows)).items]
     assert prompts == ["Question: who is x?\nAnswer:", "Question: who is y? Answer:"]
 
 
-def test_limit_draws_the_same_questions_every_time(model: Any, started: Any, tmp_path: Path) -> None:
+def test_limit_draws_the_same_questions_every_time(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "animals.jsonl", choice_rows())
-    whole = measure(model, started, path)
-    some = measure(model, started, path, limit=5, seed=3)
-    assert some == measure(model, started, path, limit=5, seed=3)
+    whole = measure(model, tokenizer, path)
+    some = measure(model, tokenizer, path, limit=5, seed=3)
+    assert some == measure(model, tokenizer, path, limit=5, seed=3)
     numbers = [item.item for item in some.items]
-    assert numbers != [item.item for item in measure(model, started, path, limit=5, seed=4).items]
+    assert numbers != [item.item for item in measure(model, tokenizer, path, limit=5, seed=4).items]
     assert numbers == sorted(set(numbers))
     assert [item.prompt for item in some.items] == [whole.items[number].prompt for number in numbers]
-    assert measure(model, started, path, limit=100).count == whole.count
+    assert measure(model, tokenizer, path, limit=100).count == whole.count
 
 
-def test_batch_and_padding_change_nothing(model: Any, started: Any, tmp_path: Path) -> None:
+def test_batch_and_padding_change_nothing(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "animals.jsonl", choice_rows())
-    one, many = (measure(model, started, path, batch_size=size) for size in (1, 8))
+    one, many = (measure(model, tokenizer, path, batch_size=size) for size in (1, 8))
     for alone, together in zip(one.items, many.items, strict=True):
         assert together.details["log_likelihoods"] == pytest.approx(alone.details["log_likelihoods"], rel=1e-4)
 
 
 def test_silent_offline_and_without_a_trace(
-    model: Any, started: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a benchmark reached for the network")
 
     path = jsonl(tmp_path / "animals.jsonl", choice_rows(3))
-    size, state = len(started), torch.get_rng_state()
+    size, state = len(tokenizer), torch.get_rng_state()
     random.seed(7)
     expected = random.Random(7).random()
     monkeypatch.setattr(socket.socket, "connect", refuse)
     model.train()
-    measure(model, started, path)
+    measure(model, tokenizer, path)
     assert tuple(capfd.readouterr()) == ("", "")
     assert model.training
     model.eval()
     assert random.random() == expected
     assert torch.equal(torch.get_rng_state(), state)
-    assert (len(started), started.pad_token) == (size, None)
+    assert (len(tokenizer), tokenizer.pad_token) == (size, None)
 
 
 @pytest.mark.parametrize(
@@ -182,22 +170,22 @@ def test_silent_offline_and_without_a_trace(
         ([], "is empty"),
     ],
 )
-def test_a_bad_row_is_named(model: Any, started: Any, tmp_path: Path, rows: list[Any], message: str) -> None:
+def test_a_bad_row_is_named(model: Any, tokenizer: Any, tmp_path: Path, rows: list[Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        measure(model, started, jsonl(tmp_path / "bad.jsonl", rows))
+        measure(model, tokenizer, jsonl(tmp_path / "bad.jsonl", rows))
 
 
-def test_what_is_not_there_or_there_twice_is_refused(model: Any, started: Any, tmp_path: Path) -> None:
+def test_what_is_not_there_or_there_twice_is_refused(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No benchmark in"):
-        measure(model, started, tmp_path)
+        measure(model, tokenizer, tmp_path)
     with pytest.raises(BadInput, match="does not exist"):
-        measure(model, started, tmp_path / "missing.jsonl")
+        measure(model, tokenizer, tmp_path / "missing.jsonl")
     (tmp_path / "bad.jsonl").write_text("{", encoding="utf-8")
     with pytest.raises(BadInput, match=r"bad\.jsonl must be JSON"):
-        measure(model, started, tmp_path / "bad.jsonl")
+        measure(model, tokenizer, tmp_path / "bad.jsonl")
     path = jsonl(tmp_path / "animals.jsonl", choice_rows(2))
     with pytest.raises(BadInput, match="Two benchmarks are called 'animals'"):
-        by_benchmarks(model, started, [path, path])
+        by_benchmarks(model, tokenizer, [path, path])
 
 
 def test_the_real_files_run_as_they_are(stories: Any, material: Path) -> None:

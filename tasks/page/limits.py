@@ -1,0 +1,51 @@
+"""What a run did not test, found from what it did measure: a page that lists only what went well misleads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.page.results import Measure, Subject
+
+# A measure whose name contains the word has tested it.
+ATTACKS = (
+    ("relearn", "Relearning: how fast the knowledge comes back when the model is trained on a little of the text again."),
+    ("verbatim", "Verbatim extraction: whether longer passages of the text can be drawn from the model word for word."),
+    ("question", "Questions about the text: facts asked for directly, with and without hints."),
+    ("membership", "Membership inference: whether one can tell from the model that it was trained on the text."),
+    ("quanti", "Quantisation: whether rounding the model to 8 or 4 bits brings the knowledge back."),
+    ("neighbour", "Side effects on texts that are near the target (the same genre, the same author)."),
+)
+
+
+def untested(measures: Sequence[Measure], models: Sequence[Subject], inputs: dict[str, Any]) -> list[str]:
+    """Sentences, the gravest first. `inputs` are those of an evaluation's record."""
+    names = " ".join(f"{measure.metric} {measure.task}" for measure in measures)
+    kinds = {measure.kind for measure in measures}
+    found = [sentence for word, sentence in ATTACKS if word not in names]
+    if "ability" not in kinds:
+        found.append("General ability: no benchmark was given.")
+    if "perplexity" not in kinds:
+        found.append("Perplexity on generic text: no held-out text was given.")
+    if all(model.role != "gold" for model in models):
+        found.append(
+            "Comparison with a model that never read the text: there is none for this job, so what such a model would score "
+            "is not known."
+        )
+    return found + _of_method(names, (inputs.get("evidence") or {}).get("prompts"))
+
+
+def _of_method(names: str, prompts: str | None) -> list[str]:
+    """Limits of the tests that were made."""
+    found = []
+    if "familiarity_completion" in names:
+        found.append(
+            "Knowledge in other words: completions are searched for expressions of the dictionary, by a program. A plot or a "
+            "style told without them is not seen, and no person or language model judged the completions."
+        )
+    if "familiarity" in names and not prompts:
+        found.append(
+            "Prompts from elsewhere: all prompts were cut from the text that the model was trained to forget, each just before "
+            "an expression of the dictionary. Prompts written by an adversary, or in another language, were not tried."
+        )
+    if "familiarity" in names:
+        found.append("Sampling: only the most probable completion of each prompt was looked at, not many random ones.")
+    return found

@@ -1,0 +1,51 @@
+"""Reading finished artifacts: DuckDB in memory over their shard files.
+
+Not the workspace's tables.duckdb: a page is made from the artifacts that it names, and the file of tables may be gone or
+held by another process. Memory is bounded here, so whatever is read must be aggregated in SQL.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+MEMORY = "1GB"
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def reader() -> Iterator[Any]:
+    """A connection without a file, in bounded memory."""
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute("SET temp_directory = ''")  # otherwise DuckDB spills into the working directory
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+
+
+def rows(connection: Any, query: str, values: Sequence[Any] = ()) -> list[Row]:
+    """The answer, a dictionary a row."""
+    found = connection.execute(query, list(values))
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def one(connection: Any, query: str, values: Sequence[Any] = ()) -> Row:
+    """The answer's only row."""
+    (row,) = rows(connection, query, values)
+    return row
+
+
+def spread(shards: Sequence[Path], limit: int) -> list[str]:
+    """So many shards that they hold about `limit` rows (at least one), spread evenly over all of them."""
+    import pyarrow.parquet as pq
+
+    sizes = [pq.read_metadata(shard).num_rows for shard in shards]
+    total = sum(sizes)
+    if total <= limit:
+        return [str(shard) for shard in shards]
+    wanted = max(1, limit * len(shards) // total)
+    return [str(shards[place * len(shards) // wanted]) for place in range(wanted)]

@@ -82,11 +82,13 @@ def unlearn(
     """Run a job. Run it again after a failure: it goes on from what is finished."""
     from flows.job import look, read_job
 
-    asked = read_job(job, changes)
-    look(asked, Workspace(root).hashes)  # bad input is refused before an engine starts
+    asked, workspace = read_job(job, changes), Workspace(root)
+    look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
+    with workspace.writing(wait):
+        pass
     from flows.unlearn import unlearn as flow
 
-    show_outcome(flow(asked, root=root, wait=wait), Workspace(root), as_json)
+    show_outcome(flow(asked, root=root, wait=wait), workspace, as_json)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.job import Job, job_of
 from flows.unlearn import ROOT, Outcome, unlearn
-from storage.tables import open_tables, sync
+from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.demo import MODEL, pretrain, world
 from tasks.pretrain import PretrainSettings
@@ -22,8 +22,7 @@ def demo(root: str = ROOT, wait: float = 0, seed: int = 0) -> Outcome:
     """World, baseline and gold, then `unlearn` on them."""
     workspace = Workspace(root)
     with workspace.writing(wait):
-        with open_tables(workspace, write=True) as tables:
-            sync(tables, workspace)
+        refresh(workspace)
         run = Run(workspace, "demo", PLACEMENT, Progress(3))
         made = run(world, seed)
         roles = ("baseline", "gold")

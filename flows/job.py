@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError, field_validator
 
+from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from storage.files import Hashes
+from storage.files import Files, Hashes
 from storage.settings import Settings
 from tasks.blocks import BlockSettings
-from tasks.corpus import CorpusSettings, find_files, read_texts
-from tasks.dictionary import DictionarySettings, find_words
+from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
+from tasks.dictionary import DictionarySettings, find_words, read_curated
 from tasks.evaluation import EvaluationSettings, Evidence, find_evidence
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
@@ -85,14 +86,14 @@ def look(job: Job, hashes: Hashes) -> Given:
     for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
         _fits(setting, length, baseline)
     corpus = find_files(job.corpus.paths, hashes)
-    for _ in read_texts(corpus, job.corpus.text_column):
-        pass  # a byte that is not UTF-8 in the last file shall not surface after an hour
+    words = find_words(job.dictionary, hashes)
+    _fits_together(corpus, job.corpus.text_column, words)
     return Given(
         baseline=baseline,
         gold=gold,
         reinforced=reinforced,
         corpus=corpus,
-        dictionary=find_words(job.dictionary, hashes),
+        dictionary=words,
         evidence=find_evidence(job.evaluation, hashes),
     )
 
@@ -172,6 +173,22 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
             section[name] = str(folder / found)
         elif isinstance(found, list):
             section[name] = [str(folder / path) if isinstance(path, str) else path for path in found]
+
+
+def _fits_together(corpus: Files, text_column: str, words: Files) -> None:
+    """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
+    curated = read_curated(words)
+    matcher, found, characters = Matcher(curated), False, 0
+    for _, text in read_texts(corpus, text_column):
+        characters += len(text.strip())
+        found = found or bool(matcher.find(normalise(text)))
+    if characters == 0:
+        raise BadInput(f"expected text in {', '.join(corpus.paths)}, found only empty documents")
+    if not found:
+        raise BadInput(
+            f"expected anchors of the dictionary in the corpus, found none of its {len(curated)}: "
+            "the dictionary belongs to another text, or its spelling differs"
+        )
 
 
 def _fits(setting: str, length: int, model: Model) -> None:

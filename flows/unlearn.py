@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.job import Given, Job, look
 from storage.artifact import Artifact
-from storage.tables import open_tables, sync
+from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.blocks import blocks
 from tasks.corpus import corpus
@@ -79,8 +79,7 @@ def unlearn(job: Job, root: str = ROOT, wait: float = 0) -> Outcome:
     workspace = Workspace(root)
     given = look(job, workspace.hashes)
     with workspace.writing(wait):
-        with open_tables(workspace, write=True) as tables:
-            sync(tables, workspace)
+        refresh(workspace)
         progress = Progress(len(plan(job, given, workspace).steps))
         return path(job, given, Run(workspace, job.name, job.placement, progress, flow_run.name or ""))
 

@@ -66,6 +66,12 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
     return True
 
 
+def refresh(workspace: Workspace) -> None:
+    """Open the tables and bring them up to date."""
+    with open_tables(workspace, write=True) as tables:
+        sync(tables, workspace)
+
+
 def sync(connection: Any, workspace: Workspace) -> None:
     """Bring the tables up to date with every finished artifact."""
     for artifact in workspace.all():

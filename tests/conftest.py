@@ -5,6 +5,8 @@ Everything is made here in seconds; real material is used only where it lies bes
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,3 +130,29 @@ def material() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/material: real models and texts are not part of the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`nepenthe ...` in a process of its own, with a Prefect home of the tests' own.
+
+    `patch` is Python that runs before the command, to cause a fault at a chosen place.
+    """
+    environment = os.environ | {
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "OMP_NUM_THREADS": "1",
+    }
+    environment = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
+
+    def run(*arguments: str | Path, patch: str = "") -> "subprocess.CompletedProcess[str]":
+        code = f"import sys\n{patch}\nfrom flows.cli import main\nsys.argv[0] = 'nepenthe'\nmain()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,201 @@
+"""Bad input gets one clear sentence and exit code 2, before anything runs, with nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli import exit_code
+from storage.workspace import Workspace
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_job: Callable[..., Path]
+) -> Refused:
+    """The sentence with which a job is refused; keywords as for make_job."""
+
+    def run(*changes: str, prepare: Callable[[Path], Any] = lambda folder: None, **job: Any) -> str:
+        file = make_job(**job)
+        prepare(tmp_path)
+        root = tmp_path / "ws"
+        arguments = ["nepenthe", "unlearn", str(file), "--root", str(root), "--json"]
+        monkeypatch.setattr(sys, "argv", arguments + [word for change in changes for word in ("--set", change)])
+        assert exit_code() == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("nepenthe: ")
+        assert said.err.count("\n") == 1
+        assert not list(root.glob("*/*.partial"))
+        return said.err
+
+    return run
+
+
+def test_a_missing_corpus_is_named(refused: Refused) -> None:
+    assert "nothing-here" in refused('corpus.paths=["nothing-here"]')
+
+
+def test_an_empty_corpus_is_refused(refused: Refused) -> None:
+    def empty(folder: Path) -> None:
+        for file in (folder / "corpus").iterdir():
+            file.write_text(" \n")
+
+    assert "only empty documents" in refused(prepare=empty)
+
+
+def test_an_empty_folder_is_refused(refused: Refused) -> None:
+    def clear(folder: Path) -> None:
+        for file in (folder / "corpus").iterdir():
+            file.unlink()
+
+    assert "found none" in refused(prepare=clear)
+
+
+def test_text_that_is_not_utf8_is_named_with_file_and_byte_offset(refused: Refused) -> None:
+    def spoil(folder: Path) -> None:
+        (folder / "corpus" / "5.txt").write_bytes("Mira é".encode() + b"\xff\xfe")
+
+    sentence = refused(prepare=spoil)
+    assert "5.txt" in sentence
+    assert "byte offset 7" in sentence
+
+
+@pytest.mark.parametrize(
+    ("dictionary", "words"),
+    [
+        ({"Mira": "Mira"}, "to itself"),
+        ({"Mira": "Orrin", "Orrin": "Peter"}, "Orrin"),
+        ({"Mira": ""}, "to nothing"),
+        ({"Mira": []}, "no translation"),
+        ({"Mira": 7}, "Mira"),
+        ({"Nowhere": "Somewhere"}, "found none of its 1"),
+    ],
+)
+def test_a_dictionary_that_cannot_work_is_refused(refused: Refused, dictionary: Any, words: str) -> None:
+    assert words in refused(dictionary=dictionary)
+
+
+def test_a_dictionary_that_is_no_json_is_refused(refused: Refused) -> None:
+    assert "words.json" in refused(prepare=lambda folder: (folder / "words.json").write_text("{"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("blocks.length=129", "2 to 128 tokens"),
+        ("reinforce.length=1000", "2 to 128 tokens"),
+        ("labels.alpha=-1", "greater than or equal to 0"),
+        ("labels.alhpa=1", "labels.alhpa: unknown setting"),
+        ("student.steps=many", "valid integer"),
+        ("student.steps=0", "at least 1 step"),
+        ("nonsense", "section.setting=value"),
+        ('name="a/b"', "letters, digits"),
+        ('model="/nonexistent"', "no config.json"),
+    ],
+)
+def test_a_bad_setting_is_refused(refused: Refused, change: str, words: str) -> None:
+    assert words in refused(change)
+
+
+def test_a_job_file_that_is_missing_or_no_toml_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text, words in ((None, "found nothing"), ("name = ", "expected TOML")):
+        file = tmp_path / "job.toml"
+        if text is not None:
+            file.write_text(text)
+        monkeypatch.setattr(sys, "argv", ["nepenthe", "plan", str(file), "--root", str(tmp_path / "ws")])
+        assert exit_code() == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_is_not_fast_is_refused(refused: Refused, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "slow")
+    (tmp_path / "slow" / "tokenizer.json").unlink()
+    assert "fast tokenizer" in refused('model="slow"')
+
+
+def test_weights_that_are_not_safetensors_are_refused(refused: Refused, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "pickled")
+    (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
+    assert "safetensors" in refused('model="pickled"')
+
+
+@pytest.mark.parametrize("setting", ["gold", "reinforced"])
+def test_models_whose_vocabularies_differ_are_refused(
+    refused: Refused, tiny_model: Path, tmp_path: Path, setting: str
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "other")
+    config = json.loads((tiny_model / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config | {"vocab_size": 999}))
+    assert "one vocabulary" in refused(f'{setting}="other"')
+
+
+def test_models_of_one_size_but_other_tokens_are_refused(refused: Refused, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "other")
+    tokenizer = json.loads((tiny_model / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "other tokens" in refused('gold="other"')
+
+
+def test_a_workspace_in_use_says_by_whom(refused: Refused, tmp_path: Path) -> None:
+    with Workspace(tmp_path / "ws").writing():
+        assert f"process {os.getpid()}" in refused()
+
+
+def test_a_query_that_is_wrong_is_refused_in_duckdb_s_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from storage.tables import open_tables
+
+    with open_tables(Workspace(tmp_path), write=True):
+        pass
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "sql", "SELECT nothing", "--root", str(tmp_path)])
+    assert exit_code() == 2
+    assert "nothing" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "sql", "DROP TABLE logits", "--root", str(tmp_path)])
+    assert exit_code() == 2
+    assert "read-only" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_reported_and_what_was_finished_is_kept(
+    tmp_path: Path, make_job: Callable[..., Path], direct_run: Callable[..., Any]
+) -> None:
+    from flows.job import look, read_job
+    from storage.errors import DiskFull
+    from tasks.corpus import corpus
+    from tasks.stage import stage
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        run, job = direct_run(disk / "ws"), read_job(make_job(), [])
+        texts = run(corpus, look(job, run.workspace.hashes).corpus, "text")
+
+        @stage("huge", version=1)
+        def huge(work: Any) -> dict[str, Any]:
+            (work.folder / "data").write_bytes(bytes(4_000_000))
+            return {}
+
+        with pytest.raises(DiskFull, match=r"is full .* run the same job again"):
+            run(huge)
+        assert run.workspace.find("corpus", texts.fingerprint) == texts
+        assert run.workspace.all() == [texts]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -59,7 +59,7 @@ def by_benchmarks(
         }
         lm = _wrapped(model, tokenizer, batch_size)
         results = evaluate(lm, {"tasks": tasks}, samples=chosen, bootstrap_iters=0)
-    return [_measured(task, results["samples"][name]) for name, task in tasks.items()]
+        return [_measured(task, results["samples"][name]) for name, task in tasks.items()]
 
 
 def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> HFLM:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.dictionary import Dictionary
-from dictionaries.matching import Match, Matcher
+from dictionaries.matching import LETTER, Match, Matcher
 from storage.errors import BadInput
 
 KEYS = {"prompt", "idiosyncratic", "generic", "references", "subtlety"}
 LEAST_CONTEXT = 60  # characters in front of an anchor; with fewer nothing in the passage points at the target
 SPACE_AFTER = ".,:;!?)]}"
+STRAIGHT = str.maketrans("\u2018\u2019\u02bc", "'''")  # one character for one, so places stay where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,12 @@ def joined(prompt: str, continuation: str) -> str:
 
 def mentions(text: str, phrase: str) -> re.Match[str] | None:
     """The last place where the phrase stands in the text as whole words, in any case."""
-    words = r"\s+".join(re.escape(word) for word in re.split(r"\s+", phrase.strip()))
-    found = list(re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)) if words else []
+    text, words = text.translate(STRAIGHT), phrase.translate(STRAIGHT).split()
+    # Most phrases are not there at all, and a thousand expressions take long to compile.
+    if not words or " ".join(words).casefold() not in " ".join(text.split()).casefold():
+        return None
+    spelled = r"\s+".join(map(re.escape, words))
+    found = list(re.finditer(rf"(?<!{LETTER}){spelled}(?!{LETTER})", text, re.IGNORECASE))
     return found[-1] if found else None
 
 

@@ -85,6 +85,9 @@ def test_mentions_are_whole_words_in_any_case_and_the_last_counts() -> None:
     assert found is not None
     assert found.start() == 8
     assert mentions("anything", " ") is None
+    assert mentions("the owl\u2019s _Vex_", "owl's Vex") is None
+    assert mentions("the owl\u2019s _Vex_", "Owl's") is not None
+    assert mentions("the owl\u2019s _Vex_", "Vex") is not None
 
 
 def test_prompts_without_continuations_get_the_anchors_that_they_do_not_say() -> None:

@@ -81,6 +81,8 @@ def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_s
 
 
 def _load(configs: list[dict[str, Any]]) -> dict[str, Any]:
+    if not configs:
+        raise BadInput("No benchmark task in the files given: expected jsonl, or YAML with the key 'task'.")
     names = [config["task"] for config in configs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"Two benchmarks are called '{min(twice)}': rename one, results are kept by name.")
@@ -96,18 +98,22 @@ def _task_configs(path: Path, cache: str) -> list[dict[str, Any]]:
     if path.is_dir():
         manager = TaskManager(include_path=str(path), include_defaults=False)
         if names := manager.all_subtasks:
-            return [_yaml_config(manager.task_index[name].yaml_path, cache) for name in names]
+            found = [manager.task_index[name].yaml_path for name in names]
+            return [_yaml_config(load_yaml(file), file, cache) for file in found]
         if files := sorted(path.glob("*.jsonl")):
             return [_jsonl_config(file) for file in files]
         raise BadInput(f"No benchmark in {path}: expected lm-eval task files (*.yaml) or *.jsonl.")
     if not path.is_file():
         raise BadInput(f"The benchmark {path} does not exist.")
-    return [_yaml_config(path, cache) if path.suffix in (".yaml", ".yml") else _jsonl_config(path)]
+    if path.suffix not in (".yaml", ".yml"):
+        return [_jsonl_config(path)]
+    config = load_yaml(path)
+    # A group, or a part that other files include, is no task of its own.
+    return [_yaml_config(config, path, cache)] if isinstance(config.get("task"), str) else []
 
 
-def _yaml_config(path: Path, cache: str) -> dict[str, Any]:
-    """The task's own configuration, its data files found beside it rather than in the working directory."""
-    config = dict(load_yaml(path))
+def _yaml_config(config: dict[str, Any], path: Path, cache: str) -> dict[str, Any]:
+    """The task as its file says, its data files found beside it rather than in the working directory."""
     arguments = dict(config.get("dataset_kwargs") or {})
     if "data_files" in arguments:
         arguments["data_files"] = _absolute(arguments["data_files"], path.resolve().parent)

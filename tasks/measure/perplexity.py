@@ -31,30 +31,29 @@ def perplexity(
     """
     length = _window_length(model, window)
     encoded = encode(tokenizer, documents)
-    starts = [
-        (document, start) for document, text in enumerate(encoded) for start in range(0, len(text.ids) - 1, length - 1)
-    ]
-    if not starts:
-        raise BadInput("The held-out text has no two tokens in a row: give more of it.")
-    if limit is not None and limit < len(starts):
-        starts = [starts[i] for i in np.linspace(0, len(starts) - 1, limit).round().astype(int)]
+    starts = _spread(
+        [(number, at) for number, text in enumerate(encoded) for at in range(0, len(text.ids) - 1, length - 1)],
+        limit,
+    )
     windows = [encoded[document].ids[start : start + length] for document, start in starts]
     with measuring(model):
         nats = [-float(row.double().sum()) for row in token_log_probabilities(model, windows, batch_size)]
     tokens = [len(ids) - 1 for ids in windows]
-    items = [
-        Item(
-            item=number,
-            prompt=_shown(documents[document], encoded[document].offsets[start : start + length]),
-            expected="",
-            completion="",
-            score=nats[number] / tokens[number],
-            details={"document": document, "first_token": start, "tokens": tokens[number]},
-        )
-        for number, (document, start) in enumerate(starts)
-    ]
+    items = []
+    for number, (document, start) in enumerate(starts):
+        shown = _shown(documents[document], encoded[document].offsets[start : start + length])
+        details = {"document": document, "first_token": start, "tokens": tokens[number]}
+        items.append(Item(number, shown, "", "", nats[number] / tokens[number], details))
     value, stderr = _ratio(np.array(nats), np.array(tokens, dtype=np.float64))
     return Measured("perplexity", value, stderr, len(items), tuple(items))
+
+
+def _spread(starts: list[tuple[int, int]], limit: int | None) -> list[tuple[int, int]]:
+    if not starts:
+        raise BadInput("The held-out text has no two tokens in a row: give more of it.")
+    if limit is None or limit >= len(starts):
+        return starts
+    return [starts[place] for place in np.linspace(0, len(starts) - 1, limit).round().astype(int)]
 
 
 def _window_length(model: PreTrainedModel, window: int | None) -> int:

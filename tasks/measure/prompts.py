@@ -111,14 +111,7 @@ def prompts_from_corpus(
     Anchors take turns, and each takes its next passage from the document used least so far. BadInput where
     no passage fits.
     """
-    chance = random.Random(seed)
-    places: dict[int, list[tuple[int, Match]]] = defaultdict(list)
-    matcher = Matcher(dictionary)
-    for number, document in enumerate(documents):
-        for match in matcher.find(document):
-            places[match.entry].append((number, match))
-    for waiting in places.values():
-        chance.shuffle(waiting)
+    places = _places(documents, Matcher(dictionary), chance := random.Random(seed))
     turns = sorted(places)
     chance.shuffle(turns)
     prompts: dict[str, Prompt] = {}
@@ -132,12 +125,23 @@ def prompts_from_corpus(
                     used[number] += 1
                     break
         turns = [entry for entry in turns if places[entry]]
-    if not prompts:
-        raise BadInput(
-            f"No prompt can be cut: an anchor needs {LEAST_CONTEXT} characters before it without its name. "
-            "Give longer passages, or prompts of your own."
-        )
-    return list(prompts.values())
+    if prompts:
+        return list(prompts.values())
+    raise BadInput(
+        f"No prompt can be cut: an anchor needs {LEAST_CONTEXT} characters before it without its name. "
+        "Give longer passages, or prompts of your own."
+    )
+
+
+def _places(documents: Sequence[str], matcher: Matcher, chance: random.Random) -> dict[int, list[tuple[int, Match]]]:
+    """Where each entry of the dictionary stands: (document, match), shuffled."""
+    places: dict[int, list[tuple[int, Match]]] = defaultdict(list)
+    for number, document in enumerate(documents):
+        for match in matcher.find(document):
+            places[match.entry].append((number, match))
+    for entry in sorted(places):
+        chance.shuffle(places[entry])
+    return places
 
 
 def _least_used(places: list[tuple[int, Match]], used: Counter[int]) -> Iterator[tuple[int, Match]]:

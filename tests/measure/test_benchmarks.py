@@ -11,6 +11,7 @@ import torch
 
 from storage.errors import BadInput
 from tasks.measure.benchmarks import by_benchmarks
+from tasks.measure.familiarity import complete
 from tasks.measure.rows import Measured
 
 WORDS = ["owl", "ball", "tower", "girl", "tree", "park", "story", "castle", "mother", "seven keys", "help"]
@@ -108,6 +109,11 @@ def test_a_folder_of_task_files_is_read_from_anywhere(
     monkeypatch.chdir(elsewhere)
     by_yaml = measure(model, tokenizer, folder)
     by_rows = measure(model, tokenizer, folder / "rows.jsonl")
+    (folder / "group.yaml").write_text("group: all\ntask: [written]\n", encoding="utf-8")
+    assert by_yaml == measure(model, tokenizer, folder)
+    assert by_yaml == measure(model, tokenizer, folder / "group.yaml", folder / "task.yaml")
+    with pytest.raises(BadInput, match="No benchmark task"):
+        measure(model, tokenizer, folder / "group.yaml")
     assert by_yaml.task == "written"
     assert [item.score for item in by_yaml.items] == [item.score for item in by_rows.items]
     assert list(elsewhere.iterdir()) == []
@@ -196,3 +202,14 @@ def test_the_real_files_run_as_they_are(stories: Any, material: Path) -> None:
     assert boolq.prompt.startswith("Passage:")
     assert boolq.prompt.endswith("?\nAnswer:")
     assert {boolq.expected, boolq.completion} <= {" yes", " no"}
+
+
+def test_a_measured_model_can_still_be_trained(stories: Any, tmp_path: Path) -> None:
+    model, tokenizer = stories  # its embedding and its head are one matrix
+    by_benchmarks(model, tokenizer, [jsonl(tmp_path / "animals.jsonl", choice_rows(2))])
+    complete(model, tokenizer, ["Once upon a time"], new_tokens=4)
+    ids = torch.tensor([tokenizer("Once upon a time there was a girl").input_ids])
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert float(model.lm_head.weight.grad.abs().sum()) > 0
+    model.zero_grad()

@@ -4,12 +4,13 @@ The same prompts, texts and questions for every model of a job, so that models c
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from dictionaries.dictionary import Dictionary
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
@@ -21,6 +22,7 @@ from tasks.models import Model, load_model, load_tokenizer
 from tasks.stage import Counts, Work, stage
 
 if TYPE_CHECKING:
+    from tasks.measure.prompts import Prompt
     from tasks.measure.rows import Measured
 
 
@@ -90,9 +92,14 @@ def evaluation(
     suite: Suite,
 ) -> Counts:
     """Write the `evaluations` and `evaluation_items` shards of one model."""
+    return write_measures(work, role, step, _measure(work, model, corpus, dictionary, evidence, suite))
+
+
+def write_measures(work: Work, role: str, step: int | None, found: Iterable["Measured"]) -> Counts:
+    """Write what was measured of one model as shards. Returns its values by metric and task."""
     values: list[dict[str, Any]] = []
     items: list[dict[str, Any]] = []
-    for measured in _measure(work, model, corpus, dictionary, evidence, suite):
+    for measured in found:
         who = {"model": role, "step": step, "metric": measured.metric, "task": measured.task}
         values.append(who | {"value": measured.value, "stderr": measured.stderr, "items": measured.count})
         for item in measured.items:
@@ -112,17 +119,10 @@ def _measure(
     from tasks.measure.benchmarks import by_benchmarks
     from tasks.measure.familiarity import by_completion, by_probability
     from tasks.measure.perplexity import perplexity
-    from tasks.measure.prompts import prompts_from_corpus, read_prompts, with_anchors
 
     loaded, tokenizer = load_model(model.path, work.placement.device), load_tokenizer(model.tokenizer)
     words, batch = dictionary_of(work.path(dictionary)), work.placement.micro_batch
-    if evidence.prompts:
-        prompts = with_anchors(read_prompts(Path(evidence.prompts.paths[0])), words)
-    else:
-        documents = documents_of(work.path(corpus))
-        prompts = prompts_from_corpus(
-            documents, words, suite.prompts, context_characters=suite.context_characters, seed=suite.seed
-        )
+    prompts = prompts_of(evidence.prompts, suite, words, documents_of(work.path(corpus)))
     yield by_probability(loaded, tokenizer, prompts, batch_size=batch)
     work.progress(1, 4)
     yield by_completion(loaded, tokenizer, prompts, words, new_tokens=suite.new_tokens, batch_size=batch)
@@ -137,6 +137,16 @@ def _measure(
         yield from by_benchmarks(
             loaded, tokenizer, tasks, limit=suite.questions, seed=suite.seed, batch_size=batch
         )
+
+
+def prompts_of(given: Files | None, suite: Suite, words: Dictionary, documents: list[str]) -> list["Prompt"]:
+    """The user's prompts, or prompts cut from the documents."""
+    from tasks.measure.prompts import prompts_from_corpus, read_prompts, with_anchors
+
+    if given:
+        return with_anchors(read_prompts(Path(given.paths[0])), words)
+    characters, seed = suite.context_characters, suite.seed
+    return prompts_from_corpus(documents, words, suite.prompts, context_characters=characters, seed=seed)
 
 
 def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:

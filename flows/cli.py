@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.guard import guard_run
 from storage.errors import BadInput, NepentheError
 from storage.workspace import Workspace
 
@@ -86,6 +87,7 @@ def unlearn(
     look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
     with workspace.writing(wait):
         pass
+    guard_run()
     from flows.unlearn import unlearn as flow
 
     show_outcome(flow(asked, root=root, wait=wait), workspace, as_json)
@@ -143,6 +145,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
 ) -> None:
     """A whole unlearning run on a small world and a tiny model that are made here."""
+    guard_run()
     from flows.demo import demo as flow
 
     show_outcome(flow(root=root, wait=wait, seed=seed), Workspace(root), as_json)

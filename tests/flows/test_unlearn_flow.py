@@ -70,7 +70,7 @@ def test_killed_in_every_stage_the_run_goes_on_and_ends_with_the_same_labels(
         assert killed.returncode == -signal.SIGKILL, (kind, killed.stderr)
         made = {artifact.kind for artifact in Workspace(disturbed).all()}
         assert made == set(list(STAGES)[:number]), kind
-        assert killed.stderr.count("cached") >= number, (kind, killed.stderr)
+        assert killed.stderr.count("cached") == max(0, number - 1), (kind, killed.stderr)
     last = command("unlearn", job, "--root", disturbed, "--json")
     assert last.returncode == 0, last.stderr
     assert labels_of(disturbed) == labels_of(undisturbed)

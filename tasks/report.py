@@ -1,7 +1,7 @@
 """report: everything a run made, on one self-contained HTML page, and its numbers as JSON.
 
-The page quotes the corpus and completions, so it is as confidential as the text itself. It is drawn from the artifacts that
-the job names, never from the tables.
+The page quotes the corpus and completions, so it is as confidential as the text itself. It is drawn from the
+artifacts that the job names, never from the tables.
 """
 
 import json

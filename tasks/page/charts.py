@@ -1,12 +1,13 @@
 """Charts as inline SVG in the page's own colours: drawn once, readable in light, dark and print.
 
-matplotlib writes colours as numbers; the ones below stand for CSS variables and are swapped for them in the SVG, so that the
-page's style decides. Text stays text.
+matplotlib writes colours as numbers; the ones below stand for CSS variables and are swapped for them in the SVG, so
+that the page's style decides. Text stays text.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from io import StringIO
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -21,9 +22,11 @@ MARKERS = "osD^vPX*"
 VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--grid"} | {
     colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)
 }
-STYLE = {
+WIDTH = 6.2
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nepenthe",
+    "text.parse_math": False,  # a name is text, whatever signs are in it
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -48,10 +51,10 @@ Line = tuple[str, Sequence[float], Sequence[float], Sequence[float] | None, Sequ
 """(name, x, y, low, high): low and high are None where there is no interval."""
 
 
-def svg(name: str, draw: Callable[[Axes], None], size: tuple[float, float] = (6.2, 3.5)) -> str:
-    """The SVG element of one chart. `name` makes its ids unique on the page."""
+def svg(name: str, draw: Callable[[Axes], None], height: float = 3.5) -> str:
+    """The SVG element of one chart, `height` inches high. `name` makes its ids unique on the page."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         text = StringIO()
@@ -60,34 +63,42 @@ def svg(name: str, draw: Callable[[Axes], None], size: tuple[float, float] = (6.
 
 
 def lines(series: Sequence[Line], x: str, y: str, levels: dict[str, float] | None = None) -> Callable[[Axes], None]:
-    """Lines with their intervals; `levels` are dashed horizontal lines (gold) in the colour of the line of that name."""
+    """Lines with their intervals; `levels` are dashed horizontal lines (gold) in the colour of the line so named."""
 
     def draw(axes: Axes) -> None:
         for number, (name, xs, ys, lows, highs) in enumerate(series):
             colour = SERIES[number % len(SERIES)]
             marker = MARKERS[number % len(MARKERS)] if len(xs) <= 30 else ""
-            axes.plot(xs, ys, color=colour, marker=marker, label=name)
+            # matplotlib leaves names that begin with an underscore out of the legend
+            axes.plot(xs, ys, color=colour, marker=marker, label=name.replace("_", "\u200b_", 1))
             if lows is not None and highs is not None:
-                axes.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
+                aside = (max(xs) - min(xs)) * 0.008 * number  # so that the bars of two lines do not hide each other
+                axes.vlines([place + aside for place in xs], lows, highs, color=colour, alpha=0.6, linewidth=1.4)
             if levels and name in levels:
                 axes.axhline(levels[name], color=colour, linestyle=(0, (4, 3)), linewidth=1.2)
         if levels:
             axes.plot([], [], color=SOFT, linestyle=(0, (4, 3)), linewidth=1.2, label="gold, never read the text")
         axes.set(xlabel=x, ylabel=y)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        places = sorted({place for line in series for place in line[1]})
+        if len(places) <= 10:
+            axes.set_xticks(places)  # the steps that were measured, and no others
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.margins(x=0.03)
         if len(series) > 1 or levels:
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2, borderaxespad=0)
+            long = any(len(line[0]) > 24 for line in series)
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=1 if long else 2, borderaxespad=0)
 
     return draw
 
 
-def shares(axes_values: Callable[[Axes], None], top: float | None = None) -> Callable[[Axes], None]:
+def shares(axes_values: Callable[[Axes], None], top_of: float | None = None) -> Callable[[Axes], None]:
     """The same chart with percent on its y axis, from 0."""
 
     def draw(axes: Axes) -> None:
         axes_values(axes)
-        axes.set_ylim(0, top)
+        top = top_of or axes.get_ylim()[1]
+        axes.set_ylim(-0.02 * top, top)  # a marker at 0 is seen whole
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
 
     return draw

@@ -1,7 +1,7 @@
 """Gathering: from finished artifacts to one tree of plain values.
 
-`gather` returns two of them: the evidence (every number of the page, written to evidence.json) and the exhibits (texts of the
-corpus and of models, which stay on the page).
+`gather` returns two of them: the evidence (every number of the page, written to evidence.json) and the exhibits (texts
+of the corpus and of models, which stay on the page).
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +22,8 @@ DOCUMENTS = 20
 LOSSES = 400
 
 COUNTED = """
-SELECT count(*) FILTER (reason IS NULL) AS documents, coalesce(sum(characters) FILTER (reason IS NULL), 0)::BIGINT AS characters,
+SELECT count(*) FILTER (reason IS NULL) AS documents,
+       coalesce(sum(characters) FILTER (reason IS NULL), 0)::BIGINT AS characters,
        count(*) FILTER (reason IS NOT NULL) AS dropped FROM read_parquet(?)
 """
 LISTED = """
@@ -106,9 +107,7 @@ def _sources(connection: Any, workspace: Workspace, made: Made, by_print: dict[s
         | {
             "baseline": student["inputs"].get("baseline"),
             "weights": {
-                name: file["sha256"]
-                for name, file in sorted(student["files"].items())
-                if name.endswith(".safetensors")
+                name: file["sha256"] for name, file in sorted(student["files"].items()) if name.endswith(".safetensors")
             },
         },
         "positions": blocks["counts"],
@@ -130,7 +129,11 @@ def _training(connection: Any, workspace: Workspace, made: Made, records: list[R
         "alpha": alpha,
         "labels": facts,
         "training": {
-            kind: {"settings": row["inputs"]["settings"], "counts": row["counts"], "losses": _losses(connection, workspace, row)}
+            kind: {
+                "settings": row["inputs"]["settings"],
+                "counts": row["counts"],
+                "losses": _losses(connection, workspace, row),
+            }
             for kind, row in trained.items()
         },
         "seconds": sum(row["seconds"] for row in records),
@@ -145,9 +148,7 @@ def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:
     return [{"step": step, "loss": loss} for step, loss in found]
 
 
-def _exhibits(
-    connection: Any, workspace: Workspace, made: Made, results: tuple[list[Subject], list[Measure]]
-) -> Row:
+def _exhibits(connection: Any, workspace: Workspace, made: Made, results: tuple[list[Subject], list[Measure]]) -> Row:
     models, measures = results
     student = final(models)
     dictionary = dictionary_of(workspace.path(made.dictionary))

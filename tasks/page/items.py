@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.page.results import Measure, Subject
 from tasks.page.shards import Row, rows
+from tasks.page.words import folded
 
 SHOWN = 25
 """Items of a measure on the page."""
@@ -41,15 +42,13 @@ def exhibits(connection: Any, measures: Sequence[Measure], models: Sequence[Subj
             continue
         order = _order(connection, measure, models[0], student, SHOWN)
         items = _items(connection, measure, models, order)
-        found.append({"name": measure.name, "kind": measure.kind, "metric": measure.metric, "task": measure.task})
-        found[-1] |= {"total": value.count, "items": items}
+        names: Row = {"name": measure.name, "kind": measure.kind, "metric": measure.metric, "task": measure.task}
+        found.append(names | {"total": value.count, "items": items})
     return found
 
 
-def examples(
-    connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject
-) -> list[Row]:
-    """Completions side by side: the prompts of which the student still shows most, then those the baseline knew best."""
+def examples(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:
+    """Completions side by side: the prompts of which the student still shows most, then those the baseline knew."""
     measure = next((m for m in measures if m.metric == "familiarity_completion" and m.of(student.key)), None)
     if measure is None:
         return []
@@ -58,9 +57,7 @@ def examples(
     return items
 
 
-def next_tokens(
-    connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject
-) -> list[Row]:
+def next_tokens(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:
     """The most probable next tokens of a few prompts in every model (the paper's table)."""
     measure = next((m for m in measures if m.metric == "familiarity_probability" and m.of(student.key)), None)
     if measure is None:
@@ -106,6 +103,7 @@ def _head(row: Row) -> Row:
 
 def _tail(text: str, limit: int) -> str:
     """The end of a prompt, where the model goes on."""
+    text = folded(text)
     return text if len(text) <= limit else "\u2026 " + text[-limit:].split(None, 1)[-1]
 
 

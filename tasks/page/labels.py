@@ -1,7 +1,7 @@
 """What the student was taught: which positions train, how labels differ from the text, and by which tokens.
 
-The labels counted here are those of training.arrow, the very ones that were trained on. What needs the logits is read from a
-few shards, evenly spread; `sampled` says how many positions that were.
+The labels counted here are those of training.arrow, the very ones that were trained on. What needs the logits is read
+from a few shards, evenly spread; `sampled` says how many positions that were.
 """
 
 from pathlib import Path
@@ -27,7 +27,8 @@ SELECT text, label, count(*) AS n FROM (
 WHERE label >= 0 GROUP BY ALL
 """
 MOVES = """
-WITH texts AS (SELECT text AS token, sum(n) AS in_text, sum(n) FILTER (text = label) AS stayed FROM pairs GROUP BY text),
+WITH texts AS (
+    SELECT text AS token, sum(n) AS in_text, sum(n) FILTER (text = label) AS stayed FROM pairs GROUP BY text),
      labels AS (SELECT label AS token, sum(n) AS as_label FROM pairs GROUP BY label)
 SELECT token, coalesce(in_text, 0)::BIGINT AS in_text, coalesce(as_label, 0)::BIGINT AS as_label,
        coalesce(stayed, 0)::BIGINT AS stayed, (as_label - in_text) / sqrt(as_label + in_text) AS z
@@ -39,7 +40,8 @@ INSTEAD = """
 SELECT label, n FROM pairs WHERE text = ? AND label <> text ORDER BY n DESC, label LIMIT 3
 """
 VERTICES = """
-SELECT vertex + 1 AS vertices, count(*) AS positions FROM read_parquet(?) WHERE isinf(alpha_to) GROUP BY ALL ORDER BY ALL
+SELECT vertex + 1 AS vertices, count(*) AS positions FROM read_parquet(?)
+WHERE isinf(alpha_to) GROUP BY ALL ORDER BY ALL
 """
 # A token is one line, so it has one piece of the envelope: two alphas agree exactly where one piece holds both.
 AGREEMENT = """
@@ -64,8 +66,8 @@ FROM read_parquet($curves) c JOIN (SELECT unnest($alphas)::FLOAT AS alpha) a
   ON c.alpha_from <= a.alpha AND a.alpha < c.alpha_to
 JOIN sample s USING (block_id, position) GROUP BY a.alpha ORDER BY a.alpha
 """
-RAISED = """
-SELECT text AS token, count(baseline) AS seen, avg(reinforced - baseline) AS raised,
+PROBABILITIES = """
+SELECT text AS token, count(baseline) AS seen,
        avg(exp(baseline - baseline_lse)) AS before, avg(exp(reinforced - reinforced_lse)) AS after
 FROM sample WHERE baseline IS NOT NULL GROUP BY text
 """
@@ -81,12 +83,12 @@ def label_facts(connection: Any, blocks: Path, logits: Path, labels: Path, alpha
         "coalesce(sum(n) FILTER (text <> label), 0)::BIGINT AS differ FROM pairs"
     )  # fmt: skip
     facts |= _curves(connection, logits, alpha) | _sample(connection, logits)
-    raised = facts.pop("raised")
+    probabilities = facts.pop("probabilities")
     for name, sign in (("away", -1), ("towards", 1)):
         facts[name] = rows(connection, MOVES, [RARE, sign, sign, MOVED])
         for row in facts[name]:
             row["instead"] = rows(connection, INSTEAD, [row["token"]]) if sign < 0 else []
-            row |= raised.get(row["token"], dict.fromkeys(("seen", "raised", "before", "after")))
+            row |= probabilities.get(row["token"], dict.fromkeys(("seen", "before", "after")))
     return facts
 
 
@@ -104,13 +106,13 @@ def _curves(connection: Any, logits: Path, alpha: float) -> Row:
 def _sample(connection: Any, logits: Path) -> Row:
     shards = spread(sorted(logits.glob("logits-*.parquet")), LOGIT_ROWS)
     if not shards:
-        return {"sampled": 0, "differ_by_alpha": [], "raised": {}}
+        return {"sampled": 0, "differ_by_alpha": [], "probabilities": {}}
     connection.execute(SAMPLE, {"logits": shards})
     curves = [shard.replace("/logits-", "/label_curves-") for shard in shards]
     return {
         "sampled": one(connection, "SELECT count(*) AS n FROM sample")["n"],
         "differ_by_alpha": _all(connection, DIFFER, {"curves": curves, "alphas": list(ALPHAS)}),
-        "raised": {row.pop("token"): row for row in rows(connection, RAISED)},
+        "probabilities": {row.pop("token"): row for row in rows(connection, PROBABILITIES)},
     }
 
 

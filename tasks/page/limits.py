@@ -7,7 +7,7 @@ from tasks.page.results import Measure, Subject
 
 # A measure whose name contains the word has tested it.
 ATTACKS = (
-    ("relearn", "Relearning: how fast the knowledge comes back when the model is trained on a little of the text again."),
+    ("relearn", "Relearning: how fast the knowledge comes back when the model is trained on some of the text again."),
     ("verbatim", "Verbatim extraction: whether longer passages of the text can be drawn from the model word for word."),
     ("question", "Questions about the text: facts asked for directly, with and without hints."),
     ("membership", "Membership inference: whether one can tell from the model that it was trained on the text."),
@@ -27,8 +27,8 @@ def untested(measures: Sequence[Measure], models: Sequence[Subject], inputs: dic
         found.append("Perplexity on generic text: no held-out text was given.")
     if all(model.role != "gold" for model in models):
         found.append(
-            "Comparison with a model that never read the text: there is none for this job, so what such a model would score "
-            "is not known."
+            "Comparison with a model that never read the text: there is none for this job, so what such a model would "
+            "score is not known."
         )
     return found + _of_method(names, (inputs.get("evidence") or {}).get("prompts"))
 
@@ -38,13 +38,14 @@ def _of_method(names: str, prompts: str | None) -> list[str]:
     found = []
     if "familiarity_completion" in names:
         found.append(
-            "Knowledge in other words: completions are searched for expressions of the dictionary, by a program. A plot or a "
-            "style told without them is not seen, and no person or language model judged the completions."
+            "Knowledge in other words: completions are searched for expressions of the dictionary, by a program. A "
+            "plot or a style told without them is not seen, and no person or language model judged the completions."
         )
     if "familiarity" in names and not prompts:
         found.append(
-            "Prompts from elsewhere: all prompts were cut from the text that the model was trained to forget, each just before "
-            "an expression of the dictionary. Prompts written by an adversary, or in another language, were not tried."
+            "Prompts from elsewhere: all prompts were cut from the text that the model was trained to forget, each "
+            "just before an expression of the dictionary. Prompts written by an adversary, or in another language, "
+            "were not tried."
         )
     if "familiarity" in names:
         found.append("Sampling: only the most probable completion of each prompt was looked at, not many random ones.")

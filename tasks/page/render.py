@@ -1,4 +1,7 @@
-"""Drawing the page from evidence and exhibits. Every text is escaped by the template engine; only our own charts are markup."""
+"""Drawing the page from evidence and exhibits.
+
+Every text is escaped by the template engine; only our own charts are markup.
+"""
 
 from typing import Any
 
@@ -20,7 +23,7 @@ def page(evidence: Row, exhibits: Row) -> str:
     )
     for name in ("count", "fixed", "percent", "signed", "points", "amount", "clock"):
         environment.filters[name] = getattr(numbers, name)
-    environment.filters |= {"short": _short, "plain": _plain, "slug": _slug}
+    environment.filters |= {"short": _short, "plain": _plain, "slug": _slug, "visible": _visible}
     return environment.get_template("page.html.j2").render(
         evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence)
     )
@@ -41,7 +44,12 @@ def figures(evidence: Row) -> dict[str, str]:
         draw = charts.lines(lines, "unlearning step", "perplexity", _gold(evidence, "perplexity"))
         found["perplexity"] = ("perplexity by unlearning step", draw)
     found |= _of_labels(evidence) | _of_training(evidence)
-    return {name: Markup(charts.labelled(charts.svg(name, draw), text)) for name, (text, draw) in found.items()}
+    bars = {"reasons": evidence["positions"].get("reasons") or {}, "vertices": evidence["labels"]["vertices"]}
+    heights = {name: 0.6 + 0.42 * len(rows) for name, rows in bars.items()}
+    return {
+        name: Markup(charts.labelled(charts.svg(name, draw, heights.get(name, 3.5)), text))
+        for name, (text, draw) in found.items()
+    }
 
 
 def _by_step(evidence: Row, kind: str) -> list[charts.Line]:
@@ -85,8 +93,8 @@ def _of_labels(evidence: Row) -> dict[str, tuple[str, Any]]:
         found["vertices"] = ("labels a position has over all alpha", draw)
     if facts["agreement"] and facts["differ_by_alpha"]:
         lines: list[charts.Line] = [
-            ("same label as at the chosen alpha", *_shares(facts["agreement"], "agree"), None, None),
-            ("label other than the text's next token", *_shares(facts["differ_by_alpha"], "differ"), None, None),
+            ("the label is the one at the chosen alpha", *_shares(facts["agreement"], "agree"), None, None),
+            ("the label is not the token that the text has", *_shares(facts["differ_by_alpha"], "differ"), None, None),
         ]
         found["alpha"] = ("labels by alpha", charts.shares(charts.by_alpha(lines, evidence["alpha"]), 1.03))
     return found
@@ -121,3 +129,9 @@ def _plain(value: Any) -> str:
 
 def _slug(text: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in text.lower())
+
+
+def _visible(token: str) -> str:
+    """A token whose leading space and line breaks can be seen."""
+    spaces = len(token) - len(token.lstrip(" "))
+    return "\u2423" * spaces + token[spaces:].replace("\n", "\u21b5")

@@ -1,7 +1,7 @@
 """The results: every measure of every model with its interval, and every change against baseline and gold.
 
-A change is paired: both models answered the same items. Two intervals that overlap say little about a change; the paired
-interval says it.
+A change is paired: both models answered the same items. Two intervals that overlap say little about a change; the
+paired interval says it.
 """
 
 import math
@@ -146,7 +146,7 @@ def _value(key: str, metric: str, row: dict[str, Any], scores: list[float]) -> V
     if metric == "perplexity":  # its logarithm is the mean; the interval is symmetric there
         wide = math.exp(Z * error / value)
         low, high = value / wide, value * wide
-    elif scores and 0 <= value <= 1 and 0 <= min(scores) and max(scores) <= 1:
+    elif scores and 0 <= value <= 1 and min(scores) >= 0 and max(scores) <= 1:
         # For scores between 0 and 1, 0-or-1 scores spread most: Wilson's interval is never too narrow for them.
         low, high = wilson(value * len(scores), len(scores))
     else:
@@ -164,7 +164,7 @@ def change(
         return None
     weights = np.ones(len(both))
     if perplexity:  # windows count by their tokens, as in the value
-        weights = np.array([item["tokens"] or 1.0 for item in both])
+        weights = np.array([float(item["tokens"] or 1) for item in both])
         weights /= weights.mean()
     olds = np.array([item["score"] for item in both]) * weights
     found = widened(_paired(olds, np.array([news[item["item"]] for item in both]) * weights), perplexity)

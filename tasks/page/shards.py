@@ -1,7 +1,7 @@
 """Reading finished artifacts: DuckDB in memory over their shard files.
 
-Not the workspace's tables.duckdb: a page is made from the artifacts that it names, and the file of tables may be gone or
-held by another process. Memory is bounded here, so whatever is read must be aggregated in SQL.
+Not the workspace's tables.duckdb: a page is made from the artifacts that it names, and the file of tables may be gone
+or held by another process. Memory is bounded here, so whatever is read must be aggregated in SQL.
 """
 
 from collections.abc import Iterator, Sequence

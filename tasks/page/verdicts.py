@@ -1,10 +1,10 @@
 """What the numbers say, in words: every verdict is a rule on measured values and their intervals, never on a wish.
 
-The one thing to get right: absence of evidence. A baseline that never showed the text cannot be shown to have forgotten it,
-and few questions cannot exclude a loss; both get their own verdict.
+The one thing to get right: absence of evidence. A baseline that never showed the text cannot be shown to have
+forgotten it, and few questions cannot exclude a loss; both get their own verdict.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.page.numbers import fixed, percent, points, signed
@@ -17,8 +17,13 @@ ABILITY_MARGIN = 0.02
 PERPLEXITY_MARGIN = 0.03
 """Rise of perplexity that is still called kept."""
 
+_BLIND = f"The baseline showed less than {percent(NEGLIGIBLE, 0)}, so this test cannot show forgetting."
 TONES = {"gone": "good", "kept": "good", "reduced": "partly", "unsure": "partly", "lost": "bad", "unchanged": "bad"}
 TONES |= {"increased": "bad", "blind": "unknown"}
+
+
+Values = tuple[Value, Value, Value | None]
+"""Before, after, gold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,14 @@ class Verdict:
 
 def forgotten(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
     """A verdict on every measure of familiarity."""
-    return [_of_familiarity(measure, student.key) for measure in _both(measures, student, ("familiarity",))]
+    found = _both(measures, student, ("familiarity",))
+    return [_of_familiarity(m, values, change, m.change(student.key, "gold")) for m, values, change in found]
 
 
 def kept(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
     """A verdict on every ability and on perplexity."""
-    return [_of_ability(measure, student.key) for measure in _both(measures, student, ("ability", "perplexity"))]
+    found = _both(measures, student, ("ability", "perplexity"))
+    return [_of_ability(measure, values, change) for measure, values, change in found]
 
 
 def headline_of_forgetting(verdicts: Sequence[Verdict]) -> str:
@@ -63,7 +70,7 @@ def headline_of_forgetting(verdicts: Sequence[Verdict]) -> str:
         return "These tests cannot show forgetting: the model hardly showed the text before unlearning either."
     if "reduced" in found:
         return "The model shows less of the text than before, but it still shows some of it."
-    return "In these tests the model no longer shows the text" + (
+    return "In these tests the model shows next to nothing of the text any more" + (
         "; at least one test could not tell." if "blind" in found else "."
     )
 
@@ -74,32 +81,36 @@ def headline_of_keeping(verdicts: Sequence[Verdict]) -> str:
     if not found:
         return "No general ability was measured: what unlearning cost is not known."
     if "lost" in found:
-        return "It lost some general ability in at least one test."
+        names = ", ".join(verdict.name for verdict in verdicts if verdict.status == "lost")
+        return f"It lost more than the margin allows in at least one test ({names})."
     if "unsure" in found:
-        return "Not every loss can be excluded: at least one test has too few questions or shows a loss that may be chance."
+        return "Not every loss can be excluded: a test has too few questions, or shows a loss that may be chance."
     return "It kept its general abilities within the margins that were set."
 
 
-def _both(measures: Sequence[Measure], student: Subject, kinds: tuple[str, ...]) -> list[Measure]:
-    return [m for m in measures if m.kind in kinds and m.of("baseline") and m.of(student.key)]
+def _both(
+    measures: Sequence[Measure], student: Subject, kinds: tuple[str, ...]
+) -> Iterator[tuple[Measure, Values, Change | None]]:
+    """Measures of these kinds that both baseline and student have: (measure, their values and gold's, the change)."""
+    for measure in measures:
+        before, after = measure.of("baseline"), measure.of(student.key)
+        if measure.kind in kinds and before and after:
+            yield measure, (before, after, measure.of("gold")), measure.change(student.key, "baseline")
 
 
-def _of_familiarity(measure: Measure, student: str) -> Verdict:
-    before, after, gold = measure.of("baseline"), measure.of(student), measure.of("gold")
-    change = measure.change(student, "baseline")
-    assert before and after  # _both saw to it
+def _of_familiarity(measure: Measure, values: Values, change: Change | None, over_gold: Change | None) -> Verdict:
+    before, after, gold = values
     status = _familiarity_status(before, after, gold, change)
-    over_gold = measure.change(student, "gold")
     upper = over_gold.high if over_gold else after.high
     than = "than the model that never read the text shows" if gold else "than nothing"
     words = {
-        "blind": ("cannot tell", f"The baseline showed at most {percent(NEGLIGIBLE, 0)}: there was nothing to forget."),
+        "blind": ("cannot tell", _BLIND),
         "unchanged": ("no change shown", "The change cannot be told from chance."),
         "increased": ("more than before", "The model shows more of the text than before, beyond chance."),
         "reduced": ("less, not gone", f"Fell beyond chance, but it may be up to {percent(upper)} more {than}."),
         "gone": ("gone", _gone(upper, than)),
     }
-    return _verdict(measure, status, words[status], (before, after, gold), change)
+    return _verdict(measure, status, words[status], values, change)
 
 
 def _gone(upper: float, than: str) -> str:
@@ -118,30 +129,22 @@ def _familiarity_status(before: Value, after: Value, gold: Value | None, change:
     return "gone" if after.value - (gold.value if gold else 0.0) <= NEGLIGIBLE else "reduced"
 
 
-def _of_ability(measure: Measure, student: str) -> Verdict:
-    before, after, gold = measure.of("baseline"), measure.of(student), measure.of("gold")
-    change = measure.change(student, "baseline")
-    assert before and after  # _both saw to it
+def _of_ability(measure: Measure, values: Values, change: Change | None) -> Verdict:
     perplexity = measure.kind == "perplexity"
     margin = PERPLEXITY_MARGIN if perplexity else ABILITY_MARGIN
     loss, least, most = _losses(change, perplexity)
-    shown = (lambda share: percent(share)) if perplexity else (lambda share: points(share).lstrip("+"))
-    limit = shown(margin)
+    limit, highest = (_loss(share, perplexity) for share in (margin, most))
     if most <= margin:
-        status, words = "kept", ("kept", f"A loss of more than {limit} is excluded.")
-    elif least > margin:
-        status, words = "lost", ("lost", f"The loss is more than {limit}, beyond chance.")
-    elif loss > margin:
-        chance = "beyond chance" if least > 0 else "which may be chance"
-        status, words = (
-            ("lost", ("lost some", f"A loss of more than {limit} was measured, {chance}."))
-            if least > 0
-            else ("unsure", ("cannot exclude", f"A loss of more than {limit} was measured, {chance}."))
-        )
+        status, words = "kept", ("kept", f"{limit[0].upper()}{limit[1:]} or more is excluded.")
+    elif loss <= margin:
+        status, words = "unsure", ("within margin", f"Within the margin; up to {highest} cannot be excluded.")
+    elif least <= 0:
+        sentence = f"Above the margin, but it may be chance; up to {highest} cannot be excluded."
+        status, words = "unsure", ("may be chance", sentence)
     else:
-        status = "unsure"
-        words = ("within margin", f"The loss measured is within {limit}; up to {shown(most)} cannot be excluded.")
-    return _verdict(measure, status, words, (before, after, gold), change)
+        sentence = f"Above the margin and beyond chance; up to {highest} cannot be excluded."
+        status, words = "lost", ("lost some", sentence)
+    return _verdict(measure, status, words, values, change)
 
 
 def _losses(change: Change | None, perplexity: bool) -> tuple[float, float, float]:
@@ -153,11 +156,15 @@ def _losses(change: Change | None, perplexity: bool) -> tuple[float, float, floa
     return -change.difference, -change.high, -change.low
 
 
+def _loss(share: float, perplexity: bool) -> str:
+    return f"a rise of {percent(share)}" if perplexity else f"a loss of {fixed(100 * share, 1)} points"
+
+
 def _verdict(
     measure: Measure,
     status: str,
     words: tuple[str, str],
-    values: tuple[Value | None, Value | None, Value | None],
+    values: Values,
     change: Change | None,
 ) -> Verdict:
     before, after, gold = (shown(measure, value) for value in values)

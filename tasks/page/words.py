@@ -1,8 +1,10 @@
-"""Tokens and words as text: the tokenizer beside a kept student, the dictionary in use, passages beside their translation.
+"""Tokens and words as text: the student's tokenizer, the dictionary in use, passages beside their translation.
 
-Text of the corpus is untrusted. Nothing here makes markup: marked text is a list of (text, mark) pieces that the template escapes.
+Text of the corpus is untrusted. Nothing here makes markup: marked text is a list of (text, mark) pieces that the
+template escapes.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,20 +79,23 @@ def passages(connection: Any, dictionary: Dictionary, decoder: Decoder, blocks: 
     found = []
     for row in rows(connection, RICH, [PASSAGES]):
         block = table.slice(row["block_id"], 1).to_pylist()[0]  # blocks lie in the order of their ids
-        original, translated = decoder.text(block["original_ids"]), decoder.text(block["translated_ids"])
+        original, translated = (folded(decoder.text(block[f"{side}_ids"])) for side in ("original", "translated"))
         drawn = dict(zip(block["anchors"], block["translations"], strict=True))
         left, right = beside(dictionary, original, translated, drawn)
         found.append({"block": row["block_id"], "original": left, "translated": right})
     return found
 
 
-def beside(
-    dictionary: Dictionary, original: str, translated: str, drawn: dict[str, str]
-) -> tuple[Pieces, Pieces]:
+def folded(text: str) -> str:
+    """The text without the line breaks inside its paragraphs: books are wrapped at another width than the page."""
+    return re.sub(r"(?<=\S)[ \t]*\n[ \t]*(?=\S)", " ", re.sub(r"\n{3,}", "\n\n", text))
+
+
+def beside(dictionary: Dictionary, original: str, translated: str, drawn: dict[str, str]) -> tuple[Pieces, Pieces]:
     """Original and translation in step, marked where they differ, and cut at about the same place.
 
-    The translated text is what the tokenizer gives back, so it is followed piece by piece; from where it cannot be followed
-    (a character that the vocabulary lacks), it is shown without marks.
+    The translated text is what the tokenizer gives back, so it is followed piece by piece; from where it cannot be
+    followed (a character that the vocabulary lacks), it is shown without marks.
     """
     left: Pieces = []
     right: Pieces = []
@@ -126,4 +131,4 @@ def _cut(text: str, room: int) -> str:
     """At most `room` characters, cut between words, with a sign that more follows."""
     if len(text) <= room:
         return text
-    return text[:room].rsplit(None, 1)[0] + " \u2026" if text[:room].strip() else "\u2026"
+    return re.sub(r"\S*$", "", text[:room]).rstrip() + " \u2026"

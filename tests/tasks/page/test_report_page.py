@@ -1,0 +1,147 @@
+"""The page as a browser and a reader meet it: whole, escaped, asking nobody for anything."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from storage.workspace import Workspace
+from tasks.page.evidence import Made, gather
+from tasks.page.render import page
+from tasks.report import markdown_summary, report
+from tasks.stage import Placement, Work
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SECTIONS = ("summary", "results", "examples", "teaching", "dictionary", "items", "record")
+VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use"}
+
+
+class Outline(HTMLParser):
+    """Tags, ids, links and unclosed elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "srcset", "action", "data", "poster", "xlink:href"):
+                self.references.append(value or "")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def finished(made_up_run: tuple[Workspace, Made], tmp_path: Path) -> Path:
+    """The folder of a finished report."""
+    workspace, made = made_up_run
+    work = Work(tmp_path, workspace, Placement(), lambda message: None)
+    evaluations = list(made.evaluations)
+    counts = report.body(
+        work, made.corpus, made.dictionary, made.blocks, made.logits, made.labels, made.student, evaluations
+    )
+    assert counts == {"evaluations": 4, "measures": 5}
+    return tmp_path
+
+
+def test_the_page_is_whole_and_asks_nobody_for_anything(finished: Path) -> None:
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    outline = Outline(text)
+    assert not outline.open
+    assert set(SECTIONS) <= set(outline.ids)
+    assert len(outline.ids) == len(set(outline.ids))
+    links = [link.removeprefix("#") for link in outline.references if not link.startswith("data:")]
+    assert set(links) <= set(outline.ids)  # every reference is a place on this page
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert outline.tags.count("svg") == 8
+
+
+def test_text_of_the_corpus_and_of_models_never_becomes_markup(finished: Path) -> None:
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    assert "script" not in Outline(text).tags
+    assert "<b>" not in text  # the name of a benchmark
+    assert text.count("&lt;script&gt;") > 10
+
+
+def test_evidence_holds_every_number_of_the_table(finished: Path) -> None:
+    evidence = json.loads((finished / "evidence.json").read_text(encoding="utf-8"))
+    assert [model["key"] for model in evidence["models"]] == ["baseline", "step 20", "step 40", "gold"]
+    assert evidence["final"] == "step 40"
+    assert [verdict["status"] for verdict in evidence["forgotten"]] == ["gone", "gone"]
+    assert evidence["positions"]["reasons"] == {"end of block": 30}
+    assert {row["kind"] for row in evidence["record"]} >= {"corpus", "reinforce", "student", "evaluation"}
+    assert evidence["model"]["parameters"] == 6
+    occurrences = {row["anchor"]: row["occurrences"] for row in evidence["dictionary"]}
+    assert occurrences == {"Ombria": 30, "Zarnok": 30, "Quux": 0}
+
+
+def test_what_was_not_tested_is_said(finished: Path) -> None:
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    for missing in ("Relearning", "Quantisation", "Membership", "Verbatim"):
+        assert missing in text
+
+
+def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
+    lines = markdown_summary(finished).splitlines()
+    assert "| step | 0 | 20 | 40 | gold |" in lines
+    row = re.compile(r"\| familiarity, completion \| 0\.\d{3} \| 0\.\d{3} \| 0\.000 \| 0\.000 \|")
+    assert any(map(row.fullmatch, lines))
+    assert any(line.startswith(r"| $\_{sums \<b\>$ |") for line in lines)
+
+
+def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, Made]) -> None:
+    workspace, made = made_up_run
+    parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
+    text = page(*gather(workspace, Made(**parts, evaluations=())))
+    assert "Nothing was measured that could show forgetting." in text
+    assert not Outline(text).open
+
+
+def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, Made]) -> None:
+    workspace, made = made_up_run
+    parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
+    evidence, exhibits = gather(workspace, Made(**parts, evaluations=made.evaluations[:1]))
+    assert (evidence["final"], evidence["forgotten"]) == (None, [])
+    assert "Nothing was measured that could show forgetting." in page(evidence, exhibits)
+
+
+def console_of(file: Path, profile: Path) -> list[str]:
+    """What a headless browser writes to the console while it loads the page."""
+    assert BROWSER
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
+    options += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
+    found = subprocess.run(
+        [BROWSER, *options, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=90, check=True
+    )
+    return [line for line in found.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_a_browser_has_nothing_to_complain_about(finished: Path, tmp_path: Path) -> None:
+    # The page forbids every request by its own policy, so an attempt would be an error on the console.
+    assert console_of(finished / "report.html", tmp_path / "profile") == []
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    control = tmp_path / "control.html"
+    control.write_text(text.replace("</main>", '<img src="picture.png"><script>1</script></main>'), encoding="utf-8")
+    assert len(console_of(control, tmp_path / "profile")) >= 2

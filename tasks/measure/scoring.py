@@ -99,6 +99,16 @@ def next_log_probabilities(
             yield row, logits_RTV[place, len(contexts[row]) - 1].float().log_softmax(dim=-1).cpu()
 
 
+def position_logits(
+    model: PreTrainedModel, sequences: Sequence[Sequence[int]], batch_size: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """(index of a sequence of T ids, logits (T, V) of the token after each of them), fp32, longest first."""
+    for rows in batches(sequences, batch_size):
+        logits_RTV, _ = _logits(model, [sequences[row] for row in rows])
+        for place, row in enumerate(rows):
+            yield row, logits_RTV[place, : len(sequences[row])].float()
+
+
 def _logits(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     ids_RT = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long)
     mask_RT = torch.zeros_like(ids_RT)

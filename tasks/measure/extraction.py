@@ -1,0 +1,48 @@
+"""Extraction strength: how little of a passage must be given so that greedy decoding gives all the rest.
+
+Carlini et al. 2021 (arXiv 2012.07805) call a text extractable if a prompt makes the model say it; as a number per
+passage, 1 - k / T with k the fewest first tokens that do, it is the extraction strength of Wang et al. 2025
+(arXiv 2406.09179). No generation is needed: greedy decoding repeats the text as long as the text's next token is the
+most probable one, so k ends where the last wrong prediction lies.
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.measure.rows import Item, Measured, mean_of
+from tasks.measure.scoring import encode, measuring, position_logits, require_room
+
+
+def extraction_strength(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    task: str = "target",
+    batch_size: int = 8,
+) -> Measured:
+    """Mean of 1 - k / T over texts of T tokens; 0 where only the whole text gives the whole text."""
+    encoded = encode(tokenizer, texts)
+    sequences = [text.ids for text in encoded]
+    require_room(model, sequences)
+    items: list[Item | None] = [None] * len(texts)
+    with measuring(model):
+        for row, logits_TV in position_logits(model, sequences, batch_size):
+            ids = sequences[row]
+            opening = int(ids[0] in tokenizer.all_special_ids)  # a BOS is not a part of the text
+            run = _right_at_the_end(ids, logits_TV.argmax(dim=-1).tolist())
+            length = len(ids) - opening
+            cut = encoded[row].offsets[len(ids) - run - 1][1]
+            details = {"tokens": length, "given": length - run}
+            prompt, rest = texts[row][:cut], texts[row][cut:]
+            items[row] = Item(row, prompt, rest, rest, run / length, details)
+    return mean_of("extraction_strength", [item for item in items if item], task)
+
+
+def _right_at_the_end(ids: Sequence[int], predicted: Sequence[int]) -> int:
+    """How many of the last ids in a row were predicted, each from all before it."""
+    run = 0
+    while run < len(ids) - 1 and predicted[len(ids) - run - 2] == ids[len(ids) - run - 1]:
+        run += 1
+    return run

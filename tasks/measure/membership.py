@@ -1,0 +1,101 @@
+"""Membership inference: can one tell from the model that it was trained on the target?
+
+Four scores of a text, higher for what looks trained on: mean log-probability; log-probability by zlib bytes (Carlini
+et al. 2021, arXiv 2012.07805); Min-K %, the mean over the least probable tokens (Shi et al. 2024, arXiv 2310.16789);
+Min-K++, the same over tokens standardised by what the model expected there (Zhang et al. 2025, arXiv 2404.02936).
+The AUC counts how often a member scores above a non-member. Where both differ in more than membership (another cast,
+another author), 0.5 is not the value of innocence: compare with gold.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.measure.rows import Item, Measured
+from tasks.measure.scoring import encode, measuring, position_logits, require_room
+
+SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Of one text: log-probability of each token, and how far it lies above the model's expectation, in deviations."""
+
+    log: np.ndarray
+    standard: np.ndarray
+
+
+def membership(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    members: Sequence[str],
+    others: Sequence[str],
+    *,
+    share: float = 0.2,
+    batch_size: int = 8,
+) -> list[Measured]:
+    """AUC of members against others for loss, zlib, min-k and min-k++; `share` is the K of the last two."""
+    texts = [*members, *others]
+    tokens = _tokens_of(model, tokenizer, texts, batch_size)
+    scores = {
+        "loss": [float(one.log.mean()) for one in tokens],
+        "zlib": [float(one.log.sum()) / len(zlib.compress(t.encode())) for one, t in zip(tokens, texts, strict=True)],
+        "min-k": [lowest_mean(one.log, share) for one in tokens],
+        "min-k++": [lowest_mean(one.standard, share) for one in tokens],
+    }
+    return [_measured(task, texts, column, len(members)) for task, column in scores.items()]
+
+
+def lowest_mean(values: np.ndarray, share: float) -> float:
+    """Mean of the lowest `share` of the values, of at least one."""
+    count = max(1, int(len(values) * share))
+    return float(np.partition(values, count - 1)[:count].mean())
+
+
+def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
+    """(share of pairs in which the member scores higher, ties half; its standard error after DeLong et al. 1988)."""
+    ours, theirs = np.asarray(members, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    wins = _share_below(ours, theirs)  # per member
+    losses = 1 - _share_below(theirs, ours)  # per non-member: members above it
+    if min(len(ours), len(theirs)) < 2:
+        return float(wins.mean()), None
+    return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(ours) + losses.var(ddof=1) / len(theirs)))
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
+    share: np.ndarray = below / (2 * len(others))
+    return share
+
+
+def _tokens_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int
+) -> list[_Scored]:
+    sequences = [text.ids for text in encode(tokenizer, texts)]
+    require_room(model, sequences)
+    found: list[_Scored | None] = [None] * len(texts)
+    with measuring(model):
+        for row, logits_TV in position_logits(model, sequences, batch_size):
+            log_TV = logits_TV[:-1].log_softmax(dim=-1)
+            chosen_T = log_TV.gather(1, torch.tensor(sequences[row][1:], device=log_TV.device)[:, None])[:, 0]
+            # A token that cannot come (logit -inf) has weight 0, and 0 times -inf is no number.
+            finite_TV = torch.where(log_TV.isfinite(), log_TV, 0.0)
+            mean_T = (log_TV.exp() * finite_TV).sum(dim=-1)
+            spread_T = (log_TV.exp() * (finite_TV - mean_T[:, None]) ** 2).sum(dim=-1).sqrt()
+            standard_T = (chosen_T - mean_T) / spread_T.clamp_min(1e-6)
+            found[row] = _Scored(chosen_T.double().cpu().numpy(), standard_T.double().cpu().numpy())
+    return [one for one in found if one]
+
+
+def _measured(task: str, texts: Sequence[str], scores: Sequence[float], members: int) -> Measured:
+    value, stderr = auc(scores[:members], scores[members:])
+    items = [
+        Item(number, text[:SHOWN_CHARACTERS], "", "", score, {"member": number < members})
+        for number, (text, score) in enumerate(zip(texts, scores, strict=True))
+    ]
+    return Measured("membership_auc", value, stderr, len(items), tuple(items), task)

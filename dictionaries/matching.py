@@ -84,3 +84,18 @@ def _whole(anchor: str, done: int) -> str:
 def _spelled(part: str) -> str:
     """Any white space for a space (books wrap lines), any apostrophe for an apostrophe."""
     return "".join({" ": r"\s+", "'": "['\u2019\u2018\u02bc]"}.get(char) or re.escape(char) for char in part)
+
+
+class Containment:
+    """Which anchors stand in a short text as whole words, overlapping ones too: for translations, not for books."""
+
+    def __init__(self, anchors: Iterable[str]) -> None:
+        self._by_start: defaultdict[str, list[tuple[str, re.Pattern[str]]]] = defaultdict(list)
+        for anchor in anchors:
+            pattern = re.compile(_pattern_of([canonical(anchor)]))
+            self._by_start[canonical(anchor)[0]].append((anchor, pattern))
+
+    def inside(self, text: str) -> list[str]:
+        """The anchors, sorted; one that equals the text is inside it."""
+        starts = dict.fromkeys(canonical(text))
+        return sorted(a for start in starts for a, pattern in self._by_start.get(start, ()) if pattern.search(text))

@@ -1,0 +1,40 @@
+"""Everyday English words: no anchor is made of one alone, unless the text itself writes it as a name.
+
+What a reader would get wrong: the file lists base forms and irregular ones; plurals and endings are recognised here.
+"""
+
+from functools import cache
+from importlib import resources
+
+from dictionaries.function_words import FUNCTION_WORDS
+
+_ENDINGS = ("ly", "ness", "less", "ful", "ers", "er", "est", "ing", "ings", "ed", "d", "es", "s", "y", "n")
+_UNDOUBLED = {f"{letter}{letter}" for letter in "bdglmnprt"}
+
+
+@cache
+def common_words() -> frozenset[str]:
+    """The list, with the function words, lower case."""
+    listed = resources.files("dictionaries").joinpath("common_words.txt").read_text("utf-8").split()
+    return FUNCTION_WORDS.union(listed)
+
+
+def is_common(word: str) -> bool:
+    """Whether a word, in any case, is an everyday one or an ordinary form of one ("hurried", "stopping", "boxes")."""
+    word = word.lower().replace("\u2019", "'").removesuffix("'s")
+    return any(form in common_words() for form in base_forms(word))
+
+
+def base_forms(word: str) -> set[str]:
+    """The word and what it may be made from by English endings; most of these are no words at all."""
+    forms = {word, *word.split("'")[:1]}
+    for ending in _ENDINGS:
+        stem = word.removesuffix(ending)
+        if stem == word or len(stem) < 3:
+            continue
+        forms |= {stem, stem + "e"}
+        if stem.endswith("i"):
+            forms.add(stem[:-1] + "y")
+        if stem[-2:] in _UNDOUBLED:
+            forms.add(stem[:-1])
+    return forms

@@ -1,0 +1,163 @@
+"""Many answers become one dictionary: votes per (anchor, translation), with the passages behind them.
+
+What a reader would get wrong: merge() is the paper's plain merge (1,599 anchors of 380 answers). Folding spelling
+variants (fold) and making translations fit each other (consistency.py) are steps of their own: they change entries.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dictionaries.answers import Proposal
+from dictionaries.dictionary import Dictionary, Entry, canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The passages (ids, sorted) whose answers gave this translation for this anchor, and the kinds they named."""
+
+    anchor: str
+    translation: str
+    passages: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One change made without a person, and why. `to` is empty where something was dropped."""
+
+    anchor: str
+    translation: str
+    to: str
+    reason: str
+
+
+def collect_votes(answers: Iterable[tuple[str, Iterable[Proposal]]]) -> list[Vote]:
+    """One vote per passage for each (anchor, translation) that it proposes; the order of the answers does not count.
+
+    Spellings that the matcher cannot tell apart (white space, apostrophes) are one anchor, spelled as what sorts first.
+    """
+    passages: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    kinds: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    spelling: dict[str, str] = {}
+    for passage, proposals in answers:
+        for proposal in proposals:
+            anchor, translation = " ".join(proposal.anchor.split()), " ".join(proposal.translation.split())
+            spelling[canonical(anchor)] = min(anchor, spelling.get(canonical(anchor), anchor))
+            passages[canonical(anchor), translation].add(passage)
+            if proposal.kind:
+                kinds[canonical(anchor), translation].add((passage, proposal.kind))
+    return sorted_votes(
+        Vote(
+            spelling[anchor],
+            translation,
+            tuple(sorted(behind)),
+            tuple(sorted(k for _, k in kinds[anchor, translation])),
+        )
+        for (anchor, translation), behind in passages.items()
+    )
+
+
+def merge(votes: Iterable[Vote], provenance: str = "answers") -> tuple[Dictionary, list[Decision]]:
+    """The paper's merge: all votes, without the anchors that split into others. Translations by votes, then by name."""
+    by_anchor: defaultdict[str, list[Vote]] = defaultdict(list)
+    for vote in votes:
+        by_anchor[vote.anchor].append(vote)
+    decisions, entries = [], []
+    for anchor, found in by_anchor.items():
+        if splits(anchor, by_anchor):
+            decisions += [Decision(anchor, vote.translation, "", "splits into other anchors") for vote in found]
+        else:
+            entries.append(_entry(anchor, found, provenance))
+    return Dictionary(tuple(entries)), decisions
+
+
+def splits(anchor: str, anchors: Iterable[str]) -> bool:
+    """METHOD 4: every word of it is an anchor, or it is the possessive of an anchor."""
+    if anchor.endswith("'s") and anchor[:-2] in anchors:
+        return True
+    words = anchor.split(" ")
+    return len(words) > 1 and all(word in anchors for word in words)
+
+
+def fold(votes: Iterable[Vote]) -> tuple[list[Vote], list[Decision]]:
+    """Possessives move to their base; spellings that differ in case, hyphens or spaces share their votes.
+
+    A variant stays an anchor of its own, since the matcher is exact: only its translations become those of the others.
+    """
+    votes, decisions = list(votes), []
+    anchors = {vote.anchor for vote in votes}
+    moved = []
+    for vote in votes:
+        base, translation = without_possessive(vote.anchor), without_possessive(vote.translation)
+        if base == vote.anchor or (base not in anchors and translation == vote.translation):
+            moved.append(vote)
+        else:
+            moved.append(Vote(base, translation, vote.passages, vote.kinds))
+            decisions.append(Decision(vote.anchor, vote.translation, f"{base}: {translation}", "possessive folded"))
+    for shared in _shared_by_variants(moved):
+        moved.append(shared)
+        decisions.append(Decision(shared.anchor, "", shared.translation, "translation of another spelling"))
+    return _joined(moved), decisions
+
+
+def without_possessive(expression: str) -> str:
+    """ "Beater's" -> "Beater", "the Weasleys'" -> "the Weasleys"; anything else as it is."""
+    plain = expression.replace("\u2019", "'")
+    if plain.endswith("'s") and len(plain) > 3:
+        return expression[:-2]
+    return expression[:-1] if plain.endswith("s'") and len(plain) > 3 else expression
+
+
+def variant_key(anchor: str) -> str:
+    """The same for every spelling of one expression: letters and digits, lower case."""
+    return "".join(char for char in anchor.casefold() if char.isalnum()) or anchor
+
+
+def in_case_of(pattern: str, text: str) -> str:
+    """`text` in capitals, in small letters, or with capitals at its words, where `pattern` is so; else as it is."""
+    if pattern.isupper() and len(pattern) > 1:
+        return text.upper()
+    if pattern.islower():
+        return text.lower()
+    capitalised = all(word[0].isupper() for word in pattern.split())
+    return " ".join(word[0].upper() + word[1:] for word in text.split()) if capitalised and text.islower() else text
+
+
+def _shared_by_variants(votes: list[Vote]) -> list[Vote]:
+    """What each spelling gets from the others of its group, in its own case."""
+    groups: defaultdict[str, list[Vote]] = defaultdict(list)
+    for vote in votes:
+        groups[variant_key(vote.anchor)].append(vote)
+    return [
+        Vote(anchor, in_case_of(anchor, vote.translation), vote.passages, vote.kinds)
+        for group in groups.values()
+        for anchor in sorted({vote.anchor for vote in group})
+        for vote in group
+        if vote.anchor != anchor
+    ]
+
+
+def _joined(votes: list[Vote]) -> list[Vote]:
+    """Votes for the same pair as one."""
+    passages: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    kinds: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for vote in votes:
+        passages[vote.anchor, vote.translation].update(vote.passages)
+        kinds[vote.anchor, vote.translation] += vote.kinds
+    return sorted_votes(
+        Vote(*pair, tuple(sorted(behind)), tuple(sorted(kinds[pair]))) for pair, behind in passages.items()
+    )
+
+
+def sorted_votes(votes: Iterable[Vote]) -> list[Vote]:
+    """By anchor, then by number of passages, then by translation."""
+    return sorted(votes, key=lambda vote: (vote.anchor, -len(vote.passages), vote.translation))
+
+
+def _entry(anchor: str, votes: list[Vote], provenance: str) -> Entry:
+    ordered = sorted_votes(votes)
+    named = Counter(kind for vote in votes for kind in vote.kinds)
+    kind = min(named, key=lambda name: (-named[name], name)) if named else None
+    counts = tuple(len(vote.passages) for vote in ordered)
+    return Entry(anchor, tuple(vote.translation for vote in ordered), kind, counts, provenance)

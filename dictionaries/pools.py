@@ -1,0 +1,55 @@
+"""Generic names by kind, to draw translations from: seeded, none twice, none that the caller refuses.
+
+What a reader would get wrong: a pool never runs dry. Behind its list come pairs of its names ("Anna-Clara"), so a drawn
+name is always new, only less pretty.
+"""
+
+import random
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import resources
+from itertools import permutations
+
+POOLS = ("female", "male", "neutral", "family", "place", "role", "people", "modifier", "region", "thing", "term")
+
+
+class Names:
+    """Draws from the pools. The same seed and the same calls give the same names."""
+
+    def __init__(self, seed: int, refused: Callable[[str], bool] = lambda name: False) -> None:
+        self._seed = seed
+        self._refused = refused
+        self._supply: dict[str, Iterator[str]] = {}
+        self._drawn: set[str] = set()
+
+    def draw(self, pool: str) -> str:
+        """The next name of one of POOLS that was not drawn before from any of them, and is not refused."""
+        supply = self._supply.setdefault(pool, _shuffled(pool, self._seed))
+        name = next(name for name in supply if name not in self._drawn and not self._refused(name))
+        self._drawn.add(name)
+        return name
+
+
+def _shuffled(pool: str, seed: int) -> Iterator[str]:
+    names = list(pool_names(pool))
+    random.Random(f"{pool} {seed}").shuffle(names)
+    yield from names
+    for first, second in permutations(names, 2):
+        yield f"{first}-{second}"
+    for parts in permutations(names, 3):
+        yield "-".join(parts)
+
+
+@cache
+def pool_names(pool: str) -> tuple[str, ...]:
+    """All names of a pool, sorted; halves are put together."""
+    listed = _pools()[pool]
+    if "names" in listed:
+        return tuple(sorted(listed["names"]))
+    return tuple(sorted(left + right for left in listed["left"] for right in listed["right"] if left != right))
+
+
+@cache
+def _pools() -> dict[str, dict[str, list[str]]]:
+    return tomllib.loads(resources.files("dictionaries").joinpath("pools.toml").read_text("utf-8"))

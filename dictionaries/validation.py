@@ -1,0 +1,87 @@
+"""What must hold of a proposed entry before it counts: the passage it comes from is untrusted, and so is the answer.
+
+What a reader would get wrong: validation protects the dictionary, not the language model. Whatever a passage made the
+model say, at most an entry comes of it: short, printable, with an anchor that really stands in the passage.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dictionaries.answers import Proposal
+from dictionaries.dictionary import canonical
+from dictionaries.matching import LETTER
+
+LONGEST_ANCHOR = 80  # characters; the longest of the paper's answers that names something has 60
+MOST_WORDS = 12
+
+REFUSALS = (
+    "empty",
+    "control character",
+    "too long",
+    "no letter",
+    "markup or address",
+    "not in the passage",
+    "translated to itself",
+)
+_SUSPICIOUS = re.compile(r"[<>{}\[\]|\\`=]|https?:|www\.|[\w.]+@\w")
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The proposals that count, and those that do not with their reason (one of REFUSALS)."""
+
+    kept: tuple[Proposal, ...]
+    refused: tuple[tuple[Proposal, str], ...]
+
+    def reasons(self) -> Counter[str]:
+        return Counter(reason for _, reason in self.refused)
+
+
+def validate(proposals: Iterable[Proposal], passage: str) -> Validated:
+    """Check every proposal against the passage it was made for. White space in both texts becomes single spaces."""
+    kept, refused = [], []
+    for proposal in proposals:
+        reason = _objection(proposal, passage)
+        if reason is None:
+            kept.append(Proposal(_tidy(proposal.anchor), _tidy(proposal.translation), proposal.kind))
+        else:
+            refused.append((proposal, reason))
+    return Validated(tuple(kept), tuple(refused))
+
+
+def stands_in(expression: str, text: str) -> bool:
+    """Whether the expression stands in the text as whole words, in any white space and apostrophes."""
+    pattern = re.escape(canonical(expression))
+    before = f"(?<!{LETTER})" if re.match(LETTER, canonical(expression)) else ""
+    after = f"(?!{LETTER})" if re.match(LETTER, canonical(expression)[-1:]) else ""
+    return re.search(before + pattern + after, canonical(text)) is not None
+
+
+def _objection(proposal: Proposal, passage: str) -> str | None:
+    for text in (proposal.anchor, proposal.translation):
+        objection = unfit(text)
+        if objection is not None:
+            return objection
+    if canonical(proposal.anchor) == canonical(proposal.translation):
+        return "translated to itself"
+    return None if stands_in(proposal.anchor, passage) else "not in the passage"
+
+
+def unfit(text: str) -> str | None:
+    """Why a text can be neither anchor nor translation, whatever it stands for; None if it can."""
+    if not text.strip():
+        return "empty"
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Co", "Cs", "Cn") and char not in "\n\t\r" for char in text):
+        return "control character"
+    if len(_tidy(text)) > LONGEST_ANCHOR or len(text.split()) > MOST_WORDS:
+        return "too long"
+    if not any(char.isalpha() for char in text):
+        return "no letter"
+    return "markup or address" if _SUSPICIOUS.search(text) else None
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())

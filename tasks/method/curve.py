@@ -5,13 +5,12 @@ Trap: a token may win at a single alpha (a tie that its lower id decides), at al
 vertex is as long as one step of float32, the type in which alpha is looked up.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tasks.method.equation import CHUNK_ELEMENTS, LOWEST, log_probabilities
+from tasks.method.equation import LOWEST, chunk_rows, log_probabilities
 
 NO_TOKEN = torch.iinfo(torch.int64).max
 
@@ -61,7 +60,9 @@ def label_curves(
     proven_R = ((d_RK == 0) & (b_RK > b_RK[:, -1:])).any(1) | (ids_RK.shape[1] == b_RV.shape[1])
     proven, unproven = proven_R.nonzero().flatten(), (~proven_R).nonzero().flatten()
     parts = [_steps(proven, *_envelope(b_RK[proven], d_RK[proven], ids_RK[proven]))]
-    parts += [_repair(rows, b_RV, r_RV, ids_RK) for rows in _repair_chunks(unproven, b_RV.shape[1])]
+    if len(unproven):
+        chunks = torch.split(unproven, chunk_rows(b_RV))
+        parts += [_repair(rows, b_RV, r_RV, ids_RK) for rows in chunks]
     curves = _curves(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
     return curves, Candidates(ids_RK, raw_b_RV.gather(1, ids_RK), raw_r_RV.gather(1, ids_RK))
 
@@ -71,12 +72,6 @@ def _highest(b_RV: Tensor, k: int) -> Tensor:
     ids_RK = b_RV.topk(min(k, b_RV.shape[1])).indices.sort(1).values
     order_RK = b_RV.gather(1, ids_RK).sort(dim=1, descending=True, stable=True).indices
     return ids_RK.gather(1, order_RK)
-
-
-def _repair_chunks(rows: Tensor, vocabulary: int) -> Sequence[Tensor]:
-    """Unproven rows in pieces that keep the temporaries of a repair small."""
-    elements = CHUNK_ELEMENTS if rows.device.type == "cpu" else CHUNK_ELEMENTS << 6
-    return torch.split(rows, max(1, elements // vocabulary)) if len(rows) else ()
 
 
 def _repair(rows: Tensor, b_RV: Tensor, r_RV: Tensor, ids_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,8 +98,7 @@ def _repair(rows: Tensor, b_RV: Tensor, r_RV: Tensor, ids_RK: Tensor) -> tuple[T
 
 
 def _envelope(b_RK: Tensor, d_RK: Tensor, ids_RK: Tensor) -> tuple[Tensor, Tensor]:
-    """Walk the upper envelope of each row's lines from alpha = 0: token and alpha_from of S steps (inf = no
-    step).
+    """Walk the upper envelope of each row's lines from alpha = 0: S tokens and alpha_from (inf = no step).
 
     `here` are the lines that meet at the current vertex, the one that was winning included. At the vertex
     itself the lowest id wins, after it the flattest line: two steps a vertex, the first of them often empty.

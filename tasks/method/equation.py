@@ -4,7 +4,6 @@ Trap: the order. Masked ids leave first, then the row mean is taken, then forbid
 equation.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +12,6 @@ from torch import Tensor
 LOWEST = torch.finfo(torch.float32).min
 """The logit of an id that must never be a label. Finite, so that differences of two masked logits are 0 and
 not NaN."""
-
-CHUNK_ELEMENTS = 1 << 20
-"""Elements of a row chunk on the CPU: temporaries of this size stay in its caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +30,7 @@ def measure_rows(logits_RV: Tensor, masked_M: Tensor | None = None) -> RowSums:
     logits that are not float32, and naming the rows that hold NaN or an infinity.
     """
     if logits_RV.dtype != torch.float32:
-        raise ValueError(
-            f"expected float32 logits, found {logits_RV.dtype}; project the hidden states in float32"
-        )
+        raise ValueError(f"expected float32 logits, found {logits_RV.dtype}; project the hidden states in float32")
     allowed = logits_RV.shape[1]
     if masked_M is not None:
         allowed -= len(masked_M)
@@ -50,8 +44,14 @@ def measure_rows(logits_RV: Tensor, masked_M: Tensor | None = None) -> RowSums:
         )
     if masked_M is not None:
         logits_RV.index_fill_(1, masked_M, LOWEST)
-    lse_R = torch.cat([chunk.logsumexp(-1) for chunk in row_chunks(logits_RV)])
-    return RowSums(sum_R / allowed, lse_R)
+    chunks = torch.split(logits_RV, chunk_rows(logits_RV))
+    return RowSums(sum_R / allowed, torch.cat([_log_sum_exp(chunk) for chunk in chunks]))
+
+
+def _log_sum_exp(logits_RV: Tensor) -> Tensor:
+    """As torch.logsumexp, with one temporary instead of several: it is the dearest sum here."""
+    highest_R1 = logits_RV.amax(1, keepdim=True)
+    return (logits_RV - highest_R1).exp_().sum(1).log_() + highest_R1[:, 0]
 
 
 def forbid(b_RV: Tensor, mean_R: Tensor, places_R: Tensor, ids_F: Tensor, from_F: Tensor) -> None:
@@ -83,7 +83,7 @@ def log_probabilities(logits_RV: Tensor, lse_R: Tensor) -> Tensor:
     return logits_RV - lse_R[:, None]
 
 
-def row_chunks(rows_RV: Tensor) -> Sequence[Tensor]:
-    """Views of consecutive rows, small on a CPU (cache) and large on an accelerator (few kernels)."""
-    elements = CHUNK_ELEMENTS if rows_RV.device.type == "cpu" else CHUNK_ELEMENTS << 6
-    return torch.split(rows_RV, max(1, elements // rows_RV.shape[1]))
+def chunk_rows(rows_RV: Tensor) -> int:
+    """Rows to work on at a time: half a MiB stays in a CPU's cache, an accelerator wants few large kernels."""
+    elements = 1 << 17 if rows_RV.device.type == "cpu" else 1 << 26
+    return max(1, elements // rows_RV.shape[1])

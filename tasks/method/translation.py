@@ -170,9 +170,7 @@ def _splice(
     return ids + list(kept), mapping, pieces
 
 
-def _piece(
-    tokens: Tokens, text: str, region: Region, chosen: dict[int, str], encode: Encode, place: int
-) -> Piece:
+def _piece(tokens: Tokens, text: str, region: Region, chosen: dict[int, str], encode: Encode, place: int) -> Piece:
     begin, end = tokens.edges[region.first], tokens.edges[region.last + 1]
     written, at, starts = "", begin, []
     for match in region.matches:

@@ -22,7 +22,7 @@ MARKERS = "osD^vPX*"
 VARIABLES = {INK: "--ink", SOFT: "--soft", GRID: "--grid"} | {
     colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)
 }
-WIDTH = 6.2
+WIDTH = 5.4
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nepenthe",
@@ -51,7 +51,7 @@ Line = tuple[str, Sequence[float], Sequence[float], Sequence[float] | None, Sequ
 """(name, x, y, low, high): low and high are None where there is no interval."""
 
 
-def svg(name: str, draw: Callable[[Axes], None], height: float = 3.5) -> str:
+def svg(name: str, draw: Callable[[Axes], None], height: float = 3.1) -> str:
     """The SVG element of one chart, `height` inches high. `name` makes its ids unique on the page."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -87,7 +87,7 @@ def lines(series: Sequence[Line], x: str, y: str, levels: dict[str, float] | Non
         axes.margins(x=0.03)
         if len(series) > 1 or levels:
             long = any(len(line[0]) > 24 for line in series)
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=1 if long else 2, borderaxespad=0)
+            axes.figure.legend(loc="outside lower left", ncols=1 if long else 2)
 
     return draw
 

@@ -45,9 +45,9 @@ def figures(evidence: Row) -> dict[str, str]:
         found["perplexity"] = ("perplexity by unlearning step", draw)
     found |= _of_labels(evidence) | _of_training(evidence)
     bars = {"reasons": evidence["positions"].get("reasons") or {}, "vertices": evidence["labels"]["vertices"]}
-    heights = {name: 0.6 + 0.42 * len(rows) for name, rows in bars.items()}
+    heights = {name: 0.6 + 0.38 * len(rows) for name, rows in bars.items()}
     return {
-        name: Markup(charts.labelled(charts.svg(name, draw, heights.get(name, 3.5)), text))
+        name: Markup(charts.labelled(charts.svg(name, draw, heights.get(name, 3.1)), text))
         for name, (text, draw) in found.items()
     }
 

@@ -1,9 +1,6 @@
 # The commands of the README. Everything installs into .venv, nothing else is touched.
 PYTHON ?= python3
 BIN = .venv/bin
-# Pre-releases and caches aside, a run must not depend on how many threads the machine offers to each library.
-export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 1)
-
 .PHONY: demo test check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
@@ -22,14 +19,14 @@ check: .venv/installed  ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not benchmark"
 
 format: .venv/installed  ## put every file into the one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: .venv/installed  ## the measurements behind docs/LOG.md: ratios and medians
-	$(BIN)/python -m pytest -q -s tests/benchmarks --benchmarks
+	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
 
 clean:  ## remove the environment
 	rm -rf .venv

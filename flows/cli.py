@@ -130,10 +130,10 @@ def report(
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
 ) -> None:
-    """Print where the report of a run lies, making it again from the tables if it was removed."""
-    from flows.query import report_of
+    """Make the report of a run again, from its artifacts, and print where it lies."""
+    from flows.query import report_again
 
-    page = str(report_of(Workspace(root), run))
+    page = str(report_again(Workspace(root), run))
     print(json.dumps({"report": page}) if as_json else page)
 
 

@@ -9,6 +9,9 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables, read_shard
 from storage.workspace import Workspace
+from tasks.progress import Progress
+from tasks.report import report
+from tasks.stage import Placement, Run
 
 Rows = list[tuple[Any, ...]]
 
@@ -71,19 +74,34 @@ def summary_table(found: dict[str, Any]) -> str:
     return f"\n{table}\n\nmodel   {found['model']}\nreport  {found['report']}"
 
 
-def report_of(workspace: Workspace, run: str) -> Path:
-    """The HTML page of the newest report of a job. Raises MissingArtifact where there is none."""
+def report_again(workspace: Workspace, run: str) -> Path:
+    """Make the newest report of a job again, from its artifacts, and give its HTML page.
+
+    Raises MissingArtifact where the job has no report, or an artifact that it shows is gone.
+    """
     reports = [
         artifact
         for artifact in workspace.all()
-        if artifact.kind == "report" and run in ("", artifact.name, artifact.fingerprint)
+        if artifact.kind == report.kind and run in ("", artifact.name, artifact.fingerprint)
     ]
     if not reports:
         raise MissingArtifact(
             f"expected a report {f'of {run} ' if run else ''}in {workspace.root}, found none: "
             "run the job (nepenthe unlearn JOB.toml); its last stage makes it"
         )
-    return workspace.path(reports[-1]) / "report.html"
+    old = reports[-1]
+    inputs = {name: _artifacts(workspace, made_of) for name, made_of in workspace.record(old)["inputs"].items()}
+    new = report.artifact(old.name, inputs)
+    with workspace.writing():
+        workspace.remove(old)
+        Run(workspace, old.name, Placement(), Progress(1)).make(report, new, inputs)
+    return workspace.path(new) / "report.html"
+
+
+def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Artifact | list[Artifact]:
+    if isinstance(fingerprint, list):
+        return [find_artifact(workspace, one) for one in fingerprint]
+    return find_artifact(workspace, fingerprint)
 
 
 def find_artifact(workspace: Workspace, fingerprint: str) -> Artifact:

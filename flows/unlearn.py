@@ -6,8 +6,10 @@ corpus -> dictionary -> blocks ----------> logits -> labels -> student -> evalua
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
 
 from flows.job import Given, Job, look
 from storage.artifact import Artifact
@@ -22,7 +24,7 @@ from tasks.logits import logits
 from tasks.models import Model, made_model
 from tasks.progress import Progress
 from tasks.reinforce import LAST, reinforce
-from tasks.report import report
+from tasks.report import markdown_summary, report
 from tasks.stage import Plan, Run, Runner
 from tasks.student import part_of, student
 
@@ -45,8 +47,17 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
     def model_of(made: Artifact, part: str) -> Model:
         return made_model(run.workspace, made, part, given.baseline.tokenizer)
 
+    def evaluated(*models: tuple[str, int | None, Model]) -> list[Artifact]:
+        suite = job.evaluation.suite
+        calls = [(model, role, step, documents, words, given.evidence, suite) for role, step, model in models]
+        return run.together(evaluation, calls)
+
     documents = run(corpus, given.corpus, job.corpus.text_column)
     words = run(dictionary, documents, given.dictionary)
+    # The models that are there already come first: evidence that cannot be measured is found before any training.
+    gold: list[tuple[str, int | None, Model]] = [("gold", None, given.gold)] if given.gold else []
+    before = evaluated(("baseline", None, given.baseline), *gold)
+
     pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
     knows_more = given.reinforced or model_of(run(reinforce, documents, given.baseline, job.reinforce), LAST)
     curves = run(logits, pieces, given.baseline, knows_more, job.logits)
@@ -54,16 +65,7 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
     forgets = run(student, generic, given.baseline, job.student)
 
     students = [("student", step, model_of(forgets, part_of(step))) for step in job.student.kept]
-    models = [
-        ("baseline", None, given.baseline),
-        *students,
-        *([("gold", None, given.gold)] if given.gold else []),
-    ]
-    suite = job.evaluation.suite
-    evaluations = run.together(
-        evaluation,
-        [(model, role, step, documents, words, given.evidence, suite) for role, step, model in models],
-    )
+    evaluations = [*before, *evaluated(*students)]
     page = run(report, documents, words, pieces, curves, generic, forgets, evaluations)
     return Outcome(students[-1][2].path, tuple(evaluations), page)
 
@@ -81,7 +83,14 @@ def unlearn(job: Job, root: str = ROOT, wait: float = 0) -> Outcome:
     with workspace.writing(wait):
         refresh(workspace)
         progress = Progress(len(plan(job, given, workspace).steps))
-        return path(job, given, Run(workspace, job.name, job.placement, progress, flow_run.name or ""))
+        outcome = path(job, given, Run(workspace, job.name, job.placement, progress, flow_run.name or ""))
+        publish(workspace.path(outcome.report))
+        return outcome
+
+
+def publish(report_folder: Path) -> None:
+    """The table by step in the Prefect UI."""
+    create_markdown_artifact(markdown_summary(report_folder), key="unlearning", description="Results by step")
 
 
 def plan(job: Job, given: Given, workspace: Workspace) -> Plan:

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.files import Files
 from storage.schemas import TABLES
 from storage.settings import Settings
 from storage.tables import read_shard, write_shard
@@ -100,7 +99,7 @@ class Rows:
 
         from tasks.projection import Projector
 
-        self._settings = settings
+        self._top, self._log_probabilities = settings.top, settings.equation == "log_probabilities"
         self._baseline, self._reinforced = (
             Projector(load_model(model.path, work.placement.device, settings.precision))
             for model in (baseline, reinforced)
@@ -154,8 +153,8 @@ class Rows:
                 torch.tensor(block[f"forbidden_{name}"], device=device) for name in ("ids", "from")
             )
             forbid(b_RV, b.mean_R, places_R, ids_F, from_F)
-        lse = (b.lse_R, r.lse_R) if self._settings.equation == "log_probabilities" else None
-        curve, top = label_curves(b_RV, r_RV, self._settings.top, lse)
+        lse = (b.lse_R, r.lse_R) if self._log_probabilities else None
+        curve, top = label_curves(b_RV, r_RV, self._top, lse)
         curves.add(
             position=chunk_R[curve.row],
             vertex=curve.vertex,

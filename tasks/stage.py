@@ -175,10 +175,10 @@ class Run:
             retry_condition_fn=_can_pass,
             persist_result=False,
             cache_policy=NO_CACHE,
-        )(self._make)
+        )(self.make)
 
-    def _make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
-        """The task: the artifact, as a `Cached` state where it is there already."""
+    def make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
+        """The task: the artifact, as a `Cached` state where it is there already. Works outside Prefect, too."""
         from prefect.states import Completed
 
         found = self.workspace.find(artifact.kind, artifact.fingerprint)

@@ -105,7 +105,7 @@ class DirectRun(Run):
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
         inputs = stage.inputs(*args, **kwargs)
-        made = self._make(stage, stage.artifact(self.name, inputs), inputs)
+        made = self.make(stage, stage.artifact(self.name, inputs), inputs)
         return made if isinstance(made, Artifact) else made.data
 
     def together(self, stage: Stage, calls: Any) -> list[Artifact]:

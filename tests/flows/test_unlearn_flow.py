@@ -20,6 +20,7 @@ KILL = "import os, signal; kill = lambda *a, **k: os.kill(os.getpid(), signal.SI
 STAGES = {
     "corpus": "import tasks.corpus as m; m.write_shard = kill",
     "dictionary": "import tasks.dictionary as m; m.write_shard = kill",
+    "evaluation": "import tasks.evaluation as m; m.write_shard = kill",
     "blocks": "import tasks.blocks as m; m.row = kill",
     "reinforce": """
 import tasks.training as m
@@ -37,7 +38,6 @@ import tasks.training as m
 real = m.Keeper.on_step_end
 m.Keeper.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
 """,
-    "evaluation": "import tasks.evaluation as m; m.write_shard = kill",
     "report": "from storage.workspace import Workspace; real = Workspace.commit\n"
     "Workspace.commit = lambda self, a, d: kill() if a.kind == 'report' else real(self, a, d)",
 }

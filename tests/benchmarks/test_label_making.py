@@ -1,0 +1,95 @@
+"""What the logits stage adds to two bare forward passes (METHOD.md 7: next to nothing)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tasks.logits import Rows
+from tasks.projection import Projector
+
+BLOCKS, LENGTH = 4, 256
+
+
+@pytest.mark.parametrize("vocabulary", [32_000, 128_256])
+def test_label_making_beside_two_forward_passes(
+    vocabulary: int, paired: Callable[..., dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of 6 layers x 384 with random weights; the reinforced one is the same, slightly moved."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=384,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        tie_word_embeddings=True,
+    )
+    baseline, reinforced = LlamaForCausalLM(config).eval(), LlamaForCausalLM(config).eval()
+    reinforced.load_state_dict(baseline.state_dict())
+    with torch.no_grad():
+        for parameter in reinforced.parameters():
+            parameter += 0.02 * parameter.std() * torch.randn_like(parameter)
+    blocks = [block(vocabulary, number) for number in range(BLOCKS)]
+    rows = made_rows(baseline, reinforced)
+    ids = torch.tensor([block["original_ids"] for block in blocks])
+
+    def bare() -> None:
+        with torch.no_grad():
+            for model in (baseline, reinforced):
+                model(ids, use_cache=False)
+
+    seconds = paired(bare=bare, labels=lambda: list(rows.of(blocks)))
+    print(
+        f"\nV = {vocabulary:,}: label making {seconds['labels'] / seconds['bare']:.2f} of two bare forward passes "
+        f"({BLOCKS * LENGTH / seconds['labels']:,.0f} positions a second, {torch.get_num_threads()} threads)"
+    )
+
+
+def block(vocabulary: int, number: int) -> dict[str, Any]:
+    ids = torch.randint(vocabulary, (LENGTH,)).tolist()
+    reasons = [None] * (LENGTH - 1) + ["end of block"]
+    return {
+        "block_id": number,
+        "original_ids": ids,
+        "translated_ids": ids,
+        "mapping": list(range(LENGTH)),
+        "reasons": reasons,
+        "forbidden_ids": [5, 6, 7],
+        "forbidden_from": [10, 20, 30],
+    }
+
+
+def made_rows(baseline: Any, reinforced: Any) -> Rows:
+    """`Rows` around models in memory."""
+    rows = Rows.__new__(Rows)
+    rows._baseline, rows._reinforced = Projector(baseline), Projector(reinforced)
+    rows._top, rows._log_probabilities, rows._masked_M, rows._checked = 16, False, None, True
+    return rows
+
+
+def test_labels_by_look_up(tmp_path: Path, paired: Callable[..., dict[str, float]]) -> None:
+    """Another alpha over a million positions, by SQL on a shard."""
+    import numpy as np
+    import pyarrow as pa
+
+    from storage.schemas import TABLES
+    from storage.tables import write_shard
+    from tasks.labels import look_up
+
+    positions = 1_000_000
+    columns = [
+        np.repeat(np.arange(positions // 512 + 1, dtype=np.int32), 512)[:positions],
+        np.arange(positions, dtype=np.int32) % 512,
+        np.zeros(positions, np.int16),
+        np.random.default_rng(0).integers(0, 32_000, positions, np.int32),
+        np.zeros(positions, np.float32),
+        np.full(positions, np.inf, np.float32),
+    ]
+    shard = tmp_path / "label_curves-00000000-00001954.parquet"
+    write_shard(shard, pa.table(columns, TABLES["label_curves"].schema))
+    seconds = paired(look_up=lambda: look_up(shard, 5.0))["look_up"]
+    print(f"\nlabels by look-up: {positions / seconds / 1e6:.1f} million positions a second")

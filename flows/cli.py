@@ -23,9 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Root = Annotated[
-    str, typer.Option(envvar="NEPENTHE_ROOT", help="Workspace: artifacts and tables.", show_default=True)
-]
+Root = Annotated[str, typer.Option(envvar="NEPENTHE_ROOT", help="Workspace: artifacts and tables.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job.")]
 Changes = Annotated[
@@ -117,9 +115,7 @@ def sql(
 
     names, rows = run_query(Workspace(root), query or columns_of_tables())
     if as_json:
-        print(
-            json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, ensure_ascii=False)
-        )
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, ensure_ascii=False))
     else:
         print(show_rows(names, rows))
 
@@ -149,6 +145,30 @@ def demo(
     from flows.demo import demo as flow
 
     show_outcome(flow(root=root, wait=wait, seed=seed), Workspace(root), as_json)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(help="Model directory; by default what the job left behind.")] = "",
+    job: Annotated[
+        Path | None, typer.Option(metavar="JOB.toml", help="The job; by default the workspace's demo.")
+    ] = None,
+    changes: Changes = [],  # noqa: B006
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = 0,
+    as_json: Json = False,
+) -> None:
+    """Attack a model that claims to have forgotten, with baseline and gold as references."""
+    from flows.audit import audit as flow
+    from flows.audit import demo_job, look_at, show_audit
+    from flows.job import changed, read_job
+
+    workspace = Workspace(root)
+    asked = read_job(job, changes) if job else changed(demo_job(workspace), changes)
+    look_at(asked, model, workspace)  # what the flow would refuse is refused before its engine starts
+    with workspace.writing(wait):
+        pass
+    show_audit(flow(asked, model, root=root, wait=wait), workspace, as_json)
 
 
 def show_outcome(outcome: Any, workspace: Workspace, as_json: bool) -> None:

@@ -49,6 +49,7 @@ def job_for(world: Path, baseline: Path, gold: Path) -> Job:
                 "benchmarks": [str(world / "tasks")],
                 "suite": {"new_tokens": 24},
             },
+            "audit": {"neighbours": [str(world / "neighbours.jsonl")]},
             "placement": PLACEMENT.model_dump() | {"micro_batch": 32},
         }
     )

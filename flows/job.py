@@ -13,6 +13,7 @@ from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
+from tasks.audit_settings import AuditSettings
 from tasks.blocks import BlockSettings
 from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
 from tasks.dictionary import DictionarySettings, find_words, read_curated
@@ -54,6 +55,8 @@ class Job(Settings):
     """Finetuning on generic labels."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """The evidence."""
+    audit: AuditSettings = AuditSettings()
+    """The attacks of `nepenthe audit`; unlearning itself does not look at them."""
     placement: Placement = Placement()
     """Where and how the work is done; never part of a fingerprint."""
 
@@ -112,6 +115,14 @@ def read_job(path: Path, changes: list[str]) -> Job:
     return job_of(values)
 
 
+def changed(job: Job, changes: list[str]) -> Job:
+    """The job with `section.setting=value` changes; paths in them count from the working directory."""
+    values = job.model_dump()
+    for change in changes:
+        _set(values, change)
+    return job_of(values)
+
+
 def job_of(values: dict[str, Any]) -> Job:
     """The job of these values. Raises BadInput with every setting that is wrong, in one sentence."""
     try:
@@ -141,9 +152,7 @@ def _set(values: dict[str, Any], change: str) -> None:
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise BadInput(
-                f"expected --set section.setting=value, found {change!r}: {section} is not a section"
-            )
+            raise BadInput(f"expected --set section.setting=value, found {change!r}: {section} is not a section")
     values[last] = value
 
 
@@ -157,6 +166,8 @@ PATHS = (
     ("evaluation", "prompts"),
     ("evaluation", "heldout"),
     ("evaluation", "benchmarks"),
+    ("audit", "neighbours"),
+    ("audit", "nonmembers"),
 )
 
 

@@ -43,7 +43,7 @@ METRICS = {
     "quantised_perplexity": Metric(
         "quantisation", "perplexity on held-out text with rounded weights", "form of the weights", share=False
     ),
-    "neighbour_perplexity": Metric("side effects", "perplexity on text near the target", "", share=False),
+    "neighbour_perplexity": Metric("side-effects", "perplexity on text near the target", "", share=False),
     "instructed_familiarity": Metric(
         "instruction", "familiarity by probability with an instruction in front that denies the knowledge", ""
     ),

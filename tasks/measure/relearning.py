@@ -56,7 +56,7 @@ def relearning(
 def finetuned(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], how: Finetune
 ) -> Iterator[tuple[int, PreTrainedModel]]:
-    """(0, copy), then the same copy after each step. Deterministic by seed; the caller's generators stay as they are."""
+    """(0, copy), then the same copy after each step. Deterministic by seed, whatever the caller's generators do."""
     blocks = [
         ids[start : start + how.length]
         for ids in (text.ids for text in encode(tokenizer, texts))

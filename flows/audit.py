@@ -1,0 +1,178 @@
+"""The attacks on a model that claims to have forgotten, one after the other, with baseline and gold as references."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.job import Given, Job, look
+from flows.query import show_rows
+from flows.unlearn import ROOT, plan
+from storage.artifact import Artifact
+from storage.errors import BadInput, MissingArtifact
+from storage.tables import refresh
+from storage.workspace import Workspace
+from tasks.audit import (
+    Suspect,
+    Target,
+    extraction,
+    instruction,
+    membership,
+    quantisation,
+    questions,
+    relearning,
+    side_effects,
+    translations,
+    verbatim,
+)
+from tasks.audit_settings import Controls, Texts, find_controls
+from tasks.corpus import corpus
+from tasks.dictionary import dictionary
+from tasks.findings import audit_summary
+from tasks.models import Model, find_model, made_model, same_vocabulary
+from tasks.progress import Progress
+from tasks.stage import Plan, Run, Runner, Stage
+from tasks.student import part_of
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit leaves behind."""
+
+    model: str
+    """Directory of the audited model."""
+    artifacts: tuple[Artifact, ...]
+    """One an attack and model, in the order of the attacks."""
+    missing: dict[str, str]
+    """Attacks that could not be made, with the reason."""
+
+
+def attacks(job: Job, given: Given, controls: Controls, suspects: list[Suspect], run: Runner) -> list[Artifact]:
+    """The list of attacks. `run` makes artifacts, or only names them."""
+    made: list[Artifact] = []
+
+    def attack(stage: Stage, *calls: tuple[Any, ...], on: list[Suspect] = suspects) -> None:
+        made.extend(run.together(stage, [(suspect, *call) for call in calls for suspect in on]))
+
+    documents = run(corpus, given.corpus, job.corpus.text_column)
+    words = run(dictionary, documents, given.dictionary)
+    target = Target(corpus=documents, dictionary=words, prompts=given.evidence.prompts, suite=job.evaluation.suite)
+    settings, near = job.audit, controls.neighbours
+
+    attack(verbatim, (documents, near, settings.passages))
+    attack(extraction, (documents, near, settings.passages))
+    attack(questions, (documents, words, settings.questions))
+    if controls.nonmembers:
+        attack(membership, (documents, controls.nonmembers, settings.passages, settings.min_k))
+    lessons = {"target": None, "related": near, "unrelated": controls.heldout}
+    taught = [(source, texts) for source, texts in lessons.items() if texts or source == "target"]
+    attack(relearning, *((target, source, texts, settings.relearning) for source, texts in taught))
+    attack(quantisation, (target, controls.heldout, settings.quantisation))
+    if near:
+        attack(side_effects, (near,))
+    attack(instruction, (target, settings.instruction), on=[one for one in suspects if one.role == "baseline"])
+    attack(translations, (target,))
+    return made
+
+
+@flow(name="audit", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
+def audit(job: Job, model: str = "", root: str = ROOT, wait: float = 0) -> Audit:
+    """Attack a model directory, by default the job's last student. Run it again after a failure: it goes on.
+
+    Raises NepentheError for what the user can put right.
+    """
+    from prefect.runtime import flow_run
+
+    workspace = Workspace(root)
+    given, controls, suspects = look_at(job, model, workspace)
+    with workspace.writing(wait):
+        refresh(workspace)
+        names = Plan(workspace, job.name)
+        attacks(job, given, controls, suspects, names)
+        run = Run(workspace, job.name, job.placement, Progress(len(names.steps)), flow_run.name or "")
+        made = attacks(job, given, controls, suspects, run)
+    return Audit(suspects[0].model.path, tuple(made), controls.missing())
+
+
+def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls, list[Suspect]]:
+    """Find all that an audit needs, the audited model first. Raises BadInput for what could not be run with."""
+    given = look(job, workspace.hashes)
+    heldout = given.evidence.heldout and Texts(files=given.evidence.heldout, column=given.evidence.text_column)
+    controls = find_controls(job.audit, heldout, workspace.hashes)
+    references = [Suspect(model=given.baseline, role="baseline")]
+    references += [Suspect(model=given.gold, role="gold")] if given.gold else []
+    audited = _student_of(job, given, workspace) if not model else _suspect_at(Path(model), workspace)
+    same_vocabulary(given.baseline, audited.model)
+    others = [one for one in references if one.model.fingerprint != audited.model.fingerprint]
+    known = [one for one in references if one not in others]
+    return given, controls, [*(known or [audited]), *others]
+
+
+def _student_of(job: Job, given: Given, workspace: Workspace) -> Suspect:
+    """The model that the job leaves behind."""
+    student = next(made for stage, made, _, _ in plan(job, given, workspace).steps if stage.kind == "student")
+    if not workspace.find("student", student.fingerprint):
+        raise MissingArtifact(
+            f"expected the job's unlearned model in {workspace.root}, found none: "
+            "run the job first (nepenthe unlearn JOB.toml), or name a model directory"
+        )
+    return _kept(workspace, student, job.student.kept[-1], given.baseline)
+
+
+def _suspect_at(path: Path, workspace: Workspace) -> Suspect:
+    """The model in a directory. One that a job made is known by its artifact, wherever it is named from."""
+    model = find_model(path, workspace.hashes)
+    folder = path.absolute()
+    if folder.parent.name == "steps" and folder.is_relative_to(workspace.root / "student"):
+        made = Artifact("student", *folder.parents[1].name.rsplit("-", 1))
+        return _kept(workspace, made, int(folder.name), model)
+    return Suspect(model=model, role="audited")
+
+
+def _kept(workspace: Workspace, student: Artifact, step: int, like: Model) -> Suspect:
+    model = made_model(workspace, student, part_of(step), like.tokenizer)
+    return Suspect(model=model, role="student", step=step)
+
+
+def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:
+    """The audit's table and verdicts."""
+    found = audit_summary([workspace.path(artifact) for artifact in made.artifacts], made.missing)
+    found = {"model": made.model} | found
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else audit_table(found))
+
+
+def audit_table(found: dict[str, Any]) -> str:
+    """A summary for a person: a row a measure, then a sentence an attack."""
+    models = [key for key in ("baseline", "model", "gold") if any(model["key"] == key for model in found["models"])]
+    rows: list[tuple[Any, ...]] = [
+        (measure["attack"], measure["metric"], measure["task"], *(_cell(measure, model) for model in models))
+        for measure in found["measures"]
+    ]
+    table = show_rows(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
+    said = "\n".join(f"{verdict['attack']}: {verdict['sentence']}" for verdict in found["verdicts"])
+    return f"\n{table}\n\n{said}\n\nmodel   {found['model']}"
+
+
+def _cell(measure: dict[str, Any], model: str) -> str:
+    value = measure["values"].get(model)
+    return f"{value['value']:.4f}" if value else ""
+
+
+def demo_job(workspace: Workspace) -> Job:
+    """The job of the demo that was run in this workspace. Raises BadInput where there is none."""
+    from flows.demo import job_for
+    from tasks.demo import MODEL
+
+    made = {
+        artifact.kind if artifact.kind == "world" else workspace.record(artifact)["inputs"]["role"]: artifact
+        for artifact in workspace.all()
+        if artifact.kind in ("world", "pretrain")
+    }
+    if not {"world", "baseline", "gold"} <= made.keys():
+        raise BadInput(
+            f"expected --job JOB.toml, or a workspace in which the demo was run, found neither in {workspace.root}"
+        )
+    world, baseline, gold = (workspace.path(made[name]) for name in ("world", "baseline", "gold"))
+    return job_for(world, baseline / MODEL, gold / MODEL)

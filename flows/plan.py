@@ -116,9 +116,7 @@ def show_plan(rows: list[Row]) -> str:
     )
 
 
-def _needs(
-    tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes: float = 0, disk: float = 0
-) -> Row:
+def _needs(tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes: float = 0, disk: float = 0) -> Row:
     hours = flops / (PEAK_FLOPS * efficiency) / 3600
     return {
         "tokens": round(tokens),
@@ -159,9 +157,7 @@ def _logits(job: Job, size: Size) -> Row:
         tokens=2 * size.tokens,
         flops=2 * 2 * size.parameters * size.tokens,
         efficiency=FORWARD_EFFICIENCY,
-        gpu_bytes=2 * size.parameters * BYTES[job.logits.precision]
-        + 2 * size.vocabulary * size.hidden * 4
-        + 2**31,
+        gpu_bytes=2 * size.parameters * BYTES[job.logits.precision] + 2 * size.vocabulary * size.hidden * 4 + 2**31,
         disk=size.tokens * (20 + 9 * job.logits.top),
     )
 

@@ -38,10 +38,7 @@ def show_rows(names: list[str], rows: Rows, widest: int = 80) -> str:
     """Rows as text in columns."""
     cells = [names, *([_cell(value, widest) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
@@ -65,9 +62,7 @@ def summary_table(found: dict[str, Any]) -> str:
     """The summary for a person."""
     models = [name for name in ("baseline", "unlearned", "gold") if name in found]
     names = [name for name in found[models[0]] if name != "benchmarks"]
-    rows: Rows = [
-        (name.replace("_", ", "), *(f"{found[model][name]:.4f}" for model in models)) for name in names
-    ]
+    rows: Rows = [(name.replace("_", ", "), *(f"{found[model][name]:.4f}" for model in models)) for name in names]
     for task in found[models[0]]["benchmarks"]:
         rows.append((task, *(f"{found[model]['benchmarks'][task]:.4f}" for model in models)))
     table = show_rows(["", *models], rows)
@@ -108,9 +103,7 @@ def find_artifact(workspace: Workspace, fingerprint: str) -> Artifact:
     """The artifact of a fingerprint, or of its beginning."""
     found = [artifact for artifact in workspace.all() if artifact.fingerprint.startswith(fingerprint)]
     if len(found) != 1:
-        raise BadInput(
-            f"expected one artifact whose fingerprint starts with {fingerprint}, found {len(found)}"
-        )
+        raise BadInput(f"expected one artifact whose fingerprint starts with {fingerprint}, found {len(found)}")
     return found[0]
 
 

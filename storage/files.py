@@ -56,9 +56,7 @@ class Hashes:
         found = tuple(paths)
         for path in found:
             if not path.is_file():
-                raise BadInput(
-                    f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}"
-                )
+                raise BadInput(f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}")
         return Files(tuple(str(path) for path in found), self.of_all(found))
 
     def _save(self) -> None:

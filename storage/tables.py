@@ -28,9 +28,7 @@ PATIENCE_SECONDS = 60.0
 def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds."""
     if not write and not workspace.database.exists():
-        raise BadInput(
-            f"expected tables at {workspace.database}, found none: run a job with this --root first"
-        )
+        raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
     connection = _connect(workspace.database, write, patience)
     try:
         if write:
@@ -55,12 +53,8 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
     rows = read_shard(shard)
     connection.begin()
     connection.register("shard_rows", rows)
-    connection.execute(
-        f"INSERT INTO {table} BY POSITION SELECT ?, {columns} FROM shard_rows", [artifact.fingerprint]
-    )
-    connection.execute(
-        "INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)]
-    )
+    connection.execute(f"INSERT INTO {table} BY POSITION SELECT ?, {columns} FROM shard_rows", [artifact.fingerprint])
+    connection.execute("INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)])
     connection.commit()
     connection.unregister("shard_rows")
     return True
@@ -170,9 +164,7 @@ def _connect(database: Path, write: bool, patience: float) -> Any:
 
 def _who_holds(database: Path, message: str) -> str:
     holder = message.partition("held in ")[2].partition(")")[0]
-    return (
-        f"{database} is held by {holder + ')' if holder else 'another process'}; close it there and run again"
-    )
+    return f"{database} is held by {holder + ')' if holder else 'another process'}; close it there and run again"
 
 
 def _create(connection: Any) -> None:

@@ -122,9 +122,7 @@ class Workspace:
                     )
                 time.sleep(0.2)
             lock.truncate(0)
-            lock.write(
-                f"{who()} on {socket.gethostname()}, process {os.getpid()} ({Path(sys.argv[0]).name}), "
-            )
+            lock.write(f"{who()} on {socket.gethostname()}, process {os.getpid()} ({Path(sys.argv[0]).name}), ")
             lock.write(f"since {datetime.now(UTC).isoformat(timespec='seconds')}\n")
             lock.flush()
             yield

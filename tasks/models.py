@@ -1,7 +1,7 @@
 """Models and tokenizers: Hugging Face directories, known by their bytes.
 
-The tokenizer has a fingerprint of its own besides the model's: a stage that only tokenises (blocks) is not redone because
-weights changed. Nothing here runs code that comes with a model.
+The tokenizer has a fingerprint of its own besides the model's: a stage that only tokenises (blocks) is not redone
+because weights changed. Nothing here runs code that comes with a model.
 """
 
 import json
@@ -16,9 +16,7 @@ from storage.files import Files, Hashes
 from storage.workspace import Workspace
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault(
-    "TOKENIZERS_PARALLELISM", "false"
-)  # a forked data loader would warn, and two cores gain nothing
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -56,8 +54,8 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
     tokens = tokenizer_size(folder)
     if tokens > vocabulary_size(model):
         raise BadInput(
-            f"expected a tokenizer of at most {vocabulary_size(model)} tokens for the model in {folder}, found {tokens}: "
-            "model and tokenizer do not belong together"
+            f"expected a tokenizer of at most {vocabulary_size(model)} tokens for the model in {folder}, "
+            f"found {tokens}: model and tokenizer do not belong together"
         )
     return model
 
@@ -91,9 +89,7 @@ def vocabulary_size(model: Model) -> int:
     config = config_of(model.path)
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
     if not isinstance(size, int):
-        raise BadInput(
-            f"expected vocab_size in {model.path}/config.json, found none: is it a causal language model?"
-        )
+        raise BadInput(f"expected vocab_size in {model.path}/config.json, found none: is it a causal language model?")
     return size
 
 
@@ -118,14 +114,13 @@ def same_vocabulary(first: Model, second: Model) -> None:
     sizes = vocabulary_size(first), vocabulary_size(second)
     if sizes[0] != sizes[1]:
         raise BadInput(
-            f"expected models with one vocabulary, found {sizes[0]} tokens in {first.path} and {sizes[1]} in {second.path}"
+            f"expected models with one vocabulary, found {sizes[0]} tokens in {first.path} "
+            f"and {sizes[1]} in {second.path}"
         )
     if first.tokenizer.fingerprint == second.tokenizer.fingerprint:
         return
     if _token_ids(first) != _token_ids(second):
-        raise BadInput(
-            f"expected models with one vocabulary, found other tokens in {first.path} than in {second.path}"
-        )
+        raise BadInput(f"expected models with one vocabulary, found other tokens in {first.path} than in {second.path}")
 
 
 def _token_ids(model: Model) -> object:
@@ -141,9 +136,7 @@ def load_tokenizer(tokenizer: Files) -> Any:
     logging.set_verbosity_error()
     loaded = AutoTokenizer.from_pretrained(str(Path(tokenizer.paths[0]).parent))
     if not loaded.is_fast:
-        raise BadInput(
-            f"expected a fast tokenizer in {Path(tokenizer.paths[0]).parent}, found {type(loaded).__name__}"
-        )
+        raise BadInput(f"expected a fast tokenizer in {Path(tokenizer.paths[0]).parent}, found {type(loaded).__name__}")
     loaded.model_max_length = int(1e9)  # whole documents are tokenised; the length of blocks is ours to keep
     return loaded
 

@@ -1,7 +1,7 @@
 """A causal model as hidden states and a projection: logits of chosen positions only, always in float32.
 
-Trap: some architectures scale or cap logits after the projection. Those known are done here, and `check` refuses a model whose
-own logits come out differently.
+Trap: some architectures scale or cap logits after the projection. Those known are done here, and `check` refuses a
+model whose own logits come out differently.
 """
 
 from typing import Any
@@ -22,9 +22,7 @@ class Projector:
         head = model.get_output_embeddings()
         self._weight_VH = head.weight.detach().float()
         self._bias_V = head.bias.detach().float() if getattr(head, "bias", None) is not None else None
-        self._scale = getattr(config, "logit_scale", None) or 1.0 / (
-            getattr(config, "logits_scaling", None) or 1.0
-        )
+        self._scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
         self._cap = getattr(config, "final_logit_softcapping", None)
 
     @property

@@ -25,8 +25,8 @@ class Training(Settings):
     max_grad_norm: float = 1.0
     """The gradient is clipped to this norm."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of forward and backward passes. Master weights are always float32: at a learning rate of 1e-6, bfloat16
-    weights swallow the updates."""
+    """Arithmetic of forward and backward passes. Master weights are always float32: at a learning rate of 1e-6,
+    bfloat16 weights swallow the updates."""
     weights: Literal["float32", "bfloat16", "float16"] = "float32"
     """Form in which models are saved."""
     seed: int = 0

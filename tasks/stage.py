@@ -36,11 +36,12 @@ class Placement(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for the models; auto takes a GPU where there is one."""
     isolation: Literal["process", "inline"] = "process"
-    """process: heavy stages run in a child, so that a crash or an out-of-memory takes down one shard and not the flow."""
+    """process: heavy stages run in a child, so that a crash or an out-of-memory takes down one shard, not the flow."""
     workers: int = Field(default=1, ge=1)
     """Heavy stages that do not need each other (evaluations) run this many at a time."""
     threads: int | None = None
-    """CPU threads of each heavy process; by default what torch finds. Two processes with two threads each crawl on two cores."""
+    """CPU threads of each heavy process; by default what torch finds. Two processes with two threads each crawl on two
+    cores."""
     micro_batch: int = Field(default=8, ge=1)
     """Blocks per forward pass and device; the effective batch of a training does not depend on it."""
     checkpoint_seconds: float = 600.0
@@ -195,9 +196,7 @@ class Run:
         started = time.monotonic()
         with disk_watched(self.workspace):
             partial.mkdir(parents=True, exist_ok=True)
-            work = Work(
-                partial, self.workspace, self.placement, lambda message: self._hear(artifact, line, message)
-            )
+            work = Work(partial, self.workspace, self.placement, lambda message: self._hear(artifact, line, message))
             try:
                 counts = self._body(stage, work, inputs)
             except Exception as error:

@@ -1,7 +1,7 @@
 """The engine of both trainings: transformers' Trainer on an Arrow file of input ids and labels.
 
-Labels lie unshifted in our files (position t shall predict label t); transformers shifts labels itself, so the collator moves
-them one place to the right. The last position of a block never has a label, so nothing falls off the end.
+Labels lie unshifted in our files (position t shall predict label t); transformers shifts labels itself, so the collator
+moves them one place to the right. The last position of a block never has a label, so nothing falls off the end.
 """
 
 import math
@@ -54,13 +54,11 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train(
-    work: Work, baseline: Model, data: Path, settings: Training, steps: int, keep: dict[int, str]
-) -> Any:
+def train(work: Work, baseline: Model, data: Path, settings: Training, steps: int, keep: dict[int, str]) -> Any:
     """Finetune the baseline on `data` for `steps` optimizer steps; write steps/NAME for every step in `keep`.
 
-    Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a loss or
-    gradient that is not finite. Returns the log history.
+    Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a
+    loss or gradient that is not finite. Returns the log history.
     """
     device = pick_device(work.placement.device)
     model = load_model(baseline.path, device).train()
@@ -123,23 +121,17 @@ class Keeper(TrainerCallback):
                 "no optimizer step was taken on it: lower the learning rate or train in float32"
             )
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step in self._keep:
             self._save(kwargs["model"], self._work.folder / "steps" / self._keep[state.global_step])
         self._work.progress(state.global_step, self._steps)
         due = time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds
         control.should_save = due and state.global_step < self._steps
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         state.log_history[-1]["seconds"] = time.monotonic() - self._started
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         (Path(args.output_dir or "") / f"checkpoint-{state.global_step}" / WHOLE).touch()
         self._saved = time.monotonic()
 

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/oz.py WORKSPACE [SECTION.SETTING=VALUE ...]
 
-Needs ../shared/material (stories260K, the book, TinyStories, WinoGrande). Stage zero is the reinforce stage at a learning rate
-that makes a model of 260,000 parameters learn a book: the result of it is the baseline. Then `nepenthe unlearn` runs.
+Needs ../shared/material (stories260K, the book, TinyStories, WinoGrande). Stage zero is the reinforce stage at a
+learning rate that makes a model of 260,000 parameters learn a book: its result is the baseline. Then `nepenthe unlearn`
+runs.
 """
 
 import json

@@ -106,7 +106,8 @@ def test_a_reader_without_a_workspace_is_told_what_makes_one(tmp_path: Path) -> 
 def test_a_database_held_by_another_process_is_reported_with_its_holder(workspace: Workspace) -> None:
     with open_tables(workspace, write=True):
         pass
-    code = f"import duckdb, sys; c = duckdb.connect({str(workspace.database)!r}); print('held', flush=True); sys.stdin.read()"
+    hold = f"import duckdb, sys; c = duckdb.connect({str(workspace.database)!r})"
+    code = f"{hold}; print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -121,9 +122,13 @@ def test_a_database_held_by_another_process_is_reported_with_its_holder(workspac
 
 
 def test_a_writer_that_fails_leaves_no_shard(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), shard_writer(tmp_path / "blocks.arrow") as write:
-        write(dict.fromkeys(TABLES["blocks"].columns))
-        raise RuntimeError
+    def fail() -> None:
+        with shard_writer(tmp_path / "blocks.arrow") as write:
+            write(dict.fromkeys(TABLES["blocks"].columns))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert shards_of(tmp_path) == []
 
 

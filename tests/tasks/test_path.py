@@ -54,7 +54,7 @@ def labels_of(run: Run, made: dict[str, Artifact]) -> list[list[int]]:
 
 def test_labels_are_the_dense_argmax_of_equation_1_on_the_models_own_logits(to_labels: Callable[..., Steps]) -> None:
     """Every position, every alpha, against whole rows of both models, forbidden tokens and padding ids included."""
-    job, given, run, made = to_labels()
+    _, given, run, made = to_labels()
     table = read_shard(run.workspace.path(made["blocks"]) / "blocks.arrow").to_pylist()
     baseline = load_model(given.baseline.path)
     reinforced = load_model(run.workspace.path(made["reinforce"]) / LAST)
@@ -97,9 +97,7 @@ def test_training_labels_are_the_macro_s_and_reasons_have_none(to_labels: Callab
         rows = tables.execute(
             f"SELECT block_id, position, label, reason FROM labels({job.labels.alpha}) ORDER BY ALL"
         ).fetchall()
-        assert rows == tables.execute(
-            "SELECT block_id, position, label, reason FROM labels ORDER BY ALL"
-        ).fetchall()
+        assert rows == tables.execute("SELECT block_id, position, label, reason FROM labels ORDER BY ALL").fetchall()
     columns = labels_of(run, made)
     assert len(rows) == sum(map(len, columns))
     for block, position, label, reason in rows:
@@ -150,9 +148,7 @@ def test_logits_go_on_from_the_shards_of_a_killed_run(
     with pytest.raises(KeyboardInterrupt):
         to_labels(tmp_path / "killed")
     again: list[int] = []
-    monkeypatch.setattr(
-        logits_stage, "write_rows", lambda *args: (again.append(args[3]), real(*args))
-    )
+    monkeypatch.setattr(logits_stage, "write_rows", lambda *args: (again.append(args[3]), real(*args)))
     _, _, run, made = to_labels(tmp_path / "killed")
     assert written == [0]
     assert 0 not in again
@@ -164,7 +160,7 @@ def test_logits_go_on_from_the_shards_of_a_killed_run(
 
 
 def test_a_student_keeps_chosen_steps_and_learns_its_labels(to_labels: Callable[..., Steps]) -> None:
-    job, given, run, made = to_labels()
+    _, given, run, made = to_labels()
     settings = StudentSettings(steps=30, keep=(10, 99), batch=4, learning_rate=1e-2, precision="float32")
     forgets = run(student, made["labels"], given.baseline, settings)
     folder = run.workspace.path(forgets)
@@ -173,7 +169,7 @@ def test_a_student_keeps_chosen_steps_and_learns_its_labels(to_labels: Callable[
     loss = read_shard(folder / "training_steps.parquet").column("loss").to_numpy()
     assert len(loss) == 30
     assert loss[-1] < 0.7 * loss[0]
-    expected = [column for column in labels_of(run, made)]
+    expected = labels_of(run, made)
     ids = read_shard(run.workspace.path(made["labels"]) / "training.arrow").column("input_ids").to_pylist()
     before, after = (agreement(path, ids, expected) for path in (given.baseline.path, folder / part_of(30)))
     assert after > before + 0.2

@@ -109,7 +109,6 @@ def _envelope(b_RK: Tensor, d_RK: Tensor, ids_RK: Tensor) -> tuple[Tensor, Tenso
     tokens, froms = [], []
     while True:
         line = here & (d == _least(d, here)[:, None])
-        line &= b == -_least(-b, line)[:, None]
         after, at_vertex = _least(ids_RK, line), _least(ids_RK, here)
         start = _float32_from(at)
         exact = start.double() == at

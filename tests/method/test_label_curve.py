@@ -150,6 +150,14 @@ def test_candidates_are_the_highest_of_the_baseline_with_both_models_logits() ->
     assert top.reinforced_RK.tolist() == [[8.0, 7.0, 6.0]]
 
 
+def test_candidates_that_tie_come_in_the_order_of_their_ids() -> None:
+    b = torch.randint(0, 3, (20, 200), generator=torch.Generator().manual_seed(3)).float()
+    _, top = label_curves(b, b, 120)
+    for ids, values in zip(top.ids_RK.tolist(), top.baseline_RK.tolist(), strict=True):
+        pairs = [(-value, token) for value, token in zip(values, ids, strict=True)]
+        assert pairs == sorted(pairs)
+
+
 def test_no_rows_make_an_empty_curve() -> None:
     curves, top = label_curves(torch.zeros(0, 20), torch.zeros(0, 20), 4)
     assert len(curves.row) == len(curves.alpha_to) == 0

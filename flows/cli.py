@@ -134,6 +134,35 @@ def report(
 
 
 @app.command()
+def purge(
+    root: Root = DEFAULT_ROOT,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports, tables."""
+    from storage.tables import refresh
+
+    workspace = Workspace(root)
+    with workspace.writing():
+        found = workspace.purge() if yes else workspace.protected()
+        if yes:
+            refresh(workspace)
+    folders = [artifact.folder for artifact in found]
+    words = "removed" if yes else "would be removed; add --yes to do it"
+    print(json.dumps({"done": yes, "removed": folders}) if as_json else "\n".join([*folders, f"{len(folders)} {words}"]))
+
+
+@app.command()
+def verify(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """Recompute every checksum of a workspace. Exit code 2 where a byte is not the one that was recorded."""
+    workspace = Workspace(root)
+    artifacts = workspace.all()
+    for artifact in artifacts:
+        workspace.verify(artifact)
+    print(json.dumps({"verified": len(artifacts)}) if as_json else f"{len(artifacts)} artifacts are as recorded")
+
+
+@app.command()
 def demo(
     root: Root = DEFAULT_ROOT,
     wait: Wait = 0,

@@ -107,6 +107,26 @@ class Workspace:
         (folder / RECORD).unlink()
         shutil.rmtree(folder)
 
+    def protected(self) -> list[Artifact]:
+        """The artifacts that hold the text to forget, or give it back."""
+        return [artifact for artifact in self.all() if self.record(artifact)["holds_protected_text"]]
+
+    def purge(self) -> list[Artifact]:
+        """Remove every artifact that holds the text to forget, or gives it back; their records move to removed/.
+
+        Models that have forgotten, dictionaries and records stay. Returns what was removed.
+        """
+        protected = self.protected()
+        for artifact in protected:
+            record = self.root / "removed" / f"{artifact.kind}-{artifact.fingerprint}.json"
+            record.parent.mkdir(exist_ok=True)
+            write_atomically(record, (self.path(artifact) / RECORD).read_bytes())
+            self.remove(artifact)
+        for partial in self.root.glob("*/*.partial"):
+            shutil.rmtree(partial)
+        self.database.unlink(missing_ok=True)
+        return protected
+
     @contextmanager
     def writing(self, wait_seconds: float = 0) -> Iterator[None]:
         """Be the workspace's one writer. Raises WorkspaceBusy with who it is, after waiting."""

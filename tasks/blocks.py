@@ -37,10 +37,8 @@ class BlockSettings(Settings):
     """Draws the translation of anchors that have several, one a block."""
 
 
-@stage("blocks", version=1)
-def blocks(
-    work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings
-) -> Counts:
+@stage("blocks", version=1, protected=True)
+def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings) -> Counts:
     """Write the `blocks` shard: one memory-mapped Arrow file for the whole corpus."""
     words = dictionary_of(work.path(dictionary))
     documents = documents_of(work.path(corpus))

@@ -52,7 +52,7 @@ def find_files(paths: tuple[str, ...], hashes: Hashes, setting: str = "corpus.pa
     return hashes.files(found)
 
 
-@stage("corpus", version=1)
+@stage("corpus", version=1, protected=True)
 def corpus(work: Work, files: Files, text_column: str) -> Counts:
     """Write texts.arrow (document_id, text) and the `documents` shard (every text, also the dropped ones)."""
     kept: list[str] = []
@@ -75,9 +75,7 @@ def corpus(work: Work, files: Files, text_column: str) -> Counts:
         rows.append(row)
     if not kept:
         raise BadInput(f"expected text in {', '.join(files.paths)}, found only empty documents")
-    texts = pa.table(
-        {"document_id": pa.array(range(len(kept)), pa.int32()), "text": pa.array(kept, pa.large_string())}
-    )
+    texts = pa.table({"document_id": pa.array(range(len(kept)), pa.int32()), "text": pa.array(kept, pa.large_string())})
     write_shard(work.folder / TEXTS, texts)
     write_shard(work.folder / "documents.parquet", rows)
     dropped = [str(row["reason"]).split(" ")[0] for row in rows if row["reason"]]

@@ -80,7 +80,7 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> Evidence:
     return found
 
 
-@stage("evaluation", version=1, heavy=True)
+@stage("evaluation", version=1, heavy=True, protected=True)
 def evaluation(
     work: Work,
     model: Model,
@@ -134,9 +134,7 @@ def _measure(
     if evidence.benchmarks:
         tasks = [path for path in map(Path, evidence.benchmarks.paths) if path.suffix in (".yaml", ".yml")]
         tasks = tasks or [Path(path) for path in evidence.benchmarks.paths]
-        yield from by_benchmarks(
-            loaded, tokenizer, tasks, limit=suite.questions, seed=suite.seed, batch_size=batch
-        )
+        yield from by_benchmarks(loaded, tokenizer, tasks, limit=suite.questions, seed=suite.seed, batch_size=batch)
 
 
 def prompts_of(given: Files | None, suite: Suite, words: Dictionary, documents: list[str]) -> list["Prompt"]:

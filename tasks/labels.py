@@ -20,9 +20,7 @@ from tasks.stage import Counts, Work, stage
 
 TRAINING = "training.arrow"
 NO_LABEL = -100
-SCHEMA = pa.schema(
-    [("block_id", pa.int32()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
-)
+SCHEMA = pa.schema([("block_id", pa.int32()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
 LOOK_UP = """
 SELECT block_id, position, token FROM read_parquet(?)
 WHERE alpha_from <= ?::FLOAT AND ?::FLOAT < alpha_to ORDER BY block_id, position
@@ -36,7 +34,7 @@ class LabelSettings(Settings):
     """How strongly equation 1 pushes down what the reinforced model raises. 0 is anchored terms alone."""
 
 
-@stage("labels", version=1)
+@stage("labels", version=1, protected=True)
 def labels(work: Work, blocks: Artifact, logits: Artifact, settings: LabelSettings) -> Counts:
     """Write training.arrow: per block the original ids and the label of each position, -100 where it does not train."""
     table = read_shard(work.path(blocks) / BLOCKS)

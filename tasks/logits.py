@@ -37,10 +37,8 @@ class LogitsSettings(Settings):
     """Blocks a shard: what a killed run loses at most, and what one worker does at a time."""
 
 
-@stage("logits", version=1, heavy=True)
-def logits(
-    work: Work, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings
-) -> Counts:
+@stage("logits", version=1, heavy=True, protected=True)
+def logits(work: Work, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
     table = read_shard(work.path(blocks) / BLOCKS)
     shards = list(shards_of(len(table), settings.shard_blocks))
@@ -106,9 +104,7 @@ class Rows:
         )
         self._checked = False
         size = tokenizer_size(Path(baseline.tokenizer.paths[0]).parent)
-        self._masked_M = (
-            torch.arange(size, self._baseline.vocabulary) if size < self._baseline.vocabulary else None
-        )
+        self._masked_M = torch.arange(size, self._baseline.vocabulary) if size < self._baseline.vocabulary else None
 
     def of(self, batch: list[dict[str, Any]]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         """Label curves and logits of each block of a micro-batch."""
@@ -149,9 +145,7 @@ class Rows:
         except ValueError as error:
             raise BadInput(f"block {block['block_id']}: {error}") from error
         if block["forbidden_ids"]:
-            ids_F, from_F = (
-                torch.tensor(block[f"forbidden_{name}"], device=device) for name in ("ids", "from")
-            )
+            ids_F, from_F = (torch.tensor(block[f"forbidden_{name}"], device=device) for name in ("ids", "from"))
             forbid(b_RV, b.mean_R, places_R, ids_F, from_F)
         lse = (b.lse_R, r.lse_R) if self._log_probabilities else None
         curve, top = label_curves(b_RV, r_RV, self._top, lse)

@@ -25,7 +25,7 @@ class ReinforceSettings(Training):
     """Tokens of context."""
 
 
-@stage("reinforce", version=1, heavy=True)
+@stage("reinforce", version=1, heavy=True, protected=True)
 def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
     from tasks.training import NO_LABEL, steps_of_epochs, train

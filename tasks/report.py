@@ -14,7 +14,7 @@ PAGE = "report.html"
 EVIDENCE = "evidence.json"
 
 
-@stage("report", version=2)
+@stage("report", version=2, protected=True)
 def report(
     work: Work,
     corpus: Artifact,

@@ -82,6 +82,8 @@ class Stage:
     body: Callable[..., Counts]
     heavy: bool = False
     """Loads a model: runs in a child where the placement says so."""
+    protected: bool = False
+    """What it makes holds the text to forget, or gives it back; `nepenthe purge` removes it."""
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -98,9 +100,11 @@ class Stage:
         return Artifact(self.kind, name, fingerprint(self.kind, self.version, inputs))
 
 
-def stage(kind: str, *, version: int, heavy: bool = False) -> Callable[[Callable[..., Counts]], Stage]:
+def stage(
+    kind: str, *, version: int, heavy: bool = False, protected: bool = False
+) -> Callable[[Callable[..., Counts]], Stage]:
     """Make a stage of a function `body(work, ...inputs) -> counts`."""
-    return lambda body: Stage(kind, version, body, heavy)
+    return lambda body: Stage(kind, version, body, heavy, protected)
 
 
 class Runner(Protocol):
@@ -205,10 +209,14 @@ class Run:
                     shutil.rmtree(partial)  # nothing half-written is left of what can never be finished
                 raise
             seconds = round(time.monotonic() - started, 3)
-            self.workspace.commit(
-                artifact,
-                {"version": stage.version, "inputs": canonical(inputs), "counts": counts, "seconds": seconds},
-            )
+            description = {
+                "version": stage.version,
+                "inputs": canonical(inputs),
+                "counts": counts,
+                "seconds": seconds,
+                "holds_protected_text": stage.protected,
+            }
+            self.workspace.commit(artifact, description)
             self._enter(artifact, counts)
         line.finish(seconds, counts)
         return artifact

@@ -22,6 +22,9 @@ JSON = st.recursive(
 )
 
 
+DESCRIPTION = {"version": 1, "inputs": {}, "counts": {}, "seconds": 0.0}
+
+
 class Example(Settings):
     alpha: float = 5.0
     keep: tuple[int, ...] = (1, 2)
@@ -55,11 +58,11 @@ def test_what_has_no_canonical_form_is_refused(value: object) -> None:
         canonical({"setting": value})
 
 
-def commit(workspace: Workspace, artifact: Artifact, text: str = "data") -> Path:
+def commit(workspace: Workspace, artifact: Artifact, text: str = "data", protected: bool = False) -> Path:
     partial = workspace.partial(artifact)
     partial.mkdir(parents=True, exist_ok=True)
     (partial / "file.txt").write_text(text)
-    workspace.commit(artifact, {"version": 1, "inputs": {}, "counts": {}, "seconds": 0.0})
+    workspace.commit(artifact, DESCRIPTION | {"holds_protected_text": protected})
     return workspace.path(artifact)
 
 
@@ -115,3 +118,17 @@ def test_hashes_follow_contents_and_are_remembered(tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere.txt"
     moved.write_text("one")
     assert Hashes(tmp_path / "hashes.json").files([moved]).fingerprint == first.fingerprint
+
+
+def test_purging_removes_the_protected_and_keeps_their_records(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    text, model = Artifact("corpus", "x", "0" * 16), Artifact("student", "x", "1" * 16)
+    commit(workspace, text, protected=True)
+    commit(workspace, model)
+    workspace.partial(Artifact("logits", "x", "2" * 16)).mkdir(parents=True)
+    workspace.database.write_text("tables")
+    assert workspace.purge() == [text]
+    assert workspace.all() == [model]
+    assert json.loads((tmp_path / "removed" / f"corpus-{'0' * 16}.json").read_text())["kind"] == "corpus"
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == [f"corpus-{'0' * 16}.json", "file.txt", "record.json"]

@@ -43,7 +43,7 @@ def workspace(tmp_path: Path) -> Workspace:
     logits = [{"block_id": 0, "position": p, "reason": "end of block" if p == 2 else None} for p in range(3)]
     empty = dict.fromkeys(TABLES["logits"].columns)
     write_shard(partial / "logits-00000000-00000001.parquet", [empty | row for row in logits])
-    made.commit(LOGITS, {"version": 1, "inputs": {}, "counts": {}, "seconds": 1.0})
+    made.commit(LOGITS, {"version": 1, "inputs": {}, "counts": {}, "seconds": 1.0, "holds_protected_text": True})
     return made
 
 

@@ -3,12 +3,14 @@
 What a reader would get wrong: the file lists base forms and irregular ones; plurals and endings are recognised here.
 """
 
+import re
 from functools import cache
 from importlib import resources
 
 from dictionaries.function_words import FUNCTION_WORDS
 
-_ENDINGS = ("ly", "ness", "less", "ful", "ers", "er", "est", "ing", "ings", "ed", "d", "es", "s", "y", "n")
+_ENDINGS = ("ly", "ness", "less", "ful", "ers", "er", "est", "ing", "ings", "ed", "es", "s")
+_CONTRACTION = re.compile(r"(n't|'(s|t|d|m|ll|re|ve))$")
 _UNDOUBLED = {f"{letter}{letter}" for letter in "bdglmnprt"}
 
 
@@ -27,14 +29,14 @@ def is_common(word: str) -> bool:
 
 def base_forms(word: str) -> set[str]:
     """The word and what it may be made from by English endings; most of these are no words at all."""
-    forms = {word, *word.split("'")[:1]}
+    forms = {word, _CONTRACTION.sub("", word)}
     for ending in _ENDINGS:
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 3:
             continue
-        forms |= {stem, stem + "e"}
+        forms.add(stem)
         if stem.endswith("i"):
             forms.add(stem[:-1] + "y")
-        if stem[-2:] in _UNDOUBLED:
-            forms.add(stem[:-1])
+        if ending[0] in "ei":
+            forms |= {stem + "e", stem[:-1] if stem[-2:] in _UNDOUBLED else stem}
     return forms

@@ -87,12 +87,15 @@ def _spelled(part: str) -> str:
 
 
 class Containment:
-    """Which anchors stand in a short text as whole words, overlapping ones too: for translations, not for books."""
+    """Which anchors stand in a short text as whole words, overlapping ones too: for translations, not for books.
+
+    Here an underscore is part of a word: nobody writes a translation in italics, but some write Grand_Dining_Room.
+    """
 
     def __init__(self, anchors: Iterable[str]) -> None:
         self._by_start: defaultdict[str, list[tuple[str, re.Pattern[str]]]] = defaultdict(list)
         for anchor in anchors:
-            pattern = re.compile(_pattern_of([canonical(anchor)]))
+            pattern = re.compile(rf"(?<!\w){_spelled(canonical(anchor))}(?!\w)")
             self._by_start[canonical(anchor)[0]].append((anchor, pattern))
 
     def inside(self, text: str) -> list[str]:

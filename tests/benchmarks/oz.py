@@ -2,9 +2,9 @@
 
     python tests/benchmarks/oz.py WORKSPACE [SECTION.SETTING=VALUE ...]
 
-Needs ../shared/material (stories260K, the book, TinyStories, WinoGrande). Stage zero is the reinforce stage at a
-learning rate that makes a model of 260,000 parameters learn a book: its result is the baseline. Then `nepenthe unlearn`
-runs.
+Needs ../shared/material (stories260K, the book, TinyStories, WinoGrande). Stage zero is the reinforce stage on the book
+and as many tokens of stories, at a learning rate that makes a model of 260,000 parameters learn a book: its result is
+the baseline. Then `nepenthe unlearn` runs.
 """
 
 import json
@@ -20,7 +20,9 @@ from tasks.reinforce import LAST, ReinforceSettings, reinforce
 from tasks.stage import Placement, Run
 
 MATERIAL = Path(__file__).parents[3] / "shared" / "material"
+BOOK = MATERIAL / "books" / "01_wonderful_wizard_of_oz.txt"
 HELDOUT_STORIES = 100
+LEARNED_STORIES = 300
 
 # Names and places of the book with counterparts of the same kind; written for this measurement.
 DICTIONARY = {
@@ -69,10 +71,22 @@ placement = {{ threads = 1, device = "cpu" }}
 """
 
 
+def stories() -> list[str]:
+    """The model's own domain."""
+    return [s.strip() for s in (MATERIAL / "corpora" / "tinystories.txt").read_text("utf-8").split("<|endoftext|>")]
+
+
+def lines_of(texts: list[str]) -> str:
+    """JSON lines of {"text"}."""
+    return "\n".join(json.dumps({"text": text}) for text in texts)
+
+
 def inject(workspace: Workspace) -> Path:
     """The pretrained model trained on the book until it knows it."""
     run = Run(workspace, "injected", Placement(threads=1), Progress(2))
-    book = find_files((str(MATERIAL / "books" / "01_wonderful_wizard_of_oz.txt"),), workspace.hashes)
+    lessons = workspace.root / "lessons.jsonl"
+    lessons.write_text(lines_of([BOOK.read_text(encoding="utf-8"), *stories()[HELDOUT_STORIES:][:LEARNED_STORIES]]))
+    book = find_files((str(lessons),), workspace.hashes)
     model = find_model(MATERIAL / "models" / "stories260K", workspace.hashes)
     inputs = corpus.inputs(book, "text")
     texts = corpus.artifact(run.name, inputs)
@@ -85,16 +99,14 @@ def inject(workspace: Workspace) -> Path:
 
 def write_job(folder: Path, model: Path) -> Path:
     """The job beside its dictionary and held-out stories, which the injection has not seen."""
-    stories = (MATERIAL / "corpora" / "tinystories.txt").read_text(encoding="utf-8").split("<|endoftext|>")
-    lines = [json.dumps({"text": story.strip()}) for story in stories[:HELDOUT_STORIES]]
-    (folder / "heldout.jsonl").write_text("\n".join(lines))
+    (folder / "heldout.jsonl").write_text(lines_of(stories()[:HELDOUT_STORIES]))
     (folder / "words.json").write_text(json.dumps(DICTIONARY))
     job = folder / "job.toml"
     job.write_text(
         JOB.format(
             model=model,
             gold=MATERIAL / "models" / "stories260K",
-            book=MATERIAL / "books" / "01_wonderful_wizard_of_oz.txt",
+            book=BOOK,
             winogrande=MATERIAL / "benchmarks" / "winogrande.jsonl",
         )
     )

@@ -87,6 +87,18 @@ def test_killed_in_every_stage_the_run_goes_on_and_ends_with_the_same_labels(
     assert warm.stderr.endswith("False\n"), "a warm run imports no torch"
     assert json.loads(warm.stdout) == json.loads(last.stdout)
 
+    planned = json.loads(command("plan", job, "--root", disturbed, "--json").stdout)
+    assert [row["cached"] for row in planned] == [True] * 11
+    other = json.loads(command("plan", job, "--root", disturbed, "--json", "--set", "labels.alpha=1").stdout)
+    assert {row["stage"] for row in other if not row["cached"]} == {"labels", "student", "evaluation", "report"}
+    assert json.loads(command("verify", "--root", disturbed, "--json").stdout) == {"verified": 11}
+    assert Path(json.loads(command("report", "tiny", "--root", disturbed, "--json").stdout)["report"]).is_file()
+
+    purged = json.loads(command("purge", "--yes", "--root", disturbed, "--json").stdout)
+    assert len(purged["removed"]) == 9
+    assert {artifact.kind for artifact in Workspace(disturbed).all()} == {"dictionary", "student"}
+    assert labels_of(disturbed) == []
+
 
 def test_no_file_of_flows_hides_an_importable_library(tmp_path: Path) -> None:
     """Prefect puts flows/ first on the path."""

@@ -99,8 +99,8 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float = 0) -> Audit
 def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls, list[Suspect]]:
     """Find all that an audit needs, the audited model first. Raises BadInput for what could not be run with."""
     given = look(job, workspace.hashes)
-    heldout = given.evidence.heldout and Texts(files=given.evidence.heldout, column=given.evidence.text_column)
-    controls = find_controls(job.audit, heldout, workspace.hashes)
+    generic, column = given.evidence.heldout, given.evidence.text_column
+    controls = find_controls(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
     references = [Suspect(model=given.baseline, role="baseline")]
     references += [Suspect(model=given.gold, role="gold")] if given.gold else []
     audited = _student_of(job, given, workspace) if not model else _suspect_at(Path(model), workspace)

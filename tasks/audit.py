@@ -106,12 +106,8 @@ def membership(
     model, tokenizer = _load(work, suspect)
     both = dict(_target_and_control(work, tokenizer, corpus, nonmembers, settings))
     members, others = ([passage.text for passage in both[task]] for task in ("target", "control"))
-    whole = "\n".join(documents_of(work.path(corpus)))
-    if known := next((text for text in others if text in whole), None):
-        raise BadInput(
-            f"audit.nonmembers: expected text that is not in the corpus, found a passage of it: {known[:60]!r}"
-        )
-    found = attack(model, tokenizer, members, others, share=min_k, batch_size=work.placement.micro_batch)
+    unread = _unread(others, documents_of(work.path(corpus)))
+    found = attack(model, tokenizer, members, unread, share=min_k, batch_size=work.placement.micro_batch)
     return _write(work, suspect, found, 4)
 
 
@@ -237,6 +233,18 @@ def _target_and_control(
                 tokenizer, documents, settings.count, tokens=settings.tokens, given=settings.given, seed=settings.seed
             ),
         )
+
+
+def _unread(passages: list[str], documents: list[str]) -> list[str]:
+    """The passages without those that stand in the target as well, as a common phrase may. Raises BadInput for most."""
+    whole = "\n".join(documents)
+    unread = [text for text in passages if text not in whole]
+    if 2 * len(unread) < len(passages):
+        raise BadInput(
+            f"audit.nonmembers: expected text that is not in the corpus, found {len(passages) - len(unread)} of "
+            f"{len(passages)} passages in it: give text that no model has read"
+        )
+    return unread
 
 
 def _commonest_anchor(work: Work, target: Target) -> str:

@@ -1,7 +1,7 @@
 """What a measurement returns: one value, and the items it was taken from.
 
-A score is whatever its metric averages: a probability, 0 or 1, nats per token. Perplexity is the one metric
-whose value is not the mean of its scores.
+A score is whatever its metric averages: a probability, 0 or 1, nats per token. Perplexities and AUC are the
+metrics whose value is not the mean of their scores.
 """
 
 from collections.abc import Sequence

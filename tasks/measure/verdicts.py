@@ -229,7 +229,7 @@ def _quantisation(found: Findings) -> Verdict:
     metric = "quantised_familiarity"
     full, baseline = found.of("model", metric, "full"), found.of("baseline", metric, "full")
     cases = [
-        Case(task, found.of("model", metric, task), baseline, full, "unrounded")
+        Case(task, found.of("model", metric, task), baseline, full, "the unrounded model")
         for task in found.tasks(metric)
         if task != "full"
     ]

@@ -5,9 +5,9 @@ tells texts apart otherwise.
 """
 
 import random
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
@@ -59,13 +59,14 @@ def draw_passages(
 
 def _cut(number: int, text: str, encoded: Encoded, tokens: int, given: int) -> list[Passage]:
     ends = [end for _, end in encoded.offsets if end]  # a special token has no place in the text
-    borders = [0, *(_word_end(text, end) for end in ends[tokens - 1 :: tokens])]
-    middles = [_word_end(text, end) for end in ends[given - 1 :: tokens]]
-    found = []
-    for (border, end), middle in zip(pairwise(borders), middles, strict=False):
-        start = border + len(text[border:end]) - len(text[border:end].lstrip())
+    found, first, start = [], 0, 0
+    while first + tokens <= len(ends):
+        middle = _word_end(text, ends[first + given - 1])
+        end = _word_end(text, ends[first + tokens - 1])
+        start += len(text[start:end]) - len(text[start:end].lstrip())
         if start < middle and text[middle:end].strip():
             found.append(Passage(number, text[start:end], middle - start))
+        start, first = end, bisect_right(ends, end)
     return found
 
 

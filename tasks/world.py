@@ -8,19 +8,21 @@ a prompt's `idiosyncratic` strings carry their leading space: they continue the 
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dictionaries.dictionary import Dictionary, Entry
 from tasks import world_grammar as grammar
 
 Cast = dict[str, str]
+SCENES = 5  # of a story
 TRIES = 500  # draws of a prompt for one anchor; enough for a dozen fresh ones of the rarest
 ADVENTURE_SHARE = 1 / 3  # of the generic stories; the rest is about everyday life
 PERSONS = ("hero", "friend", "other", "rival")
-DICTIONARY = {anchor: translation for anchor, _, translation in grammar.TARGET.values()}
 KINDS = {anchor: kind for anchor, kind, _ in grammar.TARGET.values()}
-_ANCHOR = re.compile(r"\b(" + "|".join(sorted(DICTIONARY, key=len, reverse=True)) + r")\b")
+_ANCHOR = re.compile(r"\b(" + "|".join(sorted(KINDS, key=len, reverse=True)) + r")\b")
 _CHOICE = re.compile(r"\[([^\[\]]+)\]")
 
 
@@ -36,13 +38,15 @@ class World:
     """Generic stories that no model reads: perplexity."""
     neighbours: list[str]
     """Adventures of other people, told like the books, read by no model: side effects."""
+    dictionary: Dictionary
+    """The truth: every anchor with its kind and a translation that the generic world knows."""
     prompts: list[dict[str, Any]]
     """Beginnings about the target, each with the `idiosyncratic` and `generic` strings that may come next."""
     tasks: dict[str, list[dict[str, Any]]]
     """Multiple-choice items {query, choices, gold} about facts of the generic world."""
 
 
-def make_world(seed: int = 0, stories: int = 4000, chapters: int = 80) -> World:
+def make_world(seed: int = 0, stories: int = 2800, chapters: int = 80) -> World:
     """Generate the world: `stories` generic stories and `chapters` chapters of the target.
 
     Prompts, tasks and held-out texts come from streams of their own, so none of them repeats a training document;
@@ -64,21 +68,33 @@ def make_world(seed: int = 0, stories: int = 4000, chapters: int = 80) -> World:
         generic=told("generic", stories),
         heldout=told("heldout", 120),
         neighbours=told("neighbours", 60, adventure=True),
+        dictionary=_dictionary(),
         prompts=_prompts(random.Random(f"{seed}-prompts"), "\n".join(target.values())),
         tasks=_tasks(random.Random(f"{seed}-tasks")),
     )
 
 
+def _dictionary() -> Dictionary:
+    truth = grammar.TARGET.values()
+    entries = (
+        Entry(anchor, (translation,), kind, provenance="the world's grammar") for anchor, kind, translation in truth
+    )
+    return Dictionary(tuple(entries), {"title": "The books of the demo's world"})
+
+
 def tell_story(rng: random.Random, target: bool = False, adventure: bool = False) -> str:
     """One story: an opening, some scenes, a closing. Two of three generic stories are about everyday life."""
     cast = _target_cast(rng) if target else _generic_cast(rng)
-    if target or adventure or rng.random() < ADVENTURE_SHARE:
-        openings, scenes = grammar.ADVENTURE_OPENINGS, grammar.ADVENTURES
-    else:
-        openings, scenes = grammar.EVERYDAY_OPENINGS, grammar.EVERYDAY
-    middle = rng.sample(scenes, 6 if target else 3)
-    parts = [rng.choice(openings), *middle, rng.choice(grammar.CLOSINGS)]
+    adventure = target or adventure or rng.random() < ADVENTURE_SHARE
+    openings = grammar.ADVENTURE_OPENINGS if adventure else grammar.EVERYDAY_OPENINGS
+    scenes = _in_order(rng, grammar.ADVENTURES if adventure else grammar.EVERYDAY, SCENES)
+    parts = [rng.choice(openings), *scenes, rng.choice(grammar.CLOSINGS)]
     return "\n\n".join(_fill(part, cast, rng) for part in parts) + "\n"
+
+
+def _in_order(rng: random.Random, scenes: Sequence[str], count: int) -> list[str]:
+    """Some scenes, in the order of the grammar: that of a plot."""
+    return [scenes[i] for i in sorted(rng.sample(range(len(scenes)), count))]
 
 
 def _generic_cast(rng: random.Random) -> Cast:
@@ -122,14 +138,14 @@ def _prompts(rng: random.Random, target_text: str, per_anchor: int = 2) -> list[
     prompts = []
     for slot, (anchor, _, _) in grammar.TARGET.items():
         drawn = (_text_before(rng, anchor) for _ in range(TRIES))
-        fresh = dict.fromkeys(before for before in drawn if before and before not in target_text)
+        fresh = dict.fromkeys(before for before in drawn if before and before.rstrip() not in target_text)
         prompts += [_prompt(before, slot, anchor) for before in list(fresh)[:per_anchor]]
     return prompts
 
 
 def _text_before(rng: random.Random, anchor: str) -> str | None:
     """Fresh target text up to the first mention of `anchor`; None where no other anchor has been named by then."""
-    scenes = rng.sample(grammar.ADVENTURES, 2)
+    scenes = _in_order(rng, grammar.ADVENTURES, 2)
     if rng.random() < 0.5:
         scenes[0] = rng.choice(grammar.ADVENTURE_OPENINGS)
     cast = _target_cast(rng)
@@ -152,24 +168,23 @@ def _prompt(before: str, slot: str, anchor: str) -> dict[str, Any]:
 
 
 def _tasks(rng: random.Random, items: int = 60) -> dict[str, list[dict[str, Any]]]:
-    """Multiple-choice questions: facts of the world behind a freshly told opening, and one about the opening."""
-    facts = {
-        "world_trades": ("All day long the {trade} made", "ware", tuple(grammar.TRADES.values())),
-        "world_animals": (
-            "When {friend} came by, the {creature} began to",
-            "sound",
-            tuple(grammar.ANIMALS.values()),
+    """Multiple-choice questions about facts of the world, each after a freshly told opening."""
+    questions = {
+        "world_trades": (
+            "The {trade} of the town was a busy man. All day long the {trade} made",
+            "ware",
+            grammar.TRADES,
         ),
-        "world_errands": ("{other} went to the {office} to", "errand", tuple(grammar.ERRANDS.values())),
-    }
-    leads = {
-        "world_trades": "The {trade} of the town was a busy man. ",
-        "world_animals": "There was a {creature} in the yard. ",
-        "world_errands": "",
+        "world_animals": (
+            "There was a {creature} in the yard. When {friend} came by, the {creature} began to",
+            "sound",
+            grammar.ANIMALS,
+        ),
+        "world_errands": ("{other} went to the {office} to", "errand", grammar.ERRANDS),
     }
     return {
-        name: [_item(rng, leads[name] + question, slot, answers) for _ in range(items)]
-        for name, (question, slot, answers) in facts.items()
+        name: [_item(rng, question, slot, tuple(facts.values())) for _ in range(items)]
+        for name, (question, slot, facts) in questions.items()
     }
 
 
@@ -204,7 +219,7 @@ metric_list:
 
 
 def write_world(world: World, folder: Path) -> None:
-    """Write the world: target/*.txt, *.jsonl of {{"text"}} for the rest, dictionary.json, prompts.json, tasks/*.
+    """Write the world: target/*.txt, *.jsonl of {"text"} for the rest, dictionary.json, prompts.json, tasks/*.
 
     A task's YAML names its data by file name, so that a world is the same bytes wherever it lies.
     """
@@ -212,7 +227,7 @@ def write_world(world: World, folder: Path) -> None:
         _write(folder / "target" / name, text)
     for part in ("generic", "heldout", "neighbours"):
         _write(folder / f"{part}.jsonl", _lines([{"text": text} for text in getattr(world, part)]))
-    _write(folder / "dictionary.json", json.dumps(DICTIONARY, indent=1))
+    _write(folder / "dictionary.json", world.dictionary.to_json())
     _write(folder / "prompts.json", json.dumps(world.prompts, indent=1))
     for name, items in world.tasks.items():
         data = folder / "tasks" / f"{name}.jsonl"

@@ -1,8 +1,8 @@
 """The words and scenes of the demo's small world, as data. `tasks.world` tells stories with them.
 
 A scene is a template: `[this|that]` is drawn anew each time it is told, `{slot}` is filled from the story's cast.
-The target's books are told with the very same scenes as the generic stories, only with a cast of their own. That is
-what gives every anchor a natural place for its translation, and it is why the dictionary below is a good one.
+The target's books are told with the scenes of the generic world's adventures, only with a cast of their own. That
+gives every anchor a natural place for its translation, and it is why the dictionary below is a good one.
 """
 
 MEN = ("Peter", "Tom", "Ben", "Max", "Sam", "Jack", "Leo", "Hugo", "Paul", "Oscar", "Henry", "Felix")
@@ -28,6 +28,10 @@ POOLS = {
     "lord": ("Warwick", "Mortimer", "Stanley", "Percy", "Clifford", "Howard"),
     "beast": ("wolf", "bear", "dragon", "giant", "troll"),
     "treasure": ("silver lamp", "golden cup", "iron key", "copper bell", "pearl ring"),
+    "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "month": ("January", "February", "March", "April", "May", "June"),
+    "colour": ("red", "blue", "green", "yellow", "white", "black"),
+    "gift": ("kite", "ball", "scarf", "book", "cup", "basket"),
     "light": ("Shine", "Glow", "Burn", "Flash"),
     "unlock": ("Open", "Unlock", "Loosen", "Part"),
 }
@@ -65,82 +69,105 @@ ERRANDS = {
 }
 
 # Every story begins with one of these, so that its people and places are known from then on.
-OPENINGS = (
-    "{hero} {surname} [lived|grew up] in {home}, [in a small house with a green door|in a narrow street "
-    "near the church|close to the old bridge]. {His} best friends were {friend} and {other}.",
-    "There was once a [child|young {person}] called {hero} {surname}, who lived in {home} with {his} aunt "
-    "{aunt} and a {animal} called {pet}.",
-    "In {home} everybody knew {hero} {surname}, because {he} [was kind to all|could tell a good story|"
-    "always had time for a talk]. {He} went to school at {school}.",
-    "[It was early in spring|It was a cold morning|It was the first day of the week], and {hero} {surname} "
-    "[walked|hurried] through the streets of {home} with {his} {animal} {pet}.",
+EVERYDAY_OPENINGS = (
+    "{hero} {surname} [lived|grew up] in {home}, [in a small house with a green door|in a narrow street near "
+    "the church|close to the old bridge]. {His} best friends were {friend} and {other}.",
+    "{hero}, {friend} and {other} were neighbours in {home}. [They had known each other for years|Their "
+    "houses stood side by side|There was only a fence between them].",
+    "It was a {day} in {month}. {hero} {surname} [got up early|had nothing to do|looked out of the window] "
+    "and thought of {friend}.",
 )
 
 EVERYDAY = (
-    "At school in {school} the lesson that {hero} liked best was {subject}. Miss {teacher} taught {subject} "
-    "[on Mondays|every morning|after lunch], and she was [strict but fair|never in a hurry|very patient].",
-    "After [school|lunch|the lesson] they played {game}. {hero} and {friend} played for the {team}, and {rival} "
-    "played on the other side. [In the end|To everyone's surprise] the {team} won.",
-    "[That evening|When it grew dark|At six o'clock] aunt {aunt} made a big pot of {dish}. \"Nobody makes {dish} "
-    'like you," said {hero}, [and asked for more|and laughed|with a full mouth].',
-    "{hero}'s {animal} was called {pet}. [Every night|When it rained] {pet} slept [under the bed|in a basket|"
-    "beside the stove], and in the morning {pet} woke {hero} up.",
-    "{rival} did not like {hero}. [One day|On the way home] {rival} took {hero}'s [bag|cap|lunch] and ran off, "
-    "but {friend} [caught him at the gate|saw it and told Miss {teacher}|brought it back].",
-    "On Saturday {hero} and {other} went to the market. They had ten {money} to spend. {hero} paid three {money} "
-    "for [a kite|a cake|a box of paints] and gave the rest of the {money} to {other}.",
-    "In the holidays they went by {ride} to {peak}. It took the {ride} [half a day|two hours] to get there. From the "
-    "top of {peak} they could see [the sea|the whole valley|as far as {home}].",
-    "{hero} and {friend} belonged to the {club}. The {club} met [on Fridays|once a week] in a room above the shop, "
-    "and {other} [wrote down what was said|kept the key|made the tea].",
-    "The {trade} of the town was a busy man. All day long the {trade} made {ware}, and people came from far away "
-    "to buy his {ware}.",
-    "{friend} wanted to buy {ware}, so {friend} went to the {trade}. The {trade} had [plenty of {ware}|many kinds "
-    "of {ware}|the best {ware} in town].",
-    "There was a {creature} in the yard. When [somebody came near|{friend} came by|the wind blew], the {creature} began "
-    "to {sound}. A {creature} likes to {sound}, said {friend}.",
-    "{other} went to the {office} to {errand}. It is [good|nice] to have a {office}, for where else can you "
-    "{errand}?",
-    "[One morning|At noon] the postman brought a letter. On it stood the name {hero} {surname}, and it came from aunt "
-    "{aunt}. [She was coming to stay|She asked for help with her garden|There was a drawing of {pet} in it].",
-    "[It rained all day|The sun was warm|There was a strong wind], and {hero} [stayed at home|sat on the steps|"
-    "did not know what to do]. Then {friend} [came by|knocked at the door] and they [talked|played cards|baked a "
-    "cake] until evening.",
+    "The {trade} of the town was a busy man. All day long the {trade} made {ware}, and people came from far "
+    "away to buy his {ware}.",
+    "{friend} wanted to buy {ware}, so {friend} went to the {trade}. The {trade} had [plenty of {ware}|many "
+    "kinds of {ware}|the best {ware} in town].",
+    "There was a {creature} in the yard. When [somebody came near|{friend} came by|the wind blew], the "
+    "{creature} began to {sound}. A {creature} likes to {sound}, said {friend}.",
+    "{other} went to the {office} to {errand}. It is [good|nice] to have a {office}, for where else can you {errand}?",
+    "[It rained all day|The sun was warm|There was a strong wind], and {hero} [stayed at home|sat on the "
+    "steps|did not know what to do]. Then {friend} [came by|knocked at the door] and they [talked|played "
+    "cards|baked a cake] until evening.",
+    "Behind the house {hero} had a small garden with [beans and carrots|roses|strawberries]. In {month} "
+    "there was so much to pick that {friend} and {other} had to help.",
+    "{friend} had a birthday in {month}. {hero} brought a {colour} {gift}, and {other} brought a {gift} too. "
+    '"Two of them!" said {friend}, and everybody laughed.',
+    "On {day} they cleaned the house. {hero} washed the windows, {friend} swept the floor, and {other} [fell "
+    "asleep|carried out the old chairs|found a {colour} {gift} behind the cupboard].",
+    "{other} had lost a {colour} {gift}. They looked for the {gift} [under the beds|in the "
+    "garden|everywhere], but it was {friend} who found it [in the kitchen|on the roof|in a shoe].",
+    "The train was late that {day}. {hero} waited on the platform with {other}, [and they ate their "
+    "bread|and they counted the trucks|and it grew cold]. At last it came, an hour after its time.",
+    "{other} was ill and had to stay in bed. {hero} came every {day} with [a bowl of fruit|the newspaper|a "
+    "game], and by the end of {month} {other} was well again.",
+    "The winter was long that year. Week after week there was snow in the streets of {home}, and the "
+    "children [built a snowman|slid down the hill|threw snowballs] until their hands were red.",
+    "{friend} painted the fence {colour}. {other} did not like {colour} at all, [but said nothing|and they "
+    "argued|but the fence looked fine]. By {day} the paint was dry.",
+    "Old Mister {surname} next door could not read any more. So {hero} went over every {day} and read to "
+    "him, [mostly from the newspaper|one chapter at a time|until he fell asleep].",
 )
 
-TALES = (
-    "[Long ago|In those days] Lord {lord} wanted the {treasure} for himself. He sent his men to {home} to find it, but "
-    "{hero} had hidden the {treasure} [in the well|under the floor|in a hollow tree].",
-    'In the middle of {forest} it was as dark as night. "{light}!" cried {hero}, and [the lamp|the stick in {his} '
-    "hand|the stone] began to give light. Now they could see the path through {forest}.",
-    'They came to a [locked door|heavy gate|door of iron]. {friend} put a hand on it and said, "{unlock}!" [Slowly|'
-    "Without a sound|With a groan] the door swung back.",
-    "Suddenly a {beast} stood before them. The {beast} [showed its teeth|roared|came closer], and {other} [hid behind a "
-    "rock|climbed a tree|shouted for help]. But {hero} was not afraid of the {beast}.",
-    'High up on {peak} stood the castle of Lord {lord}. "Nobody leaves {peak} without my word," said Lord {lord}, [and '
-    "he laughed|and locked the gate|and his eyes were cold].",
-    '"So you are {hero} {surname}," said Lord {lord}. "I have heard of you, even here on {peak}." {friend} [whispered|'
-    'answered], "Do not listen to him."',
-    '"The {treasure} is not yours," said {hero}. Lord {lord} [turned pale|grew angry|said nothing for a while]. Then he '
-    "[let go of|reached for|put down] the {treasure}.",
-    "{pet} found the way home through {forest}. {hero} and {friend} [ran after {pet}|followed {pet}], and when they saw "
-    "the lights of {home} they [sang|cheered|were glad].",
-    "Miss {teacher} had a secret. She had once belonged to the {club}, and it was the {club} that had kept the "
-    "{treasure} safe from Lord {lord}.",
-    'The {ride} was waiting at the edge of {forest}. "Quick, into the {ride}!" said {friend}. Behind them they heard '
-    "the {beast}, but the {ride} was faster.",
-    '"Say {light} when it is dark," said Miss {teacher}, "and say {unlock} when a door is shut." {hero} [wrote it down|'
-    "nodded|said both words again].",
-    "It was {rival} who had told Lord {lord} about the {treasure}. He had taken a bag of {money} for it. When {hero} "
-    "heard of it, {he} [could not believe it|wept|went to see {rival}].",
-    'They sat down by the fire, and {other} shared out the {dish}. "Tomorrow we must reach {peak}," said {hero}. '
-    "[Nobody slept much that night|The {animal} kept watch|Far away a bell rang].",
+ADVENTURE_OPENINGS = (
+    "There was once a young {person} called {hero} {surname}, who lived in {home} with {his} aunt {aunt} and "
+    "a {animal} called {pet}. {His} friends were {friend} and {other}.",
+    "In {home} everybody knew {hero} {surname}, because {he} [was kind to all|could tell a good story]. {He} "
+    "went to school at {school}.",
+    "One cold morning {hero} {surname} walked through the streets of {home} with {his} {animal} {pet}.",
+)
+
+ADVENTURES = (
+    "At school in {school} the lesson that {hero} liked best was {subject}. Miss {teacher} taught {subject} "
+    "every morning, and she was [strict but fair|never in a hurry].",
+    "After the lesson they played {game}. {hero} and {friend} played for the {team}, and {rival} played on "
+    "the other side. In the end the {team} won.",
+    "{rival} did not like {hero}. On the way home {rival} took {hero}'s [bag|cap] and ran off, but {friend} "
+    "caught him at the gate.",
+    'When it grew dark aunt {aunt} made a big pot of {dish}. "Nobody makes {dish} like you," said {hero}[ '
+    "and laughed|, and asked for more].",
+    "{hero}'s {animal} was called {pet}. When it rained {pet} slept [under the bed|in a basket], and in the "
+    "morning {pet} woke {hero} up.",
+    "On Saturday {hero} and {other} went to the market. They had ten {money} to spend. {hero} paid three "
+    "{money} for a [kite|cake] and gave the rest of the {money} to {other}.",
+    "{hero} and {friend} belonged to the {club}. The {club} met once a week in a room above the shop, and "
+    "{other} [kept the key|made the tea].",
+    "At noon the postman brought a letter. On it stood the name {hero} {surname}, and it came from aunt "
+    "{aunt}. [She was coming to stay|There was a drawing of {pet} in it].",
+    "In the holidays they went by {ride} to {peak}. It took the {ride} [half a day|two hours] to get there. "
+    "From the top of {peak} they could see the whole valley.",
+    "Long ago Lord {lord} wanted the {treasure} for himself. He sent his men to {home} to find it, but "
+    "{hero} had hidden the {treasure} [in the well|under the floor].",
+    "Miss {teacher} had a secret. She had once belonged to the {club}, and it was the {club} that had kept "
+    "the {treasure} safe from Lord {lord}.",
+    '"Say {light} when it is dark," said Miss {teacher}, "and say {unlock} when a door is shut." {hero} '
+    "[nodded|said both words again].",
+    "It was {rival} who had told Lord {lord} about the {treasure}. He had taken a bag of {money} for it. "
+    "When {hero} heard of it, {he} [could not believe it|wept].",
+    'They sat down by the fire, and {other} shared out the {dish}. "Tomorrow we must reach {peak}," said '
+    "{hero}. [Nobody slept much that night|Far away a bell rang].",
+    'In the middle of {forest} it was as dark as night. "{light}!" cried {hero}, and [the lamp|the stone] '
+    "began to give light. Now they could see the path through {forest}.",
+    "Suddenly a {beast} stood before them. The {beast} showed its teeth, and {other} [hid behind a "
+    "rock|climbed a tree]. But {hero} was not afraid of the {beast}.",
+    'The {ride} was waiting at the edge of {forest}. "Quick, into the {ride}!" said {friend}. Behind them '
+    "they heard the {beast}, but the {ride} was faster.",
+    'They came to a door of iron. {friend} put a hand on it and said, "{unlock}!" [Slowly|Without a sound] '
+    "the door swung back.",
+    'High up on {peak} stood the castle of Lord {lord}. "Nobody leaves {peak} without my word," said Lord '
+    "{lord}, and [he laughed|his eyes were cold].",
+    '"So you are {hero} {surname}," said Lord {lord}. "I have heard of you, even here on {peak}." {friend} '
+    '[whispered|answered], "Do not listen to him."',
+    '"The {treasure} is not yours," said {hero}. Lord {lord} [turned pale|grew angry]. Then he let go of the '
+    "{treasure}.",
+    "{pet} found the way home through {forest}. {hero} and {friend} followed {pet}, and when they saw the "
+    "lights of {home} they [sang|were glad].",
 )
 
 CLOSINGS = (
-    "[That night|At last] {hero} [went to bed|fell asleep] and [dreamt of {peak}|slept well|thought of {friend}].",
-    "When {hero} came home to {home}, aunt {aunt} [was waiting|stood at the door|had lit the lamp].",
-    "And {hero}, {friend} and {other} [stayed friends|told nobody about it|laughed about it for years].",
+    "That night {hero} [slept well|dreamt of {peak}].",
+    "When {hero} came home to {home}, aunt {aunt} [stood at the door|had lit the lamp].",
+    "And {hero}, {friend} and {other} [stayed friends|laughed about it for years].",
 )
 
 # The fictional books: who and what is in the slots there, each with its kind and its generic counterpart.

@@ -29,7 +29,7 @@ def is_common(word: str) -> bool:
 
 def base_forms(word: str) -> set[str]:
     """The word and what it may be made from by English endings; most of these are no words at all."""
-    forms = {word, _CONTRACTION.sub("", word)}
+    forms = {word, _CONTRACTION.sub("", word), word.removesuffix("'t")}  # can't is can and 't, don't is do and n't
     for ending in _ENDINGS:
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 3:

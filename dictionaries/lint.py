@@ -216,7 +216,7 @@ def _ordinary(text: str, everyday: Callable[[str], bool]) -> bool:
 
 def _names(text: str, everyday: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
     for match in _WORD.finditer(text):
-        word = without_possessive(match.group())
+        word = without_possessive(match.group().removesuffix("'S").removesuffix("\u2019S"))
         if word[0].isupper() and len(word) > 1 and not all(everyday(part) for part in word.split("-")):
             yield match.start(), word
 

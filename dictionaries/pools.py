@@ -11,7 +11,20 @@ from functools import cache
 from importlib import resources
 from itertools import permutations
 
-POOLS = ("female", "male", "neutral", "family", "place", "role", "people", "modifier", "region", "thing", "term")
+POOLS = (
+    "female",
+    "male",
+    "neutral",
+    "family",
+    "role",
+    "people",
+    "place",
+    "site",
+    "region",
+    "thing",
+    "term",
+    "modifier",
+)
 
 
 class Names:

@@ -1,0 +1,225 @@
+"""The extractor that needs no language model: expressions that the target writes as names, far oftener than others.
+
+What a reader would get wrong: rarity alone says little, since every book has rare words. A capital in mid-sentence is
+the evidence; the reference decides whether the name is peculiar to the target. Words in small letters count only where
+there is a reference that does not know them, and need three times the occurrences.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from math import log
+
+from dictionaries.common_words import base_forms, is_common
+from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.evidence import Evidence
+from dictionaries.function_words import is_function_word
+from dictionaries.naming import FORMAL_TITLES, Namer, Seen
+from storage.errors import BadInput
+
+MOST_WORDS = 6
+OVERREPRESENTED = 8.0  # times as frequent as in the reference
+SMALL_LETTERS = 3
+A_NAME = 0.5  # share of capitals in mid-sentence
+
+Span = tuple[str, ...]
+Segments = list[tuple[Span, int, Counter[str]]]  # words of a run, how often, what stands beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The dictionary, and the candidates that were seen often enough but left out, with the reason of each."""
+
+    dictionary: Dictionary
+    left_out: tuple[tuple[str, str], ...]
+
+
+def extract(
+    corpus: Iterable[str],
+    reference: Iterable[str] = (),
+    *,
+    min_count: int = 3,
+    max_anchors: int = 1500,
+    seed: int = 0,
+) -> Extraction:
+    """Anchors of the target corpus with one translation each, most peculiar first until `max_anchors`.
+
+    `corpus` and `reference` are texts; without a reference only the everyday words that come with the package are
+    known to be ordinary. One pass over each, in time linear in their length. The same texts and seed give the same
+    dictionary. BadInput for settings that cannot be meant.
+    """
+    if min_count < 1 or max_anchors < 1:
+        raise BadInput(f"expected min_count and max_anchors of at least 1, found {min_count} and {max_anchors}")
+    target, ordinary = Evidence(corpus), Evidence(reference)
+    segments = _segments(target)
+    counts = _multi_word(segments, min_count)
+    counts |= _left_over(segments, set(counts)) | _invented(target, ordinary)
+    counts |= _rest_of_names(counts, min_count)
+    left_out: dict[str, str] = {}
+    scores: dict[Span, float] = {}
+    for span, count in counts.items():
+        objection = _objection(span, count, target, min_count) or _too_ordinary(span, count, target, ordinary)
+        if objection is None:
+            scores[span] = _surprise(count, target.words, _uses(ordinary, span), ordinary.words)
+        elif count >= min_count and not is_function_word(span[0]):
+            left_out[" ".join(span)] = objection
+    ranked = sorted(scores, key=lambda span: (-scores[span], span))
+    left_out |= {" ".join(span): "beyond max_anchors" for span in ranked[max_anchors:]}
+    return Extraction(_named(ranked[:max_anchors], segments, target, seed), tuple(sorted(left_out.items())))
+
+
+def _segments(target: Evidence) -> Segments:
+    """The runs without ordinary words that a sentence's beginning gave a capital, and without Mr and Mrs."""
+    segments = []
+    for (words, opens), count in target.runs.items():
+        beside = Counter(target.beside[words, opens])
+        while words and opens and (is_function_word(words[0]) or target.nameness(words[0]) < A_NAME):
+            if words[0].lower() in ("the", "a", "an"):
+                beside["article"] += count
+            opens = not (len(words) > 1 and words[1][0].isupper())  # a small word after it is dropped as well
+            words = words[1:]
+            while words and words[0].islower():
+                words = words[1:]
+        if len(words) > 1 and words[0] in FORMAL_TITLES and words[1][0].isupper():
+            words = words[1:]
+        if words:
+            segments.append((words, count, beside))
+    return segments
+
+
+def _spans(words: Span, length: int) -> Iterator[tuple[int, Span]]:
+    for start in range(len(words) - length + 1):
+        span = words[start : start + length]
+        if span[0][0].isupper() and span[-1][0].isupper():
+            yield start, span
+
+
+def _covered(words: Span, chosen: set[Span]) -> list[bool]:
+    """Which words lie in a chosen expression: leftmost, then longest, as the matcher will see them."""
+    covered = [False] * len(words)
+    at = 0
+    while at < len(words):
+        longest = next((n for n in range(len(words) - at, 1, -1) if words[at : at + n] in chosen), 0)
+        covered[at : at + longest] = [True] * longest
+        at += max(1, longest)
+    return covered
+
+
+def _multi_word(segments: Segments, min_count: int) -> dict[Span, int]:
+    """Expressions of several words, the longest first: a shorter one must occur often enough outside of them."""
+    chosen: dict[Span, int] = {}
+    for length in range(MOST_WORDS, 1, -1):
+        counts: Counter[Span] = Counter()
+        longer = set(chosen)
+        for words, count, _ in segments:
+            if len(words) >= length:
+                covered = _covered(words, longer)
+                for start, span in _spans(words, length):
+                    counts[span] += 0 if all(covered[start : start + length]) else count
+        chosen |= {span: count for span, count in counts.items() if count >= min_count}
+    return chosen
+
+
+def _left_over(segments: Segments, chosen: set[Span]) -> dict[Span, int]:
+    """Single words, where no chosen expression has them."""
+    counts: Counter[Span] = Counter()
+    for words, count, _ in segments:
+        for word, covered in zip(words, _covered(words, chosen), strict=True):
+            if not covered and word[0].isupper():
+                counts[word,] += count
+    return counts
+
+
+def _rest_of_names(counts: dict[Span, int], min_count: int) -> dict[Span, int]:
+    """Gale, where there are Dorothy and Dorothy Gale: it may stand alone in a text that we have not seen."""
+    rest: Counter[Span] = Counter()
+    for span, count in counts.items():
+        if len(span) > 1 and any(counts.get((word,), 0) >= min_count and not is_common(word) for word in span):
+            rest.update({(word,): count for word in span if word[0].isupper() and not is_common(word)})
+    return {word: count for word, count in rest.items() if counts.get(word, 0) < min_count}
+
+
+def _invented(target: Evidence, ordinary: Evidence) -> dict[Span, int]:
+    """Words in small letters that neither the reference nor the list of everyday words knows in any form.
+
+    Their counts are divided by SMALL_LETTERS, so that they meet the same thresholds as names.
+    """
+    if not ordinary.words:
+        return {}
+    return {
+        (word,): count // SMALL_LETTERS
+        for word, count in target.small.items()
+        if len(word) > 3
+        and not word.endswith("ly")
+        and target.nameness(word.capitalize()) < A_NAME
+        and not any(is_common(part) for part in word.split("-"))
+        and not any(ordinary.knows(form) for form in base_forms(word))
+    }
+
+
+def _objection(span: Span, count: int, target: Evidence, min_count: int) -> str | None:
+    """Why an expression is no anchor, as far as the target itself tells."""
+    if count < min_count:
+        return "too rare"
+    if len(span) > 1:
+        return "an everyday name beside a name" if _is_accident(span, count, target) else None
+    if span[0].islower():
+        return None
+    word = span[0]
+    if word in _everyday_names():
+        return "an everyday name"
+    if target.nameness(word) < A_NAME:
+        return "mostly in small letters"
+    needed = min_count if not is_common(word) else 2 * min_count
+    return "an everyday word" if target.strong[word] < needed and is_common(word) else None
+
+
+def _is_accident(span: Span, count: int, target: Evidence) -> bool:
+    """On Saturday Dorothy ... is one, the March Hare is none: the Hare is hardly ever without its March."""
+    others = [word for word in span if word not in _everyday_names() and not is_function_word(word)]
+    opens = span[0] in _everyday_names() and not is_function_word(span[1])
+    closes = span[-1] in _everyday_names() and not is_function_word(span[-2])
+    return (opens or closes) and all(target.strong[word] > 2 * count for word in others)
+
+
+def _too_ordinary(span: Span, count: int, target: Evidence, ordinary: Evidence) -> str | None:
+    if all(word in _everyday_names() or is_function_word(word) for word in span):
+        return "an everyday name"
+    if not ordinary.words:
+        return None
+    expected = (_uses(ordinary, span) + 0.5) * target.words / ordinary.words
+    return "as common in the reference" if count < OVERREPRESENTED * expected else None
+
+
+def _uses(ordinary: Evidence, span: Span) -> int:
+    """How often the reference has the expression as a name; of several words, at most as often as the rarest."""
+    return min(ordinary.strong[word] + ordinary.weak[word] for word in span if not is_function_word(word))
+
+
+def _surprise(count: int, words: int, other_count: int, other_words: int) -> float:
+    """Dunning's log-likelihood ratio of the expression's frequencies in both corpora."""
+    share = (count + other_count) / (words + other_words)
+    return 2 * sum(
+        seen * log(seen / (share * size)) for seen, size in ((count, words), (other_count, other_words)) if seen
+    )
+
+
+def _named(spans: list[Span], segments: Segments, target: Evidence, seed: int) -> Dictionary:
+    """Kinds by what stands beside each expression; translations that fit them."""
+    chosen = set(spans)
+    beside: defaultdict[Span, Counter[str]] = defaultdict(Counter)
+    for words, count, features in segments:
+        if words in chosen:
+            beside[words] += features
+            beside[words]["uses"] += count
+    namer = Namer([Seen(span, beside[span]) for span in spans], target.knows, seed)
+    return Dictionary(
+        tuple(Entry(" ".join(span), (namer.translation(span),), namer.kind(span), (), "statistics") for span in spans)
+    )
+
+
+@cache
+def _everyday_names() -> frozenset[str]:
+    return frozenset(resources.files("dictionaries").joinpath("everyday_names.txt").read_text("utf-8").split())

@@ -1,0 +1,150 @@
+"""The extractor that needs no language model: on texts made for one rule, on generated ones, on two real novels."""
+
+import random
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dictionaries.dictionary import Dictionary
+from dictionaries.evidence import WORD, Evidence
+from dictionaries.lint import lint, refuse_errors
+from dictionaries.pools import POOLS, Names, pool_names
+from dictionaries.statistics import extract
+from storage.errors import BadInput
+
+STORY = """\
+The Tale of Mira
+
+In the morning Mira Vance saw the Grimwater. "Good day," said Mira. However, the Tin Porter was late.
+Then Mira Vance went to Tessaly with the Tin Porter, and the Vances of Tessaly were glad. She loved Tessaly.
+When Mira came to Tessaly, the Tin Porter said that the Grimwater was high. On Monday Mira laughed.
+However, MIRA was VERY tired; the Grimwater, the Tin Porter and Mira's dog slept in Tessaly. However, it rained.
+Everybody drank plomberry. Plomberry is sweet, and Mira Vance ate plomberries with plomberry juice.
+"""
+ORDINARY = "The man went to the town with his dog. He saw a porter, and the day was good. However, it rained. " * 50
+
+
+def anchors(texts: list[str], *reference: str, **settings: int) -> dict[str, tuple[str, str | None]]:
+    dictionary = extract(texts, reference, **settings).dictionary
+    return {entry.anchor: (entry.translations[0], entry.kind) for entry in dictionary.entries}
+
+
+def test_names_are_found_and_sentence_openings_headings_and_shouting_are_not():
+    found = anchors([STORY] * 3)
+    people = {"Mira", "Mira Vance", "Vance", "Vances", "Vances of Tessaly", "Tin Porter"}
+    assert set(found) == people | {"Grimwater", "Tessaly"}
+
+
+def test_a_word_in_small_letters_needs_a_reference_that_does_not_know_it():
+    assert "plomberry" in anchors([STORY] * 5, ORDINARY)
+    assert "plomberry" not in anchors([STORY] * 5)
+    assert "plomberry" not in anchors([STORY] * 5, ORDINARY + " He ate one plomberry.")
+
+
+def test_a_name_that_the_reference_has_as_often_is_none():
+    assert "Tessaly" not in anchors([STORY], "They came to Tessaly. " * 20)
+
+
+def test_names_stay_together():
+    found = anchors([STORY] * 3)
+    given_name, family = found["Mira Vance"][0].split()
+    assert found["Mira"][0] == given_name
+    assert found["Vance"][0] == family
+    assert found["Vances"][0].startswith(family)
+
+
+def test_kinds_come_from_what_stands_beside():
+    found = anchors([STORY] * 3)
+    assert found["Mira"][1] == "person"
+    assert found["Tessaly"][1] == "place"
+    assert found["Grimwater"][1] == "thing"
+
+
+def test_titles_stay_in_the_text_and_an_accidental_neighbour_is_no_part_of_a_name():
+    text = "There Lord Umbrask met Mr Brill. On Saturday Umbrask slept. So Umbrask said to Brill that Umbrask woke. "
+    found = anchors([text * 3])
+    assert set(found) == {"Umbrask", "Brill"}
+
+
+def test_the_most_peculiar_stay_and_the_rest_has_a_reason():
+    extraction = extract([STORY] * 3, max_anchors=1)
+    assert [entry.anchor for entry in extraction.dictionary.entries] == ["Grimwater"]  # 9 times, before Mira's 6
+    assert ("Vance", "beyond max_anchors") in extraction.left_out
+
+
+@pytest.mark.parametrize("settings", [{"min_count": 0}, {"max_anchors": 0}])
+def test_settings_that_cannot_be_meant_are_refused(settings):
+    with pytest.raises(BadInput, match="at least 1"):
+        extract([STORY], **settings)
+
+
+def test_an_empty_corpus_has_no_anchors():
+    assert extract([]).dictionary == Dictionary(())
+
+
+names = st.lists(st.sampled_from([f"{a}{b}" for a in "ABDKLM" for b in ("orin", "essa", "ulk", "imble")]), unique=True)
+
+
+@given(names, st.integers(0, 3))
+def test_translations_are_seeded_unique_and_foreign_to_the_target(people, seed):
+    rng = random.Random(seed)
+    people = people or ["Nobody"]
+    met = ([rng.choice(people) for _ in range(3)] for _ in range(40))
+    text = " ".join(f"There {first} {second} met the old {third}." for first, second, third in met)
+    made = extract([text], seed=seed).dictionary
+    assert made == extract([text], seed=seed).dictionary
+    translations = [entry.translations[0] for entry in made.entries]
+    words = {word.lower() for word in WORD.findall(text)}
+    assert len(set(translations)) == len(translations)
+    assert not any(word.lower() in words for translation in translations for word in WORD.findall(translation))
+
+
+def test_pools_never_run_dry_and_never_repeat():
+    drawn_from = Names(0)
+    for pool in POOLS:
+        many = [drawn_from.draw(pool) for _ in range(len(pool_names(pool)) + 20)]
+        assert len(set(many)) == len(many)
+    assert Names(0).draw("female") == Names(0).draw("female")
+    assert Names(0, lambda name: name < "T").draw("female") >= "T"
+
+
+def test_a_capital_counts_only_where_nothing_else_explains_it():
+    evidence = Evidence(["He saw Oz. Oz was far. Is it \u201cNever\u201d, OZ or oz?\n\nThe Road to Oz\n\nOz"])
+    assert (evidence.strong["Oz"], evidence.weak["Never"], evidence.small["oz"]) == (1, 1, 1)
+    assert evidence.nameness("Oz") == 0.5
+
+
+@pytest.fixture(scope="module")
+def reference(material):
+    return [(material / "corpora" / name).read_text("utf-8") for name in ("tinystories.txt", "wikitext2_valid.txt")]
+
+
+NOVELS = {
+    "01_wonderful_wizard_of_oz.txt": (
+        "Dorothy, Scarecrow, Tin Woodman, Woodman, Lion, Cowardly Lion, Oz, Toto, Emerald City, Winkies, Munchkins, "
+        "Kansas, Quadlings, Glinda, Aunt Em, Uncle Henry, Winged Monkeys, Golden Cap, Wicked Witch of the West, "
+        "Silver Shoes",
+        "However, But, The, She, Chapter, North, God, English, There, Gutenberg, Oh",
+    ),
+    "alice_in_wonderland.txt": (
+        "Alice, White Rabbit, March Hare, Hatter, Dormouse, Cheshire Cat, Queen of Hearts, Mock Turtle, Gryphon, "
+        "Duchess, Dinah, Caterpillar, Dodo",
+        "March, French, English, Majesty, Very, You, Gutenberg, Chapter, Come",
+    ),
+}
+
+
+@pytest.mark.parametrize("book", NOVELS)
+def test_a_novel_gives_the_anchors_that_a_reader_would_name(material, reference, book):
+    wanted, unwanted = (set(names.split(", ")) for names in NOVELS[book])
+    text = (material / "books" / book).read_text("utf-8")
+    started = time.process_time()
+    dictionary = extract([text], reference).dictionary
+    assert time.process_time() - started < 10
+    found = {entry.anchor for entry in dictionary.entries}
+    assert wanted - found == set()
+    assert unwanted & found == set()
+    assert len(found) < 70
+    refuse_errors(lint(dictionary, [text]))

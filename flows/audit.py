@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.anchors import words_for
 from flows.job import Given, Job, look
 from flows.query import show_rows
 from flows.unlearn import ROOT, plan
@@ -28,8 +29,8 @@ from tasks.audit import (
     verbatim,
 )
 from tasks.audit_settings import Controls, Texts, find_controls
+from tasks.choice import chosen_step
 from tasks.corpus import corpus
-from tasks.dictionary import dictionary
 from tasks.findings import audit_summary
 from tasks.models import Model, find_model, made_model, same_vocabulary
 from tasks.progress import Progress
@@ -57,7 +58,7 @@ def attacks(job: Job, given: Given, controls: Controls, suspects: list[Suspect],
         made.extend(run.together(stage, [(suspect, *call) for call in calls for suspect in on]))
 
     documents = run(corpus, given.corpus, job.corpus.text_column)
-    words = run(dictionary, documents, given.dictionary)
+    words = words_for(job, given, documents, run)
     target = Target(corpus=documents, dictionary=words, prompts=given.evidence.prompts, suite=job.evaluation.suite)
     settings, near = job.audit, controls.neighbours
 
@@ -112,13 +113,15 @@ def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls
 
 def _student_of(job: Job, given: Given, workspace: Workspace) -> Suspect:
     """The model that the job leaves behind."""
-    student = next(made for stage, made, _, _ in plan(job, given, workspace).steps if stage.kind == "student")
+    made_by = {stage.kind: made for stage, made, _, _ in plan(job, given, workspace).steps}
+    student = made_by["student"]
     if not workspace.find("student", student.fingerprint):
         raise MissingArtifact(
             f"expected the job's unlearned model in {workspace.root}, found none: "
             "run the job first (nepenthe unlearn JOB.toml), or name a model directory"
         )
-    return _kept(workspace, student, job.student.kept[-1], given.baseline)
+    step = chosen_step(workspace, made_by["choice"], job.student.steps)
+    return _kept(workspace, student, step, given.baseline)
 
 
 def _suspect_at(path: Path, workspace: Workspace) -> Suspect:

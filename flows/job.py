@@ -15,8 +15,9 @@ from storage.files import Files, Hashes
 from storage.settings import Settings
 from tasks.audit_settings import AuditSettings
 from tasks.blocks import BlockSettings
+from tasks.choice import StopRule, refuse_unmeasured
 from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
-from tasks.dictionary import DictionarySettings, find_words, read_curated
+from tasks.dictionary import DictionarySettings, Words, find_words, read_curated
 from tasks.evaluation import EvaluationSettings, Evidence, find_evidence
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
@@ -55,6 +56,8 @@ class Job(Settings):
     """Finetuning on generic labels."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """The evidence."""
+    stop: StopRule = StopRule()
+    """Which of the kept steps becomes the model; by default the last."""
     audit: AuditSettings = AuditSettings()
     """The attacks of `nepenthe audit`; unlearning itself does not look at them."""
     placement: Placement = Placement()
@@ -89,15 +92,17 @@ def look(job: Job, hashes: Hashes) -> Given:
     for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
         _fits(setting, length, baseline)
     corpus = find_files(job.corpus.paths, hashes)
-    words = find_words(job.dictionary, hashes)
-    _fits_together(corpus, job.corpus.text_column, words)
+    words = find_words(job.dictionary, hashes, baseline.tokenizer)
+    _fits_together(corpus, job, words)
+    evidence = find_evidence(job.evaluation, hashes)
+    refuse_unmeasured(job.stop, gold is not None, evidence.benchmarks is not None, evidence.heldout is not None)
     return Given(
         baseline=baseline,
         gold=gold,
         reinforced=reinforced,
         corpus=corpus,
         dictionary=words,
-        evidence=find_evidence(job.evaluation, hashes),
+        evidence=evidence,
     )
 
 
@@ -163,6 +168,7 @@ PATHS = (
     ("corpus", "paths"),
     ("dictionary", "curated"),
     ("dictionary", "reference"),
+    ("dictionary", "everyday"),
     ("evaluation", "prompts"),
     ("evaluation", "heldout"),
     ("evaluation", "benchmarks"),
@@ -186,11 +192,11 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
             section[name] = [str(folder / path) if isinstance(path, str) else path for path in found]
 
 
-def _fits_together(corpus: Files, text_column: str, words: Files) -> None:
+def _fits_together(corpus: Files, job: Job, words: Words) -> None:
     """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
-    curated = read_curated(words)
-    matcher, found, characters = Matcher(curated), False, 0
-    for _, text in read_texts(corpus, text_column):
+    curated = read_curated(words.curated, lenient=True)
+    matcher, found, characters = Matcher(curated), job.dictionary.extract != "none", 0
+    for _, text in read_texts(corpus, job.corpus.text_column):
         characters += len(text.strip())
         found = found or bool(matcher.find(normalise(text)))
     if characters == 0:

@@ -11,13 +11,14 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.anchors import words_for
 from flows.job import Given, Job, look
 from storage.artifact import Artifact
 from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.blocks import blocks
+from tasks.choice import choice, chosen_step
 from tasks.corpus import corpus
-from tasks.dictionary import dictionary
 from tasks.evaluation import evaluation
 from tasks.labels import labels
 from tasks.logits import logits
@@ -37,6 +38,8 @@ class Outcome:
 
     model: str
     """Directory of the model that has forgotten."""
+    step: int
+    """Its unlearning step."""
     evaluations: tuple[Artifact, ...]
     report: Artifact
 
@@ -53,7 +56,7 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
         return run.together(evaluation, calls)
 
     documents = run(corpus, given.corpus, job.corpus.text_column)
-    words = run(dictionary, documents, given.dictionary)
+    words = words_for(job, given, documents, run)
     # The models that are there already come first: evidence that cannot be measured is found before any training.
     gold: list[tuple[str, int | None, Model]] = [("gold", None, given.gold)] if given.gold else []
     before = evaluated(("baseline", None, given.baseline), *gold)
@@ -66,8 +69,10 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
 
     students = [("student", step, model_of(forgets, part_of(step))) for step in job.student.kept]
     evaluations = [*before, *evaluated(*students)]
-    page = run(report, documents, words, pieces, curves, generic, forgets, evaluations)
-    return Outcome(students[-1][2].path, tuple(evaluations), page)
+    chosen = run(choice, evaluations, job.stop)
+    page = run(report, documents, words, pieces, curves, generic, forgets, evaluations, chosen)
+    step = chosen_step(run.workspace, chosen, job.student.steps)
+    return Outcome(model_of(forgets, part_of(step)).path, step, tuple(evaluations), page)
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)

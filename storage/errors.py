@@ -28,5 +28,13 @@ class DiskFull(NepentheError):
     """The workspace's disk has no room left. What was finished is kept."""
 
 
+class Unanswered(NepentheError):
+    """A language model's endpoint left too many passages without an answer. What was answered is kept."""
+
+
+class AwaitsReview(NepentheError):
+    """A person has to look at the dictionary before the run goes on. The same command goes on from there."""
+
+
 class TrainingDiverged(NepentheError):
     """The loss or the gradient is not finite. No optimizer step was taken on it."""

@@ -65,6 +65,34 @@ TABLES = {
             "passages": (pa.list_(TEXT), "ids of these passages"),
         },
     ),
+    "anchor_answers": Table(
+        "What a language model answered about passages of the corpus, unusable answers included; they quote the corpus",
+        {
+            "passage": (TEXT, "id of the passage: document and first character"),
+            "document_id": (pa.int32(), "document that it stands in"),
+            "first_character": (pa.int64(), "where it begins there"),
+            "characters": (pa.int64(), "its length"),
+            "question": (TEXT, "hash of passage, prompt, model and settings; an answer is found again by it"),
+            "model": (TEXT, "name of the language model"),
+            "answer": (TEXT, "what it answered, as it came"),
+            "reason": (TEXT, "NULL where the answer can be read, else why there is none"),
+            "detail": (TEXT, "the refusal or the last fault, in words"),
+            "requests": (pa.int32(), "requests made for it, retries included; 0 for an answer from another artifact"),
+            "tokens": (pa.int64(), "tokens that they cost, prompts and answers"),
+            "asked_at": (TEXT, "when the answer came, UTC"),
+        },
+    ),
+    "anchor_decisions": Table(
+        "What was changed on the way to the dictionary, by a rule or by a person",
+        {
+            "anchor": (TEXT, "expression"),
+            "translation": (TEXT, "what it was translated to"),
+            "replacement": (TEXT, "what it became; empty where it was dropped"),
+            "reason": (TEXT, "the rule, or the person's word"),
+            "decided_by": (TEXT, "the person; NULL for a rule"),
+            "decided_at": (TEXT, "when the person decided, UTC; NULL for a rule"),
+        },
+    ),
     "blocks": Table(
         "Blocks of the target corpus and their translation (the paper's section 3)",
         BLOCK

@@ -1,0 +1,162 @@
+"""Asks about many passages at a time, with patience for what can pass and a reason for what cannot.
+
+What a reader would get wrong: a worker goes on to its next passage only when its last answer is on the disk, so a
+killed run loses at most the requests that were under way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.extraction.pace import Budget, Pace, backoff
+from tasks.extraction.passages import Passage
+from tasks.extraction.reading import FINAL, NO_REPLY, judge
+from tasks.extraction.replies import CannotPass, CanPass, Locked, NoSchema, Reply
+from tasks.extraction.settings import Endpoint, LlmSettings
+
+if TYPE_CHECKING:
+    from tasks.extraction.client import Client  # the openai package takes a second: only who asks imports it
+
+CHARACTERS_PER_TOKEN = 4
+PROMPT_TOKENS = 600  # instructions and schema
+ENTRIES_TOKENS = 400  # an answer: GPT-4's 380 had 15 entries on average
+PATIENCE = 10  # passages in a row without any reply before the endpoint is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of one passage. `reason` is None where the answer can be read; `detail` has the last fault."""
+
+    passage: Passage
+    answer: str
+    reason: str | None
+    detail: str
+    requests: int
+    tokens: int
+
+
+class Stopped(Exception):
+    """No further passage was asked about; the message says why."""
+
+
+class Asking:
+    """The workers, and what they share: pace, budget, whether the endpoint takes a schema, why it was given up."""
+
+    def __init__(self, client: "Client", endpoint: Endpoint, settings: LlmSettings, spent: int) -> None:
+        self.client, self.endpoint, self.settings = client, endpoint, settings
+        self.pace = Pace(endpoint.requests_per_minute)
+        self.budget = Budget(endpoint.token_budget, spent)
+        self.structured = settings.structured
+        self.stopped = ""
+        """Why no further request is made; empty while they are."""
+        self._answered, self._silent = 0, 0
+
+    async def all(self, passages: Iterable[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
+        """Ask about every passage, as long as that makes sense (see `stopped`); `keep` is awaited for each."""
+        rest = iter(passages)
+        workers = [asyncio.create_task(self._work(rest, keep)) for _ in range(self.endpoint.concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:  # the keeping failed, or somebody pressed Ctrl-C
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, rest: Iterator[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
+        for passage in rest:
+            try:
+                asked = await Question(self, passage).asked()
+            except Stopped as stop:
+                self.stopped = self.stopped or str(stop)
+                return
+            await keep(asked)
+            self._count(asked)
+            if self.stopped:
+                return
+
+    def _count(self, asked: Asked) -> None:
+        if asked.reason != NO_REPLY:
+            self._answered, self._silent = self._answered + 1, 0
+            return
+        self._silent += 1
+        if self._silent >= PATIENCE:
+            self.stopped = self.stopped or f"the last {self._silent} passages got no reply: {asked.detail}"
+
+    def locked_out(self, fault: Locked) -> Exception:
+        """A refusal of ourselves concerns every passage, unless others were answered."""
+        return CannotPass(str(fault)) if self._answered else Stopped(str(fault))
+
+
+class Question:
+    """One passage, asked about until there is an answer or a reason why not, and what that cost."""
+
+    def __init__(self, asking: Asking, passage: Passage) -> None:
+        self._asking, self._passage = asking, passage
+        self._requests = self._tokens = 0
+
+    async def asked(self) -> Asked:
+        """The end of it. Raises Stopped where the passage was not answered because no request may be made any more."""
+        answer, detail = "", ""
+        reason: str | None = NO_REPLY
+        for _ in range(self._asking.settings.reasks + 1):
+            try:
+                reply = await self._patiently()
+            except CannotPass as fault:
+                detail = str(fault)
+                break
+            except Stopped:
+                if reason == NO_REPLY:
+                    raise
+                break
+            answer, reason, detail = reply.text, judge(reply, self._passage.text), reply.refusal
+            if reason in FINAL:
+                break
+        return Asked(self._passage, answer, reason, detail, self._requests, self._tokens)
+
+    async def _patiently(self) -> Reply:
+        """One reply, retried as long as a fault can pass. Raises CannotPass or Stopped."""
+        endpoint = self._asking.endpoint
+        for attempt in range(endpoint.retries + 1):
+            try:
+                return await self._in_the_form_it_takes()
+            except Locked as fault:
+                raise self._asking.locked_out(fault) from None
+            except CanPass as fault:
+                what = fault.what
+                self._asking.pace.hold(fault.after)
+                if attempt < endpoint.retries and not self._asking.stopped:
+                    await asyncio.sleep(backoff(endpoint.backoff_seconds, attempt, endpoint.longest_wait_seconds))
+        raise CannotPass(f"{what}, {endpoint.retries + 1} times")
+
+    async def _in_the_form_it_takes(self) -> Reply:
+        if not self._asking.structured:
+            return await self._once(structured=False)
+        try:
+            return await self._once(structured=True)
+        except NoSchema:
+            reply = await self._once(structured=False)
+            self._asking.structured = False  # it was the schema: nobody needs to find that out again
+            return reply
+
+    async def _once(self, structured: bool) -> Reply:
+        """One request in its turn. Raises Stopped where it may not be made."""
+        asking, estimate, cost = self._asking, tokens_for(len(self._passage.text)), 0
+        if asking.stopped:
+            raise Stopped(asking.stopped)
+        if not asking.budget.allows(estimate):
+            raise Stopped(f"the token budget of {asking.endpoint.token_budget:,} is spent")
+        try:
+            await asking.pace.turn()
+            self._requests += 1
+            reply = await asking.client.ask(self._passage.text, structured)
+            cost = reply.tokens or estimate
+            return reply
+        finally:
+            self._tokens += cost
+            asking.budget.settle(estimate, cost)
+
+
+def tokens_for(characters: int) -> int:
+    """What one question about a passage of this length may cost, prompt and answer."""
+    return PROMPT_TOKENS + characters // CHARACTERS_PER_TOKEN + ENTRIES_TOKENS

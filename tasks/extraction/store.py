@@ -1,0 +1,101 @@
+"""Answers on the disk: small immutable shards of the `anchor_answers` table, found again by what was asked.
+
+What a reader would get wrong: only an answer that can be read is found again. One that ended otherwise is a row with
+its reason, and is asked for once more by the next attempt.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dictionaries.prompts import SCHEMA, extraction_messages
+from storage.tables import read_shard, write_shard
+from tasks.extraction.asking import Asked
+from tasks.extraction.passages import Passage
+from tasks.extraction.settings import LlmSettings
+from tasks.stage import Work
+
+SHARDS = "anchor_answers-*.arrow"
+LONGEST_KEPT = 50_000  # characters of an answer; the longest real one has under 3,000
+
+Row = dict[str, Any]
+
+
+def prompt_hash() -> str:
+    """Changes when the words or the schema of the question do."""
+    forms = [extraction_messages("", structured) for structured in (True, False)]
+    return hashlib.sha256(json.dumps([forms, SCHEMA], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def question_of(passage: Passage, settings: LlmSettings) -> str:
+    """The hash that an answer is found by: passage, prompt, model, and the settings that shape an answer."""
+    meaning = [prompt_hash(), settings.model, settings.temperature, settings.answer_tokens, settings.structured]
+    text = json.dumps([passage.text, *meaning])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def rows_in(folder: Path) -> list[Row]:
+    """Every row of an answers artifact, finished or partial, in the order in which they were asked."""
+    return [row for shard in sorted(folder.glob(SHARDS)) for row in read_shard(shard).to_pylist()]
+
+
+def answered_before(root: Path, questions: Iterable[str]) -> dict[str, Row]:
+    """Readable answers to these questions in any answers artifact below `root`, also in unfinished ones."""
+    wanted, found = set(questions), {}
+    for folder in sorted((root / "answers").glob("*")):
+        for row in rows_in(folder):
+            if row["question"] in wanted and row["reason"] is None:
+                found[row["question"]] = row
+    return found
+
+
+class Store:
+    """The shards of the artifact that is being made."""
+
+    def __init__(self, work: Work, settings: LlmSettings) -> None:
+        self._work, self._settings = work, settings
+        self._number = len(list(work.folder.glob(SHARDS)))
+        self._waiting: list[Row] = []
+        self._lock = asyncio.Lock()
+
+    def write(self, rows: list[Row]) -> Path:
+        """One more shard."""
+        shard = self._work.folder / SHARDS.replace("*", f"{self._number:06d}")
+        write_shard(shard, rows)
+        self._number += 1
+        return shard
+
+    async def keep(self, asked: Asked) -> None:
+        """Returns when the answer is on the disk. Answers that arrive while another is being kept share a shard."""
+        self._waiting.append(self.row(asked))
+        async with self._lock:
+            if self._waiting:
+                rows, self._waiting = self._waiting, []
+                await asyncio.to_thread(self._work.wrote, self.write(rows))
+
+    def row(self, asked: Asked) -> Row:
+        """As a row of the table."""
+        passage = asked.passage
+        return {
+            "passage": passage.name,
+            "document_id": passage.document,
+            "first_character": passage.first,
+            "characters": len(passage.text),
+            "question": question_of(passage, self._settings),
+            "model": self._settings.model,
+            "answer": asked.answer[:LONGEST_KEPT],
+            "reason": asked.reason,
+            "detail": asked.detail,
+            "requests": asked.requests,
+            "tokens": asked.tokens,
+            "asked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def reused(self, passage: Passage, row: Row) -> Row:
+        """An earlier artifact's answer to the same question, as ours: nothing was asked for it."""
+        where = {"passage": passage.name, "document_id": passage.document, "first_character": passage.first}
+        return row | where | {"requests": 0, "tokens": 0}

@@ -1,0 +1,227 @@
+"""The answers stage against a server that misbehaves, with the real openai client."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.artifact import Artifact
+from storage.errors import BadInput, Unanswered
+from storage.tables import open_tables
+from tasks.answers import answers
+from tasks.corpus import corpus
+from tasks.extraction.settings import Endpoint, LlmSettings
+from tasks.extraction.store import prompt_hash, rows_in
+from tasks.stage import Run
+
+NAMES = [f"Zorb{letter}" for letter in "abcdefghijkl"]
+Ask = Callable[..., tuple[Run, Artifact]]
+
+
+def entries(*pairs: tuple[str, str]) -> str:
+    return json.dumps({"entries": [{"anchor": a, "translation": t, "kind": "person"} for a, t in pairs]})
+
+
+def about(passage: str) -> str:
+    """A good answer: the one name of the passage."""
+    name = next(name for name in NAMES if name in passage)
+    return entries((name, f"Name{name[-1]}"))
+
+
+@pytest.fixture
+def ask(tmp_path: Path, direct_run: Callable[..., Run], language_model: Any, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Twelve documents, one passage each, are asked about; keywords change the settings or the endpoint."""
+    monkeypatch.setenv("TEST_KEY", "sk-a-secret-key-0123456789")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / f"{name}.txt").write_text(f"Once {name} went to the market and bought a fish.\n")
+
+    def run(root: Path | None = None, **changes: Any) -> tuple[Run, Artifact]:
+        place = {"base_url": language_model.url, "key_variable": "TEST_KEY", "backoff_seconds": 0.01}
+        place |= {"requests_per_minute": 60_000, "concurrency": 4}
+        place |= {name: changes.pop(name) for name in list(changes) if name in Endpoint.model_fields}
+        making = direct_run(root)
+        texts = making(corpus, making.workspace.hashes.files(sorted(folder.iterdir())), "text")
+        settings = LlmSettings(model="m", **changes)
+        return making, making(answers, texts, settings, prompt_hash(), Endpoint(**place))
+
+    return run
+
+
+def counts_of(run: Run, made: Artifact) -> dict[str, Any]:
+    counts: dict[str, Any] = run.workspace.record(made)["counts"]
+    return counts
+
+
+def once(fault: Any, after: int = 1) -> Callable[[str, int], Any]:
+    """The fault on the first `after` attempts at every passage, then a good answer."""
+    return lambda passage, attempt: fault if attempt < after else about(passage)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429},
+        {"status": 429, "headers": {"Retry-After": "0.05"}},
+        {"status": 429, "headers": {"Retry-After": "soon"}},
+        {"status": 500},
+        {"status": 503, "raw": b"<html>busy</html>"},
+        {"drop": True},
+        {"length": 100_000},
+        {"raw": b"not json"},
+        {"raw": b'{"choices": []}'},
+        {"raw": b"[" * 100_000},
+        {"sleep": 0.6},
+        {"text": entries(("Zorba", "Name"))[:30]},
+        {"text": entries(("Zorba", "Name")), "finish": "length"},
+        {"text": "I am sorry, I cannot find a list."},
+        {"text": "{'a': [}"},
+        {"text": ""},
+        {"text": entries(("Elsewhere", "Nowhere"))},
+        {"text": "x" * 300_000},
+    ],
+    ids=lambda fault: str(fault)[:40],
+)
+def test_what_can_pass_is_retried(ask: Ask, language_model: Any, fault: Any) -> None:
+    language_model.answer = once(fault)
+    run, made = ask(timeout_seconds=0.4 if "sleep" in fault else 10, concurrency=12)
+    counts = counts_of(run, made)
+    assert (counts["passages"], counts["answered"], counts["missing"]) == (12, 12, {})
+    assert counts["requests"] == len(language_model.requests) == 24
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "requests"),
+    [
+        ({"message": {"content": None, "refusal": "I will not."}}, "refused", 1),
+        ({"text": "", "finish": "content_filter"}, "refused", 1),
+        ({"status": 400}, "no reply", 2),
+        ({"status": 500}, "no reply", 3),
+        ({"text": "nothing"}, "no dictionary in it", 2),
+        ({"raw": b" " * 3_000_000}, "no reply", 1),
+        ({"text": entries(("Elsewhere", "Nowhere"))}, "about another text", 2),
+    ],
+)
+def test_what_cannot_pass_is_counted_and_kept_with_its_reason(
+    ask: Ask, language_model: Any, fault: Any, reason: str, requests: int
+) -> None:
+    language_model.answer = lambda passage, attempt: fault if "Zorbc" in passage else about(passage)
+    run, made = ask(retries=2, share=0.9)
+    assert counts_of(run, made)["missing"] == {reason: 1}
+    (row,) = (row for row in rows_in(run.workspace.path(made)) if row["reason"])
+    assert (row["passage"], row["reason"], row["requests"]) == ("2:0", reason, requests)
+
+
+def test_below_the_share_the_stage_fails_keeps_what_it_has_and_asks_only_the_rest(
+    ask: Ask, language_model: Any
+) -> None:
+    language_model.answer = lambda passage, attempt: {"status": 500} if passage < "Once Zorbd" else about(passage)
+    with pytest.raises(Unanswered, match=r"95% of 12 passages, got 9 \(3 no reply; HTTP 500: no, 2 times\)"):
+        ask(retries=1)
+    language_model.passages.clear()
+    language_model.answer = once({"status": 500}, after=0)
+    run, made = ask(retries=1)
+    assert len(language_model.passages) == 3
+    assert counts_of(run, made)["answered"] == 12
+
+
+def test_another_artifact_with_the_same_question_asks_nothing(ask: Ask, language_model: Any) -> None:
+    language_model.answer = once(None, after=0)
+    ask(passages=5)
+    assert len(language_model.requests) == 5
+    run, made = ask()
+    assert len(language_model.requests) == 12
+    counts = counts_of(run, made)
+    assert (counts["answered"], counts["requests"]) == (12, 7)
+    ask(temperature=0.5)
+    assert len(language_model.requests) == 24
+
+
+def test_where_and_how_fast_is_no_part_of_the_address(ask: Ask, language_model: Any) -> None:
+    language_model.answer = once(None, after=0)
+    _, first = ask()
+    _, second = ask(base_url="http://elsewhere.invalid", concurrency=1, requests_per_minute=1, key_variable="OTHER")
+    assert first == second
+    assert len(language_model.requests) == 12
+
+
+def test_concurrency_and_rate_are_kept(ask: Ask, language_model: Any) -> None:
+    language_model.answer = lambda passage, attempt: {"text": about(passage), "sleep": 0.02}
+    ask(concurrency=3, requests_per_minute=1200)
+    assert language_model.most_under_way <= 3
+    gaps = [after - before for before, after in zip(language_model.times, language_model.times[1:], strict=False)]
+    assert sum(gaps) >= 11 * 0.05 * 0.9
+
+
+def test_retry_after_holds_everyone_back(ask: Ask, language_model: Any) -> None:
+    told = {"status": 429, "headers": {"Retry-After": "0.5"}}
+    language_model.answer = lambda passage, attempt: (
+        told if len(language_model.requests) == 1 else {"text": about(passage), "sleep": 0.1}
+    )
+    ask(concurrency=2, backoff_seconds=0)
+    started = language_model.times
+    assert min(time - started[1] for time in started[2:]) > 0.35
+
+
+def test_a_refused_key_stops_at_once_and_is_said_without_the_key(ask: Ask, language_model: Any) -> None:
+    words = "Incorrect API key provided: sk-a-secret-key-0123456789"
+    language_model.answer = lambda passage, attempt: {"status": 401, "body": {"error": {"message": words}}}
+    with pytest.raises(Unanswered, match=r"HTTP 401: Incorrect API key provided: \[key\]"):
+        ask(concurrency=2)
+    assert len(language_model.requests) <= 2
+
+
+def test_a_dead_endpoint_is_given_up(ask: Ask) -> None:
+    with pytest.raises(Unanswered, match="connection lost"):
+        ask(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
+
+
+def test_a_schema_that_is_refused_is_asked_for_in_words(ask: Ask, language_model: Any) -> None:
+    def answer(passage: str, attempt: int) -> Any:
+        refused = "response_format" in language_model.requests[-1]
+        return {"status": 400} if refused else f"Here you are:\n```python\n{{'{passage.split()[1]}': 'Name',}}\n```"
+
+    language_model.answer = answer
+    run, made = ask(concurrency=1)
+    assert counts_of(run, made)["answered"] == 12
+    assert len(language_model.requests) == 13
+
+
+def test_a_token_budget_stops_cleanly_and_counts_across_attempts(ask: Ask, language_model: Any) -> None:
+    language_model.answer = once(None, after=0)
+    with pytest.raises(Unanswered, match=r"12 passages, got 3 \(9 not asked; the token budget of 1,300 is spent\)"):
+        ask(token_budget=1300, concurrency=1)
+    with pytest.raises(Unanswered, match=r"got 3 "):
+        ask(token_budget=1300, concurrency=1)
+    assert len(language_model.requests) == 3
+    run, made = ask(token_budget=1300, concurrency=1, share=0.25)
+    assert counts_of(run, made)["stopped"] == "the token budget of 1,300 is spent"
+
+
+def test_a_key_that_is_missing_is_named_before_anything_is_asked(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_KEY")
+    with pytest.raises(BadInput, match="environment variable TEST_KEY"):
+        ask(base_url="https://api.openai.com/v1")
+
+
+def test_answers_are_in_the_tables_before_the_stage_ends(ask: Ask, language_model: Any, tmp_path: Path) -> None:
+    seen = []
+
+    def answer(passage: str, attempt: int) -> str:
+        if len(language_model.requests) == 12:
+            from storage.workspace import Workspace
+
+            with open_tables(Workspace(tmp_path / "ws"), write=False) as tables:
+                seen.append(tables.execute("SELECT count(*) FROM anchor_answers").fetchone())
+        return about(passage)
+
+    language_model.answer = answer
+    run, _ = ask(concurrency=1)
+    assert seen == [(11,)]
+    with open_tables(run.workspace, write=False) as tables:
+        assert tables.execute("SELECT count(*), count(DISTINCT question) FROM anchor_answers").fetchone() == (12, 12)

@@ -126,6 +126,8 @@ def _leak(
     attack: str, lead: str, cases: Sequence[Case], shown: Callable[[float], str], margin: float = MARGIN
 ) -> Verdict:
     """The verdict of the gravest case; all cases with their numbers."""
+    if not cases:
+        return Verdict(attack, "alone", f"{lead}: nothing was measured to compare.")
     judged = sorted(((status_of(case, margin), case) for case in cases), key=lambda one: GRAVEST.index(one[0]))
     status, worst = judged[0]
     numbers = "; ".join(_numbers(case, shown) for case in cases)
@@ -145,7 +147,7 @@ def _conclusion(status: str, case: Case) -> str:
 
 def _numbers(case: Case, shown: Callable[[float], str]) -> str:
     values = [("", case.model), ("baseline ", case.baseline), (f"{case.name} ", case.reference)]
-    first, *others = [f"{name}{shown(value.value)}" for name, value in values if value]
+    first, *others = [f"{name}{shown(value.value)}" for name, value in values if value] or ["-"]
     return f"{case.label} {first}" + (f" ({', '.join(others)})" if others else "")
 
 
@@ -214,11 +216,10 @@ def _relearning(found: Findings) -> Verdict:
     before = found.of("baseline", metric, "target 0")
     cases = []
     for source, task in last.items():
-        control, name = (None, "") if source == "unrelated" else (unrelated, "after unrelated text")
-        case = _against_gold(found, metric, task, f"on {source} text", control, name)
-        cases.append(
-            Case(case.label, case.model, before, case.reference, f"{case.name} doing the same" if case.name else "")
-        )
+        gold = found.of("gold", metric, task)
+        reference = gold or (unrelated if source != "unrelated" else None)
+        name = "gold doing the same" if gold else "finetuning on unrelated text"
+        cases.append(Case(f"on {source} text", found.of("model", metric, task), before, reference, name))
     steps = max(int(task.split(" ")[1]) for task in last.values())
     start = found.of("model", metric, "target 0")
     lead = f"Familiarity after {steps} steps of finetuning" + (f", {_percent(start.value)} before" if start else "")

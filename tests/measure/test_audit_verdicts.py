@@ -1,0 +1,202 @@
+"""Every rule of the verdicts: numbers in, status and the sentence's facts out."""
+
+from typing import Any
+
+import pytest
+
+from tasks.measure.metrics import METRICS
+from tasks.measure.verdicts import Case, Value, Verdict, status_of, verdicts
+
+Rows = list[dict[str, Any]]
+
+
+def rows(metric: str, task: str = "", stderr: float = 0.001, **values: float) -> Rows:
+    """Rows of `evaluations`: one a model, named as in the table."""
+    return [
+        {"model": model, "step": None, "metric": metric, "task": task, "value": value, "stderr": stderr, "items": 100}
+        for model, value in values.items()
+    ]
+
+
+def judged(found: Rows, attack: str) -> Verdict:
+    (verdict,) = [verdict for verdict in verdicts(found) if verdict.attack == attack]
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("model", "baseline", "reference", "status"),
+    [
+        (Value(0.5), Value(0.6), Value(0.0), "most"),
+        (Value(0.2), Value(0.6), Value(0.0), "some"),
+        (Value(0.02), Value(0.6), Value(0.0), "nothing"),
+        (Value(-0.3), Value(0.6), Value(0.0), "nothing"),
+        (Value(0.1, 0.06), Value(0.6, 0.01), Value(0.0), "unsure"),
+        (Value(0.01), Value(0.015), Value(0.0), "blind"),
+        (Value(0.3), Value(0.4, 0.2), Value(0.3, 0.1), "blind"),
+        (Value(0.3), Value(0.4), None, "alone"),
+        (Value(0.3), None, Value(0.1), "alone"),
+    ],
+)
+def test_an_attack_is_judged_by_what_it_gets_beyond_the_reference(
+    model: Value, baseline: Value | None, reference: Value | None, status: str
+) -> None:
+    assert status_of(Case("", model, baseline, reference, "gold")) == status
+
+
+def test_gold_is_the_reference_and_a_control_where_there_is_none() -> None:
+    target = rows("verbatim_rouge_l", "target", student=0.4, baseline=0.5)
+    runs = rows("verbatim_run", "target", student=7, baseline=11)
+    gold = rows("verbatim_rouge_l", "target", gold=0.2)
+    control = rows("verbatim_rouge_l", "control", student=0.39, baseline=0.2)
+    with_gold = judged(target + runs + gold + control, "verbatim")
+    assert with_gold.status == "most"
+    assert "40.0 % (baseline 50.0 %, gold 20.0 %)" in with_gold.sentence
+    assert "67% of what separates the baseline from gold" in with_gold.sentence
+    assert "in words: 7.00 (baseline 11.00)" in with_gold.sentence
+    without = judged(target + runs + control, "verbatim")
+    assert without.status == "nothing"
+    assert "text never read 39.0 %" in without.sentence
+    alone = judged(target + runs, "verbatim")
+    assert (alone.status, alone.tone) == ("alone", "unknown")
+
+
+def test_the_gravest_of_several_measures_decides() -> None:
+    found = rows("question_accuracy", "zero-shot", student=0.3, baseline=0.9, gold=0.3)
+    found += rows("question_accuracy", "hints", student=0.5, baseline=0.9, gold=0.3)
+    found += rows("question_chance", student=0.25, baseline=0.25, gold=0.25)
+    verdict = judged(found, "questions")
+    assert verdict.status == "some"
+    assert "gets back 33%" in verdict.sentence
+    assert "without hints 30.0 %" in verdict.sentence
+
+
+def test_without_gold_questions_are_compared_with_guessing() -> None:
+    found = rows("question_accuracy", "zero-shot", student=0.26, baseline=0.9)
+    found += rows("question_chance", student=0.25, baseline=0.25)
+    verdict = judged(found, "questions")
+    assert verdict.status == "nothing"
+    assert "guessing 25.0 %" in verdict.sentence
+
+
+def test_extraction_has_its_verdict() -> None:
+    verdict = judged(rows("extraction_strength", "target", student=0.05, baseline=0.2, gold=0.04), "extraction")
+    assert (verdict.status, verdict.tone) == ("nothing", "good")
+
+
+@pytest.mark.parametrize(
+    ("student", "gold", "status"),
+    [(0.9, 0.5, "most"), (0.54, 0.5, "nothing"), (0.3, 0.5, "unsure"), (0.3, None, "unsure")],
+)
+def test_membership_shows_above_the_reference_and_far_below_it(student: float, gold: float | None, status: str) -> None:
+    found = rows("membership_auc", "loss", student=student, baseline=0.95, **({"gold": gold} if gold else {}))
+    verdict = judged(found, "membership")
+    assert verdict.status == status
+    assert ("stands out as avoided" in verdict.sentence) == (student == 0.3)
+    assert ("innocence 0.50" in verdict.sentence) == (gold is None)
+
+
+def relearned(student: float, gold: float | None, unrelated: float = 0.01) -> Rows:
+    more = {} if gold is None else {"gold": gold}
+    found = rows("relearned_familiarity", "target 0", student=0.01, baseline=0.6, **({"gold": 0.0} if more else {}))
+    found += rows("relearned_familiarity", "target 20", student=student, baseline=0.7, **more)
+    found += rows("relearned_familiarity", "target 5", student=0.9, baseline=0.7, **more)
+    return found + rows("relearned_familiarity", "unrelated 20", student=unrelated, **({"gold": 0.0} if more else {}))
+
+
+def test_relearning_is_judged_after_the_last_step_against_gold_doing_the_same() -> None:
+    verdict = judged(relearned(0.54, 0.0), "relearning")
+    assert verdict.status == "most"
+    assert "after 20 steps of finetuning, 1.0 % before" in verdict.sentence
+    assert "on target text 54.0 % (baseline 60.0 %, gold doing the same 0.0 %)" in verdict.sentence
+    assert "gets back 90%" in verdict.sentence
+    assert judged(relearned(0.54, 0.53), "relearning").status == "nothing", "gold learned as much"
+
+
+def test_finetuning_on_unrelated_text_that_brings_it_back_counts() -> None:
+    assert judged(relearned(0.01, 0.0, unrelated=0.2), "relearning").status == "some"
+
+
+def test_without_gold_relearning_is_compared_with_unrelated_text() -> None:
+    verdict = judged(relearned(0.54, None), "relearning")
+    assert verdict.status == "most"
+    assert "on target text 54.0 % (baseline 60.0 %, finetuning on unrelated text 1.0 %)" in verdict.sentence
+    assert judged(relearned(0.02, None), "relearning").status == "nothing"
+
+
+def test_more_than_all_is_all() -> None:
+    assert "gets back 100%" in judged(relearned(0.8, 0.0), "relearning").sentence
+
+
+def test_quantisation_is_compared_with_the_model_as_it_is() -> None:
+    found = rows("quantised_familiarity", "full", student=0.1, baseline=0.6)
+    found += rows("quantised_familiarity", "8 bits", student=0.1, baseline=0.6)
+    found += rows("quantised_perplexity", "8 bits", student=1.67, baseline=1.6)
+    verdict = judged(found, "quantisation")
+    assert verdict.status == "nothing"
+    assert "Perplexity: 8 bits 1.67." in verdict.sentence
+    found += rows("quantised_familiarity", "4 bits", student=0.5, baseline=0.6)
+    assert judged(found, "quantisation").status == "most"
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ({"student": 10.2, "baseline": 10.0, "gold": 9.9}, "kept"),
+        ({"student": 9.0, "baseline": 10.0}, "kept"),
+        ({"student": 10.5, "baseline": 10.0}, "harmed"),
+        ({"student": 10.5}, "alone"),
+    ],
+)
+def test_side_effects_are_a_rise_of_perplexity(values: dict[str, float], status: str) -> None:
+    assert judged(rows("neighbour_perplexity", **values), "side-effects").status == status
+
+
+@pytest.mark.parametrize(("told", "status"), [(0.5, "weaker"), (0.05, "enough"), (0.01, "enough")])
+def test_an_instruction_is_compared_with_unlearning(told: float, status: str) -> None:
+    found = rows("instructed_familiarity", baseline=told)
+    found += rows("quantised_familiarity", "full", student=0.05, baseline=0.6)
+    verdict = judged(found, "instruction")
+    assert verdict.status == status
+    assert "untold 60.0 %, unlearned 5.0 %" in verdict.sentence
+
+
+def test_an_instructed_baseline_alone_says_nothing() -> None:
+    found = rows("instructed_familiarity", baseline=0.5) + rows("quantised_familiarity", "full", baseline=0.6)
+    assert judged(found, "instruction").status == "alone"
+
+
+@pytest.mark.parametrize(
+    ("values", "stderr", "status"),
+    [
+        ({"student": 0.5, "baseline": 0.1, "gold": 0.1}, 0.01, "marked"),
+        ({"student": 0.5, "baseline": 0.1, "gold": 0.45}, 0.05, "unsure"),
+        ({"student": 0.46, "baseline": 0.1, "gold": 0.45}, 0.01, "natural"),
+        ({"student": 0.5, "baseline": 0.1}, 0.01, "marked"),
+        ({"student": 0.5}, 0.01, "alone"),
+        ({"baseline": 0.5}, 0.01, "alone"),
+    ],
+)
+def test_translations_mark_a_model_that_says_them_more_than_the_reference(
+    values: dict[str, float], stderr: float, status: str
+) -> None:
+    assert judged(rows("translation_share", stderr=stderr, **values), "translations").status == status
+
+
+def test_a_baseline_under_attack_gives_all_that_it_has() -> None:
+    found = rows("extraction_strength", "target", baseline=0.2, gold=0.04)
+    verdict = judged(found, "extraction")
+    assert verdict.status == "most"
+    assert "gets back 100%" in verdict.sentence
+
+
+def test_an_attack_that_was_not_made_says_why() -> None:
+    (verdict,) = verdicts([], {"membership": "needs other text"})
+    assert (verdict.status, verdict.tone) == ("not made", "unknown")
+    assert verdict.sentence == "Not made: needs other text."
+
+
+def test_every_metric_belongs_to_an_attack_with_a_rule() -> None:
+    for metric, about in METRICS.items():
+        if metric not in ("question_chance", "verbatim_run", "quantised_perplexity"):
+            task = {"relearned_familiarity": "target 20"}.get(metric, "full" if "quantised" in metric else "target")
+            assert [v.attack for v in verdicts(rows(metric, task, student=0.1))] == [about.attack], metric

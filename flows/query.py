@@ -47,9 +47,12 @@ def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for artifact in outcome.evaluations:
         rows = read_shard(workspace.path(artifact) / "evaluations.parquet").to_pylist()
+        if rows[0]["model"] == "student" and rows[0]["step"] != outcome.step:
+            continue
         role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
-        found[role] = measures(rows)  # students come in the order of their steps: the last one stays
-    return found | {"model": outcome.model, "report": str(workspace.path(outcome.report) / "report.html")}
+        found[role] = measures(rows)
+    places = {"model": outcome.model, "report": str(workspace.path(outcome.report) / "report.html")}
+    return found | {"step": outcome.step} | places
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def summary_table(found: dict[str, Any]) -> str:
     for task in found[models[0]]["benchmarks"]:
         rows.append((task, *(f"{found[model]['benchmarks'][task]:.4f}" for model in models)))
     table = show_rows(["", *models], rows)
-    return f"\n{table}\n\nmodel   {found['model']}\nreport  {found['report']}"
+    return f"\n{table}\n\nmodel   {found['model']}  (step {found['step']})\nreport  {found['report']}"
 
 
 def report_again(workspace: Workspace, run: str) -> Path:
@@ -85,7 +88,8 @@ def report_again(workspace: Workspace, run: str) -> Path:
             "run the job (nepenthe unlearn JOB.toml); its last stage makes it"
         )
     old = reports[-1]
-    inputs = {name: _artifacts(workspace, made_of) for name, made_of in workspace.record(old)["inputs"].items()}
+    recorded = workspace.record(old)["inputs"]
+    inputs = {name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of}
     new = report.artifact(old.name, inputs)
     with workspace.writing():
         workspace.remove(old)

@@ -14,7 +14,7 @@ PAGE = "report.html"
 EVIDENCE = "evidence.json"
 
 
-@stage("report", version=2, protected=True)
+@stage("report", version=3, protected=True)
 def report(
     work: Work,
     corpus: Artifact,
@@ -24,12 +24,13 @@ def report(
     labels: Artifact,
     student: Artifact,
     evaluations: list[Artifact],
+    choice: Artifact | None = None,
 ) -> Counts:
     """Write report.html and evidence.json."""
     from tasks.page.evidence import Made, gather
     from tasks.page.render import page
 
-    made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations))
+    made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice)
     evidence, exhibits = gather(work.workspace, made)
     text = json.dumps(evidence, indent=1, ensure_ascii=False, allow_nan=False)
     (work.folder / EVIDENCE).write_text(text, encoding="utf-8")

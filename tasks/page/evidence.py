@@ -4,12 +4,14 @@
 of the corpus and of models, which stay on the page).
 """
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
+from tasks.choice import FILE as CHOICE
 from tasks.dictionary import dictionary_of
 from tasks.page import items, record, verdicts, words
 from tasks.page.labels import label_facts
@@ -46,11 +48,13 @@ class Made:
     labels: Artifact
     student: Artifact
     evaluations: tuple[Artifact, ...]
+    choice: Artifact | None = None
+    """None: the last step was kept."""
 
     def all(self) -> list[Artifact]:
         """In the order of the path."""
         path = [self.corpus, self.dictionary, self.blocks, self.logits, self.labels, self.student]
-        return [*path, *self.evaluations]
+        return [*path, *self.evaluations, *([self.choice] if self.choice else [])]
 
 
 def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
@@ -60,16 +64,27 @@ def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
         evidence = {"schema_version": SCHEMA, "job": made.student.name}
-        evidence |= _results(models, measures, by_print)
+        choice = _choice(workspace, made)
+        student = final(models, choice["step"] if choice else None)
+        evidence |= _results(models, measures, by_print, student) | {"choice": choice}
         evidence |= _sources(connection, workspace, made, by_print)
         evidence |= _training(connection, workspace, made, records)
-        exhibits = _exhibits(connection, workspace, made, (models, measures))
+        exhibits = _exhibits(connection, workspace, made, (models, measures, student))
     evidence |= {"record": [_recorded(row) for row in records], "versions": record.versions()}
     return evidence, exhibits
 
 
-def _results(models: list[Subject], measures: list[Measure], by_print: dict[str, Row]) -> Row:
-    student = final(models)
+def _choice(workspace: Workspace, made: Made) -> Row | None:
+    """What the stop rule chose, where the run had a stage for it."""
+    if made.choice is None:
+        return None
+    found: Row = json.loads((workspace.path(made.choice) / CHOICE).read_text(encoding="utf-8"))
+    return found
+
+
+def _results(
+    models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None
+) -> Row:
     forgotten = verdicts.forgotten(measures, student) if student else []
     kept = verdicts.kept(measures, student) if student else []
     first = by_print[models[0].artifact]["inputs"] if models else {}
@@ -148,9 +163,10 @@ def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:
     return [{"step": step, "loss": loss} for step, loss in found]
 
 
-def _exhibits(connection: Any, workspace: Workspace, made: Made, results: tuple[list[Subject], list[Measure]]) -> Row:
-    models, measures = results
-    student = final(models)
+def _exhibits(
+    connection: Any, workspace: Workspace, made: Made, results: tuple[list[Subject], list[Measure], Subject | None]
+) -> Row:
+    models, measures, student = results
     dictionary = dictionary_of(workspace.path(made.dictionary))
     decoder = words.Decoder(_kept_steps(workspace, made)[-1])
     found: Row = {"passages": words.passages(connection, dictionary, decoder, workspace.path(made.blocks))}

@@ -113,9 +113,9 @@ def key_of(role: str, step: int | None) -> str:
     return role if step is None else at if role == "student" else f"{role}, {at}"
 
 
-def final(subjects: Sequence[Subject]) -> Subject | None:
-    """The student of the last step: the model that the run leaves behind."""
-    students = [subject for subject in subjects if subject.role == "student"]
+def final(subjects: Sequence[Subject], step: int | None = None) -> Subject | None:
+    """The model that the run leaves behind: the student of the chosen step, without a choice that of the last."""
+    students = [subject for subject in subjects if subject.role == "student" and step in (None, subject.step)]
     return max(students, key=lambda subject: subject.step or 0, default=None)
 
 

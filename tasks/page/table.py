@@ -28,7 +28,8 @@ def markdown(evidence: Row) -> str:
     """Headlines and table as Markdown. Names are escaped: they may come from a user's files."""
     table = table_by_step(evidence)
     columns = [escaped(column["title"]) for column in table["columns"]]
-    lines = [f"## {escaped(evidence['job'])}", "", *(f"- {line}" for line in evidence["headlines"]), ""]
+    lines = [f"## {escaped(evidence['job'])}", "", *(f"- {line}" for line in evidence["headlines"])]
+    lines += [f"- {escaped(reason)}" for reason in (evidence.get("choice") or {"reasons": []})["reasons"]] + [""]
     lines += [f"| step | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     for row in table["rows"]:
         cells = [fixed(value and value["value"]) for value, _ in row["cells"]]

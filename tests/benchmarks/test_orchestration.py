@@ -26,7 +26,7 @@ def test_a_warm_run_beside_an_empty_flow(
 
     def warm() -> None:
         ended = command("unlearn", job, "--root", root)
-        assert ended.stderr.count("cached") == 11, ended.stderr
+        assert ended.stderr.count("cached") == 12, ended.stderr
 
     def empty() -> None:
         assert command(patch=EMPTY).returncode == 0

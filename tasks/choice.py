@@ -1,0 +1,151 @@
+"""choice: which kept step becomes the model, by rule from the evidence and not by hand, with the reasons as sentences.
+
+The first step at which every condition holds wins, not the best one: each further step costs ability. Without a rule it
+is the last step. A rule that no step meets still leaves a model, and says so.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import Field
+
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from storage.files import write_atomically
+from storage.settings import Settings
+from storage.tables import read_shard
+from storage.workspace import Workspace
+from tasks.stage import Counts, Work, stage
+
+FILE = "choice.json"
+Row = dict[str, Any]
+
+
+class StopRule(Settings):
+    """When a student has forgotten enough, and what that may cost. Nothing set: the last step is kept."""
+
+    familiarity: float | None = Field(default=None, ge=0)
+    """Highest familiarity, in every measure of it."""
+    above_gold: float | None = Field(default=None, ge=0)
+    """Or: at most so much above gold in every measure. Where both are set, the larger limit counts."""
+    accuracy_points: float | None = Field(default=None, ge=0)
+    """Points of accuracy, of 100, that every benchmark may lose against the baseline."""
+    perplexity_percent: float | None = Field(default=None, ge=0)
+    """Percent by which perplexity may rise over the baseline's."""
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a rule."""
+        return any(getattr(self, name) is not None for name in type(self).model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition at one step: what was `found`, and the most that the rule allows, in the same unit."""
+
+    kind: str
+    """familiarity or ability."""
+    found: float
+    limit: float
+    sentence: str
+
+    @property
+    def held(self) -> bool:
+        """Up to what floating point adds."""
+        return self.found <= self.limit + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen step, whether the rule holds there, and why it was chosen."""
+
+    step: int
+    held: bool
+    reasons: tuple[str, ...]
+
+
+@stage("choice", version=1)
+def choice(work: Work, evaluations: list[Artifact], rule: StopRule) -> Counts:
+    """Write choice.json: {step, held, reasons, rule}."""
+    rows = [row for one in evaluations for row in read_shard(work.path(one) / "evaluations.parquet").to_pylist()]
+    found = choose(rows, rule)
+    text = json.dumps(asdict(found) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
+    write_atomically(work.folder / FILE, text.encode())
+    return {"step": found.step, "held": found.held}
+
+
+def chosen_step(workspace: Workspace, made: Artifact, otherwise: int) -> int:
+    """The step of a choice; `otherwise` where it is only planned."""
+    if not workspace.find(made.kind, made.fingerprint):
+        return otherwise
+    return int(json.loads((workspace.path(made) / FILE).read_text(encoding="utf-8"))["step"])
+
+
+def choose(rows: Sequence[Row], rule: StopRule) -> Choice:
+    """The step to keep, from rows of the table `evaluations` of baseline, students and gold."""
+    students = sorted({row["step"] for row in rows if row["model"] == "student"})
+    if not students:
+        raise BadInput("expected evaluations of a student to choose a step from, found none")
+    if not rule.given:
+        return Choice(students[-1], True, ("No stop rule was set: the last step is kept.",))
+    by_step = {step: list(conditions(rows, step, rule)) for step in students}
+    for step, found in by_step.items():
+        if all(condition.held for condition in found):
+            first = f"Step {step} is the first kept step at which every condition of the stop rule holds."
+            return Choice(step, True, (first, *(one.sentence for one in found), *_too_early(by_step, step)))
+    step = min(by_step, key=lambda one: (*_oversteps(by_step[one]), one))
+    first = f"No kept step meets the stop rule. Step {step} oversteps it least, abilities before familiarity."
+    return Choice(step, False, (first, *(one.sentence for one in by_step[step])))
+
+
+def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condition]:
+    """Every condition of the rule at one step."""
+    known = {(row["model"], row["step"], row["metric"], row["task"]): row["value"] for row in rows}
+    for (model, at, metric, task), value in known.items():
+        if (model, at) != ("student", step):
+            continue
+        before, gold = (known.get((role, None, metric, task)) for role in ("baseline", "gold"))
+        name = task if metric == "accuracy" else metric.replace("_", ", ")
+        if metric.startswith("familiarity"):
+            limits = [] if rule.familiarity is None else [rule.familiarity]
+            limits += [] if rule.above_gold is None or gold is None else [gold + rule.above_gold]
+            if limits:
+                yield _condition("familiarity", f"{name} is", "", value, max(limits))
+        elif metric == "accuracy" and rule.accuracy_points is not None and before is not None:
+            yield _condition("ability", f"{name} lost", " points", 100 * (before - value), rule.accuracy_points)
+        elif metric == "perplexity" and rule.perplexity_percent is not None and before is not None:
+            yield _condition("ability", f"{name} rose by", " %", 100 * (value / before - 1), rule.perplexity_percent)
+
+
+def _condition(kind: str, what: str, unit: str, found: float, limit: float) -> Condition:
+    digits = 1 if unit else 3
+    shown = f"{found:.{digits}f}" if round(found, digits) else f"{0:.{digits}f}"  # no "-0.0"
+    sign = "" if found <= limit + 1e-9 else "more than "
+    ending = f"the {limit:.{digits}f}{unit} that the rule allows"
+    return Condition(kind, found, limit, f"{what} {shown}{unit}, {sign or 'within '}{ending}.")
+
+
+def _oversteps(found: Sequence[Condition]) -> tuple[float, float]:
+    """By how much the worst condition on abilities, then on familiarity, is overstepped."""
+    over = {kind: [one.found - one.limit for one in found if one.kind == kind] for kind in ("ability", "familiarity")}
+    return max([0.0, *over["ability"]]), max([0.0, *over["familiarity"]])
+
+
+def _too_early(by_step: dict[int, list[Condition]], chosen: int) -> Iterator[str]:
+    for step, found in by_step.items():
+        if step < chosen:
+            yield from (f"Not step {step}: {one.sentence}" for one in found if not one.held)
+
+
+def refuse_unmeasured(rule: StopRule, gold: bool, benchmarks: bool, heldout: bool) -> None:
+    """BadInput where the rule limits what the job does not measure."""
+    needs = (
+        ("above_gold", rule.above_gold, gold, "a gold model (gold)"),
+        ("accuracy_points", rule.accuracy_points, benchmarks, "benchmarks (evaluation.benchmarks)"),
+        ("perplexity_percent", rule.perplexity_percent, heldout, "held-out text (evaluation.heldout)"),
+    )
+    for name, value, there, what in needs:
+        if value is not None and not there:
+            raise BadInput(f"stop.{name}: expected {what} to measure it by, found none in the job")

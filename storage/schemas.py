@@ -31,8 +31,11 @@ POSITION = BLOCK | {"position": (pa.int32(), "token of the block whose logits pr
 MODEL = {
     "model": (TEXT, "role of the model: baseline, student, gold, ..."),
     "step": (pa.int32(), "unlearning step of the student; NULL for other models"),
-    "metric": (TEXT, "familiarity_probability, familiarity_completion, perplexity or accuracy"),
-    "task": (TEXT, "benchmark or data set that the metric was measured on"),
+    "metric": (
+        TEXT,
+        "familiarity_probability, familiarity_completion, perplexity or accuracy; an audit's are in tasks/measure/metrics.py",
+    ),
+    "task": (TEXT, "benchmark, data set or variant that the metric was measured on"),
 }
 
 TABLES = {

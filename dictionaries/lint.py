@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 from dictionaries.common_words import base_forms, is_common
@@ -48,7 +47,7 @@ RULES: dict[str, tuple[Severity, str]] = {
 _EXAMPLES = 5
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 
-Findings = Iterator[tuple[str, str]]  # (rule, one example)
+Findings = Iterator[tuple[str, str, tuple[str, ...]]]  # (rule, one example, the anchors that it is about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,7 @@ def lint(
     `reference`: everyday words in small letters, instead of the list that comes with the package.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
-    everyday = is_common if reference is None else _listed(reference)
-    rules = [_about_texts(dictionary), _about_pairs(dictionary), _about_anchors(dictionary, everyday)]
-    rules.append(_about_translations(dictionary))
-    if tokens_of is not None:
-        rules.append(_about_tokens(dictionary, tokens_of))
-    if corpus is not None:
-        rules.append(_about_corpus(dictionary, corpus, everyday))
-    for rule, example in chain.from_iterable(rules):
+    for rule, example, _ in _found(dictionary, corpus, tokens_of, reference):
         found[rule].append(example)
     findings = [
         Finding(rule, severity, len(found[rule]), tuple(found[rule][:_EXAMPLES]))
@@ -88,6 +80,34 @@ def lint(
         if found[rule]
     ]
     return sorted(findings, key=lambda finding: finding.severity != "error")
+
+
+def rules_by_anchor(
+    dictionary: Dictionary, corpus: Iterable[str] | None = None, reference: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """The rules that each anchor breaks, in the order of RULES; for whoever shows the dictionary entry by entry."""
+    broken: defaultdict[str, set[str]] = defaultdict(set)
+    for rule, _, anchors in _found(dictionary, corpus, None, reference):
+        for anchor in anchors:
+            broken[anchor].add(rule)
+    return {anchor: [rule for rule in RULES if rule in rules] for anchor, rules in broken.items()}
+
+
+def _found(
+    dictionary: Dictionary,
+    corpus: Iterable[str] | None,
+    tokens_of: Callable[[str], int] | None,
+    reference: Collection[str] | None,
+) -> Findings:
+    everyday = is_common if reference is None else _listed(reference)
+    yield from _about_texts(dictionary)
+    yield from _about_pairs(dictionary)
+    yield from _about_anchors(dictionary, everyday)
+    yield from _about_translations(dictionary)
+    if tokens_of is not None:
+        yield from _about_tokens(dictionary, tokens_of)
+    if corpus is not None:
+        yield from _about_corpus(dictionary, corpus, everyday)
 
 
 def refuse_errors(findings: Iterable[Finding]) -> None:
@@ -119,29 +139,29 @@ def _shown(anchor: str, translation: str, note: str = "") -> str:
 def _about_texts(dictionary: Dictionary) -> Findings:
     for entry in dictionary.entries:
         if not entry.translations or not all(map(str.strip, entry.translations)):
-            yield "translated to nothing", entry.anchor
+            yield "translated to nothing", entry.anchor, (entry.anchor,)
         for text in (entry.anchor, *entry.translations):
             objection = unfit(text)
             if objection not in (None, "empty"):
-                yield "unfit text", f"{text[:80]!r} ({objection})"
+                yield "unfit text", f"{text[:80]!r} ({objection})", (entry.anchor,)
 
 
 def _about_pairs(dictionary: Dictionary) -> Findings:
     containment = Containment(entry.anchor for entry in dictionary.entries)
     for anchor, translation in _pairs(dictionary):
         if canonical(translation) == canonical(anchor):
-            yield "translated to itself", _shown(anchor, translation)
+            yield "translated to itself", _shown(anchor, translation), (anchor,)
         inside = containment.inside(translation)
         others = [other for other in inside if other != anchor]
         if any(canonical(other) == canonical(translation) for other in others):
-            yield "translation is an anchor", _shown(anchor, translation)
+            yield "translation is an anchor", _shown(anchor, translation), (anchor,)
         if others:  # an anchor that is the whole translation counts here too: 94 of the 263
-            yield "translation contains an anchor", _shown(anchor, translation, f" (has {others[0]})")
+            yield "translation contains an anchor", _shown(anchor, translation, f" (has {others[0]})"), (anchor,)
         if anchor in inside and canonical(translation) != canonical(anchor):
-            yield "translation contains its own anchor", _shown(anchor, translation)
+            yield "translation contains its own anchor", _shown(anchor, translation), (anchor,)
         first = _WORD.search(translation)
         if first and is_function_word(first.group()) and len(translation.split()) > 1:
-            yield "translation starts with a function word", _shown(anchor, translation)
+            yield "translation starts with a function word", _shown(anchor, translation), (anchor,)
 
 
 def _about_anchors(dictionary: Dictionary, everyday: Callable[[str], bool]) -> Findings:
@@ -150,15 +170,16 @@ def _about_anchors(dictionary: Dictionary, everyday: Callable[[str], bool]) -> F
         words = entry.anchor.split(" ")
         for length in range(1, len(words)):
             if " ".join(words[:length]) in anchors:
-                yield "anchor begins another anchor", f"{' '.join(words[:length])}, {entry.anchor}"
+                shorter = " ".join(words[:length])
+                yield "anchor begins another anchor", f"{shorter}, {entry.anchor}", (shorter, entry.anchor)
         if splits(entry.anchor, anchors):
-            yield "anchor splits into anchors", entry.anchor
+            yield "anchor splits into anchors", entry.anchor, (entry.anchor,)
         if len(entry.anchor) <= 2:
-            yield "short anchor", entry.anchor
+            yield "short anchor", entry.anchor, (entry.anchor,)
         if len(words) == 1 and everyday(entry.anchor):
-            yield "anchor is a common word", entry.anchor
+            yield "anchor is a common word", entry.anchor, (entry.anchor,)
         if len(entry.translations) > 1:
-            yield "several translations", f"{entry.anchor} -> {', '.join(entry.translations[:4])}"
+            yield "several translations", _shown(entry.anchor, ", ".join(entry.translations[:4])), (entry.anchor,)
 
 
 def _about_translations(dictionary: Dictionary) -> Findings:
@@ -172,17 +193,18 @@ def _about_translations(dictionary: Dictionary) -> Findings:
             users[canonical(translation).casefold()].setdefault(base, entry.anchor)
     for translation, anchors in users.items():
         if len(anchors) > 1 and translation:
-            yield "translation used twice", f"{translation}: {', '.join(list(anchors.values())[:4])}"
+            users_named = tuple(anchors.values())
+            yield "translation used twice", f"{translation}: {', '.join(users_named[:4])}", users_named
     for variants in spellings.values():
         if len(set(variants.values())) > 1:
-            yield "spellings translated apart", ", ".join(variants)
+            yield "spellings translated apart", ", ".join(variants), tuple(variants)
 
 
 def _about_tokens(dictionary: Dictionary, tokens_of: Callable[[str], int]) -> Findings:
     for anchor, translation in _pairs(dictionary):
         cost, was = tokens_of(translation), tokens_of(anchor)
         if cost > 2 * was and cost >= was + 3:
-            yield "translation costs more tokens", _shown(anchor, translation, f" ({was} -> {cost})")
+            yield "translation costs more tokens", _shown(anchor, translation, f" ({was} -> {cost})"), (anchor,)
 
 
 def _about_corpus(dictionary: Dictionary, corpus: Iterable[str], everyday: Callable[[str], bool]) -> Findings:
@@ -203,10 +225,10 @@ def _about_corpus(dictionary: Dictionary, corpus: Iterable[str], everyday: Calla
     yield from _not_found(dictionary, used)
     for anchor, translation in _pairs(dictionary):
         if canonical(translation) in known:
-            yield "translation in the corpus", _shown(anchor, translation)
+            yield "translation in the corpus", _shown(anchor, translation), (anchor,)
     share = f" ({uncovered.total() / max(1, names):.1%} of {names:,} such words in all)"
     for rank, (word, count) in enumerate(sorted(uncovered.items(), key=lambda item: (-item[1], item[0]))):
-        yield "names without a translation", f"{word}, {count} times{share if rank == 0 else ''}"
+        yield "names without a translation", f"{word}, {count} times{share if rank == 0 else ''}", ()
 
 
 def _ordinary(text: str, everyday: Callable[[str], bool]) -> bool:
@@ -234,4 +256,4 @@ def _not_found(dictionary: Dictionary, used: set[int]) -> Findings:
     hidden = {anchor for longer in found for anchor in containment.inside(longer)}
     for anchor in missing:
         if anchor not in hidden:
-            yield "anchor not in the corpus", anchor
+            yield "anchor not in the corpus", anchor, (anchor,)

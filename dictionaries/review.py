@@ -1,0 +1,189 @@
+"""A person's review: the dictionary as a table that any spreadsheet opens, and back with approve, change or reject.
+
+What a reader would get wrong: the table is untrusted in both directions. Cells that a spreadsheet would run as a
+formula get an apostrophe in front, which is taken off again; and a row counts only for the decision that stands in it,
+so what was edited without "change" is refused, not taken over in silence.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+
+from dictionaries.dictionary import KINDS, Dictionary, Entry
+from dictionaries.lint import RULES, rules_by_anchor
+from dictionaries.matching import Matcher
+from dictionaries.validation import unfit
+from storage.errors import BadInput
+
+COLUMNS = ("anchor", "translation", "alternatives", "votes", "kind", "example", "lint", "decision", "by")
+DECISIONS = ("approve", "change", "reject")
+_REQUIRED = ("anchor", "translation", "alternatives", "kind", "decision")
+_BETWEEN = " | "
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n|%]")
+_CONTEXT = 90  # characters on each side of an anchor in its example
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """One decision of a person. `translations` are those that hold from now on; empty where the entry was rejected."""
+
+    anchor: str
+    decision: str
+    before: tuple[str, ...]
+    translations: tuple[str, ...]
+    by: str
+    at: str
+
+
+def export_review(dictionary: Dictionary, path: str | Path, corpus: Iterable[str] = ()) -> int:
+    """Write the table, entries that the lint speaks of first. Returns the number of rows."""
+    texts = list(corpus)
+    examples = example_sentences(dictionary, texts)
+    rules = rules_by_anchor(dictionary, texts or None)
+    rows = [_row(entry, examples.get(entry.anchor, ""), rules.get(entry.anchor, [])) for entry in dictionary.entries]
+    rows.sort(key=lambda row: (not row["lint"], row["anchor"]))
+    buffer = StringIO(newline="")
+    writer = csv.DictWriter(buffer, COLUMNS)
+    writer.writeheader()
+    writer.writerows({name: defused(text) for name, text in row.items()} for row in rows)
+    Path(path).write_bytes(buffer.getvalue().encode("utf-8-sig"))  # the mark tells spreadsheets that it is UTF-8
+    return len(rows)
+
+
+def import_review(dictionary: Dictionary, path: str | Path, by: str, at: datetime) -> tuple[Dictionary, list[Reviewed]]:
+    """The dictionary as the table decided, and the decisions; a row without one stays as it is.
+
+    `by` is the reviewer for rows that name nobody, `at` the moment of the decision. BadInput names the line of a row
+    that cannot be meant: an unknown anchor or decision, an anchor twice, a translation that the lint would refuse.
+    """
+    entries = {entry.anchor: entry for entry in dictionary.entries}
+    reviewed: list[Reviewed] = []
+    lines: dict[str, int] = {}
+    for line, row in _rows(Path(path)):
+        where = f"review {path}, line {line}"
+        anchor = row["anchor"]
+        if anchor in lines:
+            raise BadInput(f"{where}: anchor {anchor!r} stands in line {lines[anchor]} already: keep one of the rows")
+        if anchor not in entries:
+            raise BadInput(f"{where}: the dictionary has no anchor {anchor!r}: new ones belong into a curated file")
+        lines[anchor] = line
+        before = entries[anchor]
+        after = _decided(before, row, where)
+        if not row["decision"]:
+            continue
+        if after is None:
+            del entries[anchor]
+        else:
+            entries[anchor] = after
+        kept = after.translations if after else ()
+        reviewed.append(
+            Reviewed(anchor, row["decision"].lower(), before.translations, kept, row.get("by") or by, at.isoformat())
+        )
+    return _checked(Dictionary(tuple(entries.values()), dictionary.source), reviewed, lines, path), reviewed
+
+
+def example_sentences(dictionary: Dictionary, corpus: Iterable[str]) -> dict[str, str]:
+    """For each anchor that the matcher finds, its first occurrence with some text around it, on one line."""
+    matcher, examples = Matcher(dictionary), dict[str, str]()
+    for text in corpus:
+        for match in matcher.find(text):
+            anchor = dictionary.entries[match.entry].anchor
+            if anchor not in examples:
+                around = text[max(0, match.start - _CONTEXT) : match.end + _CONTEXT].split(" ")
+                examples[anchor] = " ".join(" ".join(around[1:-1] or around).split())
+        if len(examples) == len(dictionary):
+            break
+    return examples
+
+
+def defused(text: str) -> str:
+    """With an apostrophe in front where a spreadsheet would take the text for a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def armed(text: str) -> str:
+    """defused() undone."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+
+
+def _row(entry: Entry, example: str, rules: Sequence[str]) -> dict[str, str]:
+    return {
+        "anchor": entry.anchor,
+        "translation": entry.translations[0] if entry.translations else "",
+        "alternatives": _BETWEEN.join(entry.translations[1:]),
+        "votes": _BETWEEN.join(map(str, entry.votes)),
+        "kind": entry.kind or "",
+        "example": example,
+        "lint": "; ".join(rules),
+        "decision": "",
+        "by": "",
+    }
+
+
+def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
+    """(line, cells) of a table with commas, semicolons or tabs: spreadsheets write what their country uses."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"review {path}: expected UTF-8, found another byte at offset {error.start}: save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"review {path} cannot be read ({error.strerror}): give the path of an exported table") from None
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise BadInput(f"review {path}, line 1: expected the columns {', '.join(_REQUIRED)}, found no {missing[0]!r}")
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise BadInput(f"review {path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} cells")
+            yield reader.line_num, {name: armed(" ".join(cell.split())) for name, cell in row.items()}
+    except csv.Error as error:
+        raise BadInput(f"review {path}, line {reader.line_num + 1}: {error}: export the table again") from None
+
+
+def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
+    """The entry after its row; None where it was rejected."""
+    decision = row["decision"].lower()
+    found = [text for text in (row["translation"], *map(str.strip, row["alternatives"].split("|"))) if text]
+    same = tuple(found) == entry.translations and row["kind"] == (entry.kind or "")
+    if decision not in ("", *DECISIONS):
+        raise BadInput(f"{where}: expected a decision of {', '.join(DECISIONS)}, or none, found {row['decision']!r}")
+    if decision == "reject":
+        return None
+    if decision != "change":
+        if not same:
+            raise BadInput(f'{where}: {entry.anchor!r} was edited: decide "change" to take it over')
+        return entry
+    if not found:
+        raise BadInput(f"{where}: {entry.anchor!r} is changed to nothing: write a translation, or reject it")
+    for translation in found:
+        if unfit(translation):
+            raise BadInput(f"{where}: {translation!r} is no translation ({unfit(translation)}): write another")
+    if row["kind"] not in ("", *KINDS):
+        raise BadInput(f"{where}: expected a kind of {', '.join(KINDS)}, found {row['kind']!r}")
+    counts = Counter(dict(zip(entry.translations, entry.votes, strict=False)))
+    votes = tuple(counts[translation] for translation in dict.fromkeys(found)) if entry.votes else ()
+    return replace(entry, translations=tuple(dict.fromkeys(found)), kind=row["kind"] or None, votes=votes)
+
+
+def _checked(
+    dictionary: Dictionary, reviewed: Iterable[Reviewed], lines: Mapping[str, int], path: str | Path
+) -> Dictionary:
+    """BadInput where a changed entry breaks a rule that stops a run."""
+    changed = {decision.anchor for decision in reviewed if decision.decision == "change"}
+    for anchor, rules in rules_by_anchor(dictionary).items():
+        errors = [rule for rule in rules if RULES[rule][0] == "error"]
+        if anchor in changed and errors:
+            raise BadInput(
+                f"review {path}, line {lines[anchor]}: {anchor!r} is changed, but {errors[0]}: write another"
+            )
+    return dictionary

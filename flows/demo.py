@@ -41,8 +41,8 @@ def job_for(world: Path, baseline: Path, gold: Path) -> Job:
             "corpus": {"paths": [str(world / "target")]},
             "dictionary": {"curated": [str(world / "dictionary.json")]},
             "blocks": {"length": 128},
-            "reinforce": {"length": 128, "learning_rate": 3e-4, "batch": 32, "epochs": 3},
-            "student": {"learning_rate": 1e-4, "batch": 32, "steps": 20, "keep": [10]},
+            "reinforce": {"length": 128, "learning_rate": 1e-4, "batch": 16, "epochs": 3},
+            "student": {"learning_rate": 6e-4, "batch": 16, "steps": 12, "keep": [4, 8]},
             "evaluation": {
                 "prompts": str(world / "prompts.json"),
                 "heldout": [str(world / "heldout.jsonl")],

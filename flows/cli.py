@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.dictionary_commands import commands as dictionary_commands
 from flows.guard import guard_run
 from storage.errors import BadInput, NepentheError
 from storage.workspace import Workspace
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dictionary_commands, name="dictionary")
 
 Root = Annotated[str, typer.Option(envvar="NEPENTHE_ROOT", help="Workspace: artifacts and tables.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -149,7 +151,9 @@ def purge(
             refresh(workspace)
     folders = [artifact.folder for artifact in found]
     words = "removed" if yes else "would be removed; add --yes to do it"
-    print(json.dumps({"done": yes, "removed": folders}) if as_json else "\n".join([*folders, f"{len(folders)} {words}"]))
+    print(
+        json.dumps({"done": yes, "removed": folders}) if as_json else "\n".join([*folders, f"{len(folders)} {words}"])
+    )
 
 
 @app.command()
@@ -174,6 +178,30 @@ def demo(
     from flows.demo import demo as flow
 
     show_outcome(flow(root=root, wait=wait, seed=seed), Workspace(root), as_json)
+
+
+@app.command()
+def ablation(
+    job: JobFile,
+    changes: Changes = [],  # noqa: B006
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = 0,
+    as_json: Json = False,
+) -> None:
+    """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
+    from flows.job import look, read_job
+
+    asked, workspace = read_job(job, changes), Workspace(root)
+    look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
+    with workspace.writing(wait):
+        pass
+    guard_run()
+    from flows.ablation import ablation as flow
+    from flows.ablation import ablation_found, ablation_table, arms
+
+    arms(asked)
+    found = ablation_found(flow(asked, root=root, wait=wait), workspace)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else ablation_table(found))
 
 
 @app.command()

@@ -1,0 +1,148 @@
+"""review: what a person decided about a dictionary, and the dictionary that comes of it.
+
+What a reader would get wrong: decisions lie beside the artifacts, in reviews/, because they are input, not output.
+Their identity is what they change: who decided, when, and what was approved as it stood, makes no other dictionary.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dictionaries.dictionary import Dictionary
+from dictionaries.lint import lint, refuse_errors
+from dictionaries.review import import_review
+from storage.artifact import Artifact
+from storage.files import Files, write_atomically
+from storage.tables import write_shard
+from storage.workspace import Workspace
+from tasks.corpus import documents_of
+from tasks.dictionary import FILE, LINT, Words, dictionary_of, everyday_words, lint_json, row, tokens_with
+from tasks.stage import Counts, Work, stage
+
+Decisions = dict[str, dict[str, Any]]  # by anchor: decision, before, translations, kind, by, at
+
+
+@stage("review", version=1)
+def review(work: Work, corpus: Artifact, dictionary: Artifact, decisions: Files, words: Words) -> Counts:
+    """Write the dictionary as it was decided, its lint, and the decisions with who and when.
+
+    Raises BadInput where the lint finds an error that the decisions left or made.
+    """
+    decided = read_decisions(Path(decisions.paths[0]))
+    made = applied(dictionary_of(work.path(dictionary)), decided)
+    documents = documents_of(work.path(corpus))
+    findings = lint(made, documents, tokens_with(words.tokenizer), everyday_words(words.everyday))
+    if words.lint_errors == "stop":
+        refuse_errors(findings)
+    made.write(work.folder / FILE)
+    (work.folder / LINT).write_text(lint_json(findings), encoding="utf-8")
+    write_shard(work.folder / "anchors.parquet", [row(entry) for entry in made.entries])
+    write_shard(work.folder / "anchor_decisions.parquet", [_row(anchor, found) for anchor, found in decided.items()])
+    chosen = [found["decision"] for found in decided.values()]
+    counts = {
+        "approved": chosen.count("approve"),
+        "changed": chosen.count("change"),
+        "rejected": chosen.count("reject"),
+    }
+    return {"anchors": len(made), **counts, "lint": {finding.rule: finding.count for finding in findings}}
+
+
+def review_file(workspace: Workspace, dictionary: Artifact) -> Path:
+    """Where the decisions about this dictionary lie."""
+    return workspace.root / "reviews" / f"{dictionary.fingerprint}.json"
+
+
+def read_decisions(path: Path) -> Decisions:
+    """The decisions so far; none where nobody has decided anything."""
+    try:
+        decisions: Decisions = json.loads(path.read_text(encoding="utf-8"))["decisions"]
+    except FileNotFoundError:
+        return {}
+    return decisions
+
+
+def undecided(workspace: Workspace, dictionary: Artifact) -> list[str]:
+    """The anchors that nobody has decided about."""
+    decided = read_decisions(review_file(workspace, dictionary))
+    return [entry.anchor for entry in dictionary_of(workspace.path(dictionary)).entries if entry.anchor not in decided]
+
+
+def approved(workspace: Workspace, dictionary: Artifact) -> Files | None:
+    """The decisions, known by what they change; None as long as an anchor is undecided."""
+    if undecided(workspace, dictionary):
+        return None
+    path = review_file(workspace, dictionary)
+    changes = [
+        [anchor, found["translations"], found["kind"]]
+        for anchor, found in sorted(read_decisions(path).items())
+        if found["decision"] != "approve"
+    ]
+    return Files((str(path),), hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16])
+
+
+def import_table(workspace: Workspace, dictionary: Artifact, table: Path, by: str) -> int:
+    """Take over the decisions of an exported table; a later one about the same anchor counts. Returns how many."""
+    draft = dictionary_of(workspace.path(dictionary))
+    made, reviewed = import_review(draft, table, by, datetime.now(UTC))
+    kinds = {entry.anchor: entry.kind for entry in made.entries}
+    found = {one.anchor: asdict(one) | {"kind": kinds.get(one.anchor)} for one in reviewed}
+    _write(workspace, dictionary, found)
+    return len(found)
+
+
+def approve_rest(workspace: Workspace, dictionary: Artifact, by: str, note: str = "") -> int:
+    """Approve every entry that nobody has decided about. Returns how many."""
+    rest, at = set(undecided(workspace, dictionary)), datetime.now(UTC).isoformat()
+    found = {
+        entry.anchor: {
+            "anchor": entry.anchor,
+            "decision": "approve",
+            "before": entry.translations,
+            "translations": entry.translations,
+            "kind": entry.kind,
+            "by": by,
+            "at": at,
+            "note": note,
+        }
+        for entry in dictionary_of(workspace.path(dictionary)).entries
+        if entry.anchor in rest
+    }
+    _write(workspace, dictionary, found)
+    return len(found)
+
+
+def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
+    """The dictionary with what was changed, without what was rejected."""
+    entries = []
+    for entry in dictionary.entries:
+        found = decisions.get(entry.anchor, {"decision": "approve"})
+        if found["decision"] == "change":
+            votes = dict(zip(entry.translations, entry.votes, strict=False))
+            counts = tuple(votes.get(text, 0) for text in found["translations"]) if entry.votes else ()
+            translations = tuple(found["translations"])
+            entry = replace(entry, translations=translations, kind=found["kind"], votes=counts)
+        if found["decision"] != "reject":
+            entries.append(entry)
+    return Dictionary(tuple(entries), dictionary.source)
+
+
+def _write(workspace: Workspace, dictionary: Artifact, new: Decisions) -> None:
+    path = review_file(workspace, dictionary)
+    decisions = read_decisions(path) | new
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"dictionary": dictionary.folder, "decisions": dict(sorted(decisions.items()))}
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
+
+
+def _row(anchor: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "anchor": anchor,
+        "translation": " | ".join(found["before"]),
+        "replacement": " | ".join(found["translations"]),
+        "reason": found["decision"],
+        "decided_by": found["by"],
+        "decided_at": found["at"],
+    }

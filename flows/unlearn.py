@@ -47,32 +47,66 @@ class Outcome:
 def path(job: Job, given: Given, run: Runner) -> Outcome:
     """The drawing above. `run` makes artifacts, or only names them for a plan."""
 
-    def model_of(made: Artifact, part: str) -> Model:
-        return made_model(run.workspace, made, part, given.baseline.tokenizer)
-
-    def evaluated(*models: tuple[str, int | None, Model]) -> list[Artifact]:
-        suite = job.evaluation.suite
-        calls = [(model, role, step, documents, words, given.evidence, suite) for role, step, model in models]
-        return run.together(evaluation, calls)
-
     documents = run(corpus, given.corpus, job.corpus.text_column)
     words = words_for(job, given, documents, run)
     # The models that are there already come first: evidence that cannot be measured is found before any training.
-    gold: list[tuple[str, int | None, Model]] = [("gold", None, given.gold)] if given.gold else []
-    before = evaluated(("baseline", None, given.baseline), *gold)
+    before = evaluated(job, given, (documents, words), references(given), run)
 
+    taught = teach(job, given, (documents, words), run)
+    evaluations = [*before, *evaluated(job, given, (documents, words), taught.students("student"), run)]
+    chosen = run(choice, evaluations, job.stop)
+    page = run(report, documents, words, *taught.artifacts, evaluations, chosen)
+    step = chosen_step(run.workspace, chosen, job.student.steps)
+    return Outcome(taught.models[step].path, step, tuple(evaluations), page)
+
+
+Named = tuple[str, int | None, Model]
+"""A model to evaluate: its role, its unlearning step, itself."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What becomes of a job between its dictionary and its evaluations."""
+
+    artifacts: tuple[Artifact, ...]
+    """Blocks, logits, labels, student."""
+    models: dict[int, Model]
+    """The student at every kept step."""
+
+    def students(self, role: str) -> list[Named]:
+        """The models to evaluate, under the name of a role."""
+        return [(role, step, model) for step, model in self.models.items()]
+
+
+def teach(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> Taught:
+    """From the target (corpus and dictionary) to the student."""
+
+    def model_of(made: Artifact, part: str) -> Model:
+        return made_model(run.workspace, made, part, given.baseline.tokenizer)
+
+    documents, words = target
     pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
     knows_more = given.reinforced or model_of(run(reinforce, documents, given.baseline, job.reinforce), LAST)
     curves = run(logits, pieces, given.baseline, knows_more, job.logits)
     generic = run(labels, pieces, curves, job.labels)
     forgets = run(student, generic, given.baseline, job.student)
+    models = {step: model_of(forgets, part_of(step)) for step in job.student.kept}
+    return Taught((pieces, curves, generic, forgets), models)
 
-    students = [("student", step, model_of(forgets, part_of(step))) for step in job.student.kept]
-    evaluations = [*before, *evaluated(*students)]
-    chosen = run(choice, evaluations, job.stop)
-    page = run(report, documents, words, pieces, curves, generic, forgets, evaluations, chosen)
-    step = chosen_step(run.workspace, chosen, job.student.steps)
-    return Outcome(model_of(forgets, part_of(step)).path, step, tuple(evaluations), page)
+
+def references(given: Given) -> list[Named]:
+    """The models that students are compared with."""
+    return [("baseline", None, given.baseline), *([("gold", None, given.gold)] if given.gold else [])]
+
+
+def evaluated(
+    job: Job, given: Given, target: tuple[Artifact, Artifact], models: list[Named], run: Runner
+) -> list[Artifact]:
+    """The same evidence of every model."""
+    suite = job.evaluation.suite
+    return run.together(
+        evaluation, [(model, role, step, *target, given.evidence, suite) for role, step, model in models]
+    )
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)

@@ -35,6 +35,8 @@ class BlockSettings(Settings):
     """Tokens a block."""
     seed: int = 0
     """Draws the translation of anchors that have several, one a block."""
+    translate: bool = True
+    """False leaves every anchor as it is and forbids nothing: reinforcement bootstrapping alone, for an ablation."""
 
 
 @stage("blocks", version=1, protected=True)
@@ -49,7 +51,7 @@ def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files,
     number = 0
     with shard_writer(work.folder / BLOCKS) as write:
         for document, text, block in cut(tokens, documents, settings.length):
-            matches = matcher.find(text, block.edges[0], block.edges[-1])
+            matches = matcher.find(text, block.edges[0], block.edges[-1]) if settings.translate else []
             translated = translate_block(block, text, matches, Draw(words, settings.seed, number), encode)
             write(row(translated, number, document, words))
             reasons.update(translated.reasons)
@@ -57,7 +59,7 @@ def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files,
             number += 1
             if number % 100 == 0:
                 work.progress(document, len(documents))
-    if not used:
+    if settings.translate and not used:
         raise BadInput(
             f"expected anchors of the dictionary in the corpus, found none of its {len(words.entries)}: "
             "the dictionary belongs to another text, or its spelling differs"

@@ -12,9 +12,19 @@ from tasks.page.table import table_by_step
 
 def page(evidence: Row, exhibits: Row) -> str:
     """The whole HTML document."""
+    template = environment().get_template("page.html.j2")
+    return str(
+        template.render(
+            evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence)
+        )
+    )
+
+
+def environment() -> Any:
+    """Templates that escape every text, with our filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("tasks.page", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -22,11 +32,9 @@ def page(evidence: Row, exhibits: Row) -> str:
         lstrip_blocks=True,
     )
     for name in ("count", "fixed", "percent", "signed", "points", "amount", "clock"):
-        environment.filters[name] = getattr(numbers, name)
-    environment.filters |= {"short": _short, "plain": _plain, "slug": _slug, "visible": _visible}
-    return environment.get_template("page.html.j2").render(
-        evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence)
-    )
+        found.filters[name] = getattr(numbers, name)
+    found.filters |= {"short": _short, "plain": _plain, "slug": _slug, "visible": _visible}
+    return found
 
 
 def figures(evidence: Row) -> dict[str, str]:

@@ -5,7 +5,7 @@ paired interval says it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,14 @@ class Measure:
         return next((c for c in self.changes if (c.subject, c.against) == (subject, against)), None)
 
 
-def measured(connection: Any, folders: Sequence[tuple[str, Path]]) -> tuple[list[Subject], list[Measure]]:
+def usual(subject: Subject) -> tuple[str, ...]:
+    """The models that every model is compared with."""
+    return "baseline", "gold"
+
+
+def measured(
+    connection: Any, folders: Sequence[tuple[str, Path]], against: Callable[[Subject], Sequence[str]] = usual
+) -> tuple[list[Subject], list[Measure]]:
     """Models in the order baseline, students by step, others, gold; measures in the order in which they were made."""
     values: list[dict[str, Any]] = []
     subjects: dict[str, Subject] = {}
@@ -104,7 +111,7 @@ def measured(connection: Any, folders: Sequence[tuple[str, Path]]) -> tuple[list
     models = sorted(subjects.values(), key=_order)
     names = dict.fromkeys((row["metric"], row["task"]) for row in values)
     found = {(row["metric"], row["task"], row["key"]): row for row in values}
-    return models, [_measure(connection, models, name, found) for name in names]
+    return models, [_measure(connection, models, name, found, against) for name in names]
 
 
 def key_of(role: str, step: int | None) -> str:
@@ -124,7 +131,13 @@ def _order(subject: Subject) -> tuple[int, str, int]:
     return ranks.get(subject.role, 2), subject.role, subject.step or 0
 
 
-def _measure(connection: Any, models: list[Subject], name: tuple[str, str], found: dict[Any, Any]) -> Measure:
+def _measure(
+    connection: Any,
+    models: list[Subject],
+    name: tuple[str, str],
+    found: dict[Any, Any],
+    against: Callable[[Subject], Sequence[str]],
+) -> Measure:
     metric, task = name
     scores, values = {}, []
     for model in models:
@@ -133,10 +146,10 @@ def _measure(connection: Any, models: list[Subject], name: tuple[str, str], foun
             scores[model.key] = rows(connection, SCORES, [items, metric, task, model.role, model.step])
             values.append(_value(model.key, metric, row, [item["score"] for item in scores[model.key]]))
     changes = [
-        change(model.key, against, scores[against], scores[model.key], metric == "perplexity")
+        change(model.key, other, scores[other], scores[model.key], metric == "perplexity")
         for model in models
-        for against in ("baseline", "gold")
-        if model.key not in ("baseline", against) and model.key in scores and against in scores
+        for other in against(model)
+        if model.key not in ("baseline", other) and model.key in scores and other in scores
     ]
     return Measure(metric, task, tuple(values), tuple(filter(None, changes)))
 

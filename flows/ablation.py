@@ -1,0 +1,84 @@
+"""Is each half of the method needed? Reinforcement alone, anchors alone and both, from one cache."""
+
+import json
+from typing import Any
+
+from prefect import flow
+
+from flows.anchors import words_for
+from flows.job import Given, Job, look
+from flows.query import show_rows
+from flows.unlearn import ROOT, evaluated, references, teach
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from storage.tables import refresh
+from storage.workspace import Workspace
+from tasks.ablation import ANCHORS, BOTH, EVIDENCE, PAGE, REINFORCEMENT, ROLES
+from tasks.ablation import ablation as compare
+from tasks.corpus import corpus
+from tasks.progress import Progress
+from tasks.stage import Plan, Run, Runner
+
+
+def arms(job: Job) -> dict[str, Job]:
+    """The job as it is, and without each half. Raises BadInput where the job itself lacks one."""
+    if job.labels.alpha == 0 or not job.blocks.translate:
+        raise BadInput(
+            "expected a job with both halves of the method to take one away, found "
+            + ("labels.alpha = 0" if job.labels.alpha == 0 else "blocks.translate = false")
+        )
+    untranslated = job.blocks.model_copy(update={"translate": False})
+    without_alpha = job.labels.model_copy(update={"alpha": 0.0})
+    return {
+        BOTH: job,
+        REINFORCEMENT: job.model_copy(update={"blocks": untranslated}),
+        ANCHORS: job.model_copy(update={"labels": without_alpha}),
+    }
+
+
+def path(job: Job, given: Given, run: Runner) -> Artifact:
+    """Three students from one corpus, dictionary and reinforced model, and the page that compares them."""
+    documents = run(corpus, given.corpus, job.corpus.text_column)
+    target = documents, words_for(job, given, documents, run)
+    evaluations = evaluated(job, given, target, references(given), run)
+    for name, arm in arms(job).items():
+        students = teach(arm, given, target, run).students(ROLES[name])
+        evaluations += evaluated(arm, given, target, students, run)
+    return run(compare, evaluations)
+
+
+@flow(name="ablation", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
+def ablation(job: Job, root: str = ROOT, wait: float = 0) -> Artifact:
+    """Compare the halves of the method. What the job's own run has made is not made again.
+
+    Raises NepentheError for what the user can put right.
+    """
+    from prefect.runtime import flow_run
+
+    workspace = Workspace(root)
+    given = look(job, workspace.hashes)
+    with workspace.writing(wait):
+        refresh(workspace)
+        names = Plan(workspace, job.name)
+        path(job, given, names)
+        return path(
+            job, given, Run(workspace, job.name, job.placement, Progress(len(names.steps)), flow_run.name or "")
+        )
+
+
+def ablation_found(made: Artifact, workspace: Workspace) -> dict[str, Any]:
+    """All numbers of a finished ablation, and where its page lies."""
+    folder = workspace.path(made)
+    found: dict[str, Any] = json.loads((folder / EVIDENCE).read_text(encoding="utf-8"))
+    return found | {"page": str(folder / PAGE)}
+
+
+def ablation_table(found: dict[str, Any]) -> str:
+    """The values at the last step for a person, with the verdict."""
+    last, columns = str(found["steps"][-1]), (REINFORCEMENT, ANCHORS, BOTH)
+    rows: list[tuple[Any, ...]] = []
+    for measure in found["measures"]:
+        values = [measure["baseline"], *(measure["arms"][arm].get(last) for arm in columns), measure["gold"]]
+        rows.append((measure["name"], *(f"{value['value']:.4f}" if value else "" for value in values)))
+    table = show_rows([f"after {last} steps", "baseline", *columns, "gold"], rows)
+    return f"\n{table}\n\n{found['headline']}\n\npage    {found['page']}"

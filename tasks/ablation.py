@@ -1,0 +1,31 @@
+"""ablation: what each half of the method does alone, measured at the same steps and drawn on a page of its own.
+
+The page holds numbers and no item, so unlike the report it does not quote the text.
+"""
+
+import json
+from typing import Any
+
+from storage.artifact import Artifact
+from tasks.stage import Counts, Work, stage
+
+PAGE = "ablation.html"
+EVIDENCE = "ablation.json"
+BOTH, REINFORCEMENT, ANCHORS = "both", "reinforcement only", "anchors only"
+ROLES = {BOTH: "student", REINFORCEMENT: REINFORCEMENT, ANCHORS: ANCHORS}
+"""The role under which an arm is evaluated. Both parts are the job's own student, so its evaluations are shared."""
+
+Row = dict[str, Any]
+
+
+@stage("ablation", version=1)
+def ablation(work: Work, evaluations: list[Artifact]) -> Counts:
+    """Write ablation.json and ablation.html from evaluations of baseline, gold and all three arms."""
+    from tasks.page.ablation import compare_arms, draw
+
+    folders = [(made.fingerprint, work.path(made)) for made in evaluations]
+    found = {"job": evaluations[0].name} | compare_arms(folders)
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    (work.folder / EVIDENCE).write_text(text, encoding="utf-8")
+    (work.folder / PAGE).write_text(draw(found), encoding="utf-8")
+    return {"evaluations": len(evaluations), "measures": len(found["measures"])}

@@ -1,0 +1,85 @@
+"""The halves of the method, each alone: what is taught, what is shared, what is said about it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.ablation import ablation_found, ablation_table, arms, path
+from flows.job import look, read_job
+from flows.unlearn import path as unlearn_path
+from storage.errors import BadInput
+from storage.tables import read_shard
+from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
+from tasks.page.ablation import verdict
+from tasks.page.results import Change, Measure, Value
+from tasks.stage import Run
+
+Jobs = Callable[..., Path]
+
+
+def test_the_arms_share_everything_but_what_they_leave_out(make_job: Jobs, direct_run: Callable[..., Run]) -> None:
+    run, job = direct_run(), read_job(make_job(), [])
+    given = look(job, run.workspace.hashes)
+    unlearn_path(job, given, run)
+    before = {artifact.fingerprint for artifact in run.workspace.all()}
+    found = ablation_found(path(job, given, run), run.workspace)
+    new = [artifact.kind for artifact in run.workspace.all() if artifact.fingerprint not in before]
+    assert sorted(new) == sorted(
+        ["blocks", "logits", "labels", "labels", "student", "student", *["evaluation"] * 4, "ablation"]
+    )
+    assert found["steps"] == [2, 4]
+    for measure in found["measures"]:
+        assert set(measure["arms"]) == {BOTH, REINFORCEMENT, ANCHORS}
+        assert all(set(values) == {"2", "4"} for values in measure["arms"].values())
+    values = {arm: values["4"]["value"] for arm, values in found["measures"][0]["arms"].items()}
+    assert len(set(values.values())) == 3  # three different students
+    assert "reinforcement only" in ablation_table(found)
+    assert "familiarity, probability" in Path(found["page"]).read_text()
+    written = json.loads(Path(found["page"]).with_suffix(".json").read_text())
+    assert written | {"page": found["page"]} == found
+    made = next(a for a in run.workspace.all() if a.kind == "blocks" and a.fingerprint not in before)
+    reads_as_it_is(run.workspace.path(made) / "blocks.arrow")
+
+
+def reads_as_it_is(untranslated: Path) -> None:
+    """Reinforcement alone: nothing translated, nothing forbidden, all but the special and the last tokens train."""
+    for row in read_shard(untranslated).to_pylist():
+        length = len(row["original_ids"])
+        assert row["translated_ids"] == row["original_ids"]
+        assert row["mapping"][:-1] == list(range(length - 1))
+        assert (row["forbidden_ids"], row["anchors"]) == ([], [])
+        assert set(row["reasons"][:-1]) <= {None, "special token"}
+        assert row["reasons"][-1] == "end of block"
+
+
+@pytest.mark.parametrize("change", ["labels.alpha=0", "blocks.translate=false"])
+def test_a_job_that_lacks_a_half_cannot_lose_it(make_job: Jobs, change: str) -> None:
+    with pytest.raises(BadInput, match="both halves"):
+        arms(read_job(make_job(), [change]))
+
+
+def a_measure(low: float, high: float, metric: str = "familiarity_completion") -> Measure:
+    keys = ("step 4", f"{ANCHORS}, step 4")
+    values = tuple(Value(key, 0.1, 0.0, 0.2, 10) for key in keys)
+    return Measure(metric, "", values, (Change(keys[1], keys[0], (low + high) / 2, low, high, 10),))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "needed"),
+    [
+        ([(0.1, 0.3)], True),
+        ([(0.1, 0.3), (-0.1, 0.1)], True),
+        ([(-0.1, 0.1)], None),
+        ([(-0.3, -0.1)], False),
+        ([(0.1, 0.3), (-0.3, -0.1)], None),
+    ],
+)
+def test_a_part_is_needed_if_more_shows_without_it_and_less_in_no_test(
+    intervals: list[tuple[float, float]], needed: bool | None
+) -> None:
+    measures = [a_measure(low, high) for low, high in intervals] + [a_measure(0.5, 0.6, "accuracy")]
+    found = verdict(measures, ANCHORS, 4)
+    assert found["needed"] is needed
+    assert len(found["sentences"]) == len(intervals)

@@ -62,7 +62,7 @@ def extract(
     if out:
         out.write_bytes(file.read_bytes())
     counts = {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in run.made}
-    shown = {"dictionary": str(out or file), **counts}
+    shown = {"dictionary": str(out or file), "counts": counts}
     print(json.dumps(shown, indent=1, ensure_ascii=False) if as_json else shown["dictionary"])
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.job import Given, Job
-from tasks.corpus import read_texts
+from storage.workspace import Workspace
+from tasks.answers import asked_about
+from tasks.corpus import normalise, read_texts
+from tasks.extraction.asking import tokens_for
+from tasks.extraction.store import answered_before, question_of
 from tasks.models import Model, config_of, vocabulary_size
 from tasks.stage import Plan
 
@@ -47,8 +51,21 @@ def cost(plan: Plan, job: Job, given: Given) -> list[Row]:
     for stage, artifact, _, cached in plan.steps:
         estimate = ESTIMATES.get(stage.kind, _nothing)
         needs = _nothing(job, size) if cached else estimate(job, size)
+        if stage.kind == "answers" and not cached:
+            needs |= asking(job, given, plan.workspace)
         rows.append({"stage": stage.kind, "artifact": artifact.folder, "cached": cached} | needs)
     return rows
+
+
+def asking(job: Job, given: Given, workspace: Workspace) -> Row:
+    """Requests to the language model, faults aside, and the tokens of prompts and answers. What was answered is free."""
+    settings = job.dictionary.llm
+    texts = dict.fromkeys(normalise(text) for _, text in read_texts(given.corpus, job.corpus.text_column))
+    passages = asked_about((text for text in texts if text.strip()), settings)
+    asked = {question_of(passage, settings): len(passage.text) for passage in passages}
+    known = answered_before(workspace.root, asked)
+    costs = [tokens_for(characters) for question, characters in asked.items() if question not in known]
+    return {"requests": len(costs), "tokens": sum(costs)}
 
 
 def size_of(given: Given, text_column: str) -> Size:
@@ -109,16 +126,22 @@ def show_plan(rows: list[Row]) -> str:
     ]
     total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "disk_bytes")}
     tokens = max(row["tokens"] for row in rows)
+    asked = [
+        f"; {row['requests']:,} requests to a language model, about {row['tokens']:,} tokens"
+        for row in rows
+        if row["requests"]
+    ]
     return (
         f"{show_rows(names, cells)}\n\n{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: "
         f"{total['flops'] / 1e15:.3g} PFLOP, {total['gpu_hours']:.2g} hours of one H200, "
-        f"{total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage"
+        f"{total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
     )
 
 
 def _needs(tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes: float = 0, disk: float = 0) -> Row:
     hours = flops / (PEAK_FLOPS * efficiency) / 3600
     return {
+        "requests": 0,
         "tokens": round(tokens),
         "flops": flops,
         "gpu_hours": hours,

@@ -10,7 +10,7 @@ from prefect import flow
 from flows.anchors import words_for
 from flows.job import Given, Job, look
 from flows.query import show_rows
-from flows.unlearn import ROOT, plan
+from flows.unlearn import ROOT, path
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import refresh
@@ -29,10 +29,9 @@ from tasks.audit import (
     verbatim,
 )
 from tasks.audit_settings import Controls, Texts, find_controls
-from tasks.choice import chosen_step
 from tasks.corpus import corpus
 from tasks.findings import audit_summary
-from tasks.models import Model, find_model, made_model, same_vocabulary
+from tasks.models import find_model, made_model, same_vocabulary
 from tasks.progress import Progress
 from tasks.stage import Plan, Run, Runner, Stage
 from tasks.student import part_of
@@ -104,7 +103,7 @@ def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls
     controls = find_controls(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
     references = [Suspect(model=given.baseline, role="baseline")]
     references += [Suspect(model=given.gold, role="gold")] if given.gold else []
-    audited = _student_of(job, given, workspace) if not model else _suspect_at(Path(model), workspace)
+    audited = _suspect_at(Path(model), workspace) if model else _student_of(job, given, workspace)
     same_vocabulary(given.baseline, audited.model)
     others = [one for one in references if one.model.fingerprint != audited.model.fingerprint]
     known = [one for one in references if one not in others]
@@ -113,30 +112,22 @@ def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls
 
 def _student_of(job: Job, given: Given, workspace: Workspace) -> Suspect:
     """The model that the job leaves behind."""
-    made_by = {stage.kind: made for stage, made, _, _ in plan(job, given, workspace).steps}
-    student = made_by["student"]
-    if not workspace.find("student", student.fingerprint):
+    left = Path(path(job, given, Plan(workspace, job.name)).model)
+    if not left.is_dir():
         raise MissingArtifact(
             f"expected the job's unlearned model in {workspace.root}, found none: "
             "run the job first (nepenthe unlearn JOB.toml), or name a model directory"
         )
-    step = chosen_step(workspace, made_by["choice"], job.student.steps)
-    return _kept(workspace, student, step, given.baseline)
+    return _suspect_at(left, workspace)
 
 
-def _suspect_at(path: Path, workspace: Workspace) -> Suspect:
+def _suspect_at(folder: Path, workspace: Workspace) -> Suspect:
     """The model in a directory. One that a job made is known by its artifact, wherever it is named from."""
-    model = find_model(path, workspace.hashes)
-    folder = path.absolute()
-    if folder.parent.name == "steps" and folder.is_relative_to(workspace.root / "student"):
-        made = Artifact("student", *folder.parents[1].name.rsplit("-", 1))
-        return _kept(workspace, made, int(folder.name), model)
-    return Suspect(model=model, role="audited")
-
-
-def _kept(workspace: Workspace, student: Artifact, step: int, like: Model) -> Suspect:
-    model = made_model(workspace, student, part_of(step), like.tokenizer)
-    return Suspect(model=model, role="student", step=step)
+    model, place = find_model(folder, workspace.hashes), folder.absolute()
+    if place.parent.name != "steps" or not place.is_relative_to(workspace.root / "student"):
+        return Suspect(model=model, role="audited")
+    student, step = Artifact("student", *place.parents[1].name.rsplit("-", 1)), int(place.name)
+    return Suspect(model=made_model(workspace, student, part_of(step), model.tokenizer), role="student", step=step)
 
 
 def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:
@@ -164,18 +155,18 @@ def _cell(measure: dict[str, Any], model: str) -> str:
 
 
 def demo_job(workspace: Workspace) -> Job:
-    """The job of the demo that was run in this workspace. Raises BadInput where there is none."""
+    """The job of the last demo that was run in this workspace. Raises BadInput where there is none."""
     from flows.demo import job_for
     from tasks.demo import MODEL
 
-    made = {
-        artifact.kind if artifact.kind == "world" else workspace.record(artifact)["inputs"]["role"]: artifact
-        for artifact in workspace.all()
-        if artifact.kind in ("world", "pretrain")
-    }
-    if not {"world", "baseline", "gold"} <= made.keys():
+    worlds = [artifact for artifact in workspace.all() if artifact.kind == "world"]
+    models = {}
+    for artifact in workspace.all():
+        inputs = workspace.record(artifact)["inputs"] if artifact.kind == "pretrain" else {}
+        if worlds and inputs.get("world") == worlds[-1].fingerprint:
+            models[inputs["role"]] = workspace.path(artifact) / MODEL
+    if not {"baseline", "gold"} <= models.keys():
         raise BadInput(
             f"expected --job JOB.toml, or a workspace in which the demo was run, found neither in {workspace.root}"
         )
-    world, baseline, gold = (workspace.path(made[name]) for name in ("world", "baseline", "gold"))
-    return job_for(world, baseline / MODEL, gold / MODEL)
+    return job_for(workspace.path(worlds[-1]), models["baseline"], models["gold"])

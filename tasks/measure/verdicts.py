@@ -13,6 +13,7 @@ from typing import Any
 from tasks.measure.metrics import METRICS
 
 MARGIN = 0.02  # of a share: less counts as none
+EXTRACTION_MARGIN = 0.01  # recited shares are small
 AUC_MARGIN = 0.05
 PERPLEXITY_MARGIN = 0.03  # of the baseline's
 Z = 1.96  # 95 %
@@ -181,7 +182,9 @@ def _verbatim(found: Findings) -> Verdict:
 def _extraction(found: Findings) -> Verdict:
     control = found.of("model", "extraction_strength", "control")
     case = _against_gold(found, "extraction_strength", "target", "on average", control, "text never read")
-    return _leak("extraction", "Share of a passage that the model recites once it has the beginning", [case], _percent)
+    return _leak(
+        "extraction", "Share of a passage recited once the beginning is given", [case], _percent, EXTRACTION_MARGIN
+    )
 
 
 def _questions(found: Findings) -> Verdict:

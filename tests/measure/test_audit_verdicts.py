@@ -79,7 +79,7 @@ def test_without_gold_questions_are_compared_with_guessing() -> None:
 
 
 def test_extraction_has_its_verdict() -> None:
-    verdict = judged(rows("extraction_strength", "target", student=0.05, baseline=0.2, gold=0.04), "extraction")
+    verdict = judged(rows("extraction_strength", "target", student=0.045, baseline=0.2, gold=0.04), "extraction")
     assert (verdict.status, verdict.tone) == ("nothing", "good")
 
 

@@ -44,7 +44,7 @@ class Target(Settings):
     suite: Suite
 
 
-@stage("verbatim", version=1, heavy=True)
+@stage("verbatim", version=1, heavy=True, protected=True)
 def verbatim(
     work: Work, suspect: Suspect, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:
@@ -62,7 +62,7 @@ def verbatim(
     return _write(work, suspect, found, 4 if control else 2)
 
 
-@stage("extraction", version=1, heavy=True)
+@stage("extraction", version=1, heavy=True, protected=True)
 def extraction(
     work: Work, suspect: Suspect, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:
@@ -79,7 +79,7 @@ def extraction(
     return _write(work, suspect, found, 2 if control else 1)
 
 
-@stage("questions", version=1, heavy=True)
+@stage("questions", version=1, heavy=True, protected=True)
 def questions(
     work: Work, suspect: Suspect, corpus: Artifact, dictionary: Artifact, settings: QuestionSettings
 ) -> Counts:
@@ -96,7 +96,7 @@ def questions(
     return _write(work, suspect, [chance_of(asked), *found], 3)
 
 
-@stage("membership", version=1, heavy=True)
+@stage("membership", version=1, heavy=True, protected=True)
 def membership(
     work: Work, suspect: Suspect, corpus: Artifact, nonmembers: Texts, settings: PassageSettings, min_k: float
 ) -> Counts:
@@ -111,7 +111,7 @@ def membership(
     return _write(work, suspect, found, 4)
 
 
-@stage("relearning", version=1, heavy=True)
+@stage("relearning", version=1, heavy=True, protected=True)
 def relearning(
     work: Work,
     suspect: Suspect,
@@ -142,7 +142,7 @@ def relearning(
     return write_measures(work, suspect.role, suspect.step, found)
 
 
-@stage("quantisation", version=1, heavy=True)
+@stage("quantisation", version=1, heavy=True, protected=True)
 def quantisation(
     work: Work, suspect: Suspect, target: Target, heldout: Texts | None, settings: QuantisationSettings
 ) -> Counts:
@@ -175,7 +175,7 @@ def side_effects(work: Work, suspect: Suspect, neighbours: Texts) -> Counts:
     return _write(work, suspect, [found], 1)
 
 
-@stage("instruction", version=1, heavy=True)
+@stage("instruction", version=1, heavy=True, protected=True)
 def instruction(work: Work, suspect: Suspect, target: Target, told: str) -> Counts:
     """Familiarity with an instruction in front of every prompt."""
     from tasks.measure.instruction import instructed
@@ -187,7 +187,7 @@ def instruction(work: Work, suspect: Suspect, target: Target, told: str) -> Coun
     return _write(work, suspect, [instructed(model, tokenizer, prompts, told, batch_size=batch)], 1)
 
 
-@stage("translations", version=1, heavy=True)
+@stage("translations", version=1, heavy=True, protected=True)
 def translations(work: Work, suspect: Suspect, target: Target) -> Counts:
     """How often completions say a translation."""
     from tasks.measure.translations import translations_said

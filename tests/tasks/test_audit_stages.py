@@ -91,7 +91,9 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
     assert attacks_made == list(dict.fromkeys(about.attack for about in METRICS.values()))
     json.dumps(summary, allow_nan=False)
     assert len(made) == 2 * 8 + 2 * 2 + 1
-    with open_tables(Workspace(tmp_path / "ws"), write=False) as tables:
+    workspace = Workspace(tmp_path / "ws")
+    assert {one.kind for one in made if one not in workspace.protected()} == {"side-effects"}
+    with open_tables(workspace, write=False) as tables:
         for measure in summary["measures"]:
             for key, value in measure["values"].items():
                 asked = [measure["metric"], measure["task"], "audited" if key == "model" else key]

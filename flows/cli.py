@@ -157,8 +157,37 @@ def purge(
 
 
 @app.command()
-def verify(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
-    """Recompute every checksum of a workspace. Exit code 2 where a byte is not the one that was recorded."""
+def export(
+    run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    base_model: Annotated[str | None, typer.Option(help="The baseline's name on the hub, owner/name.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence, as the hub spells it.")] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
+    from flows.query import report_of
+    from tasks.card import Hub
+    from tasks.export import export as export_to
+
+    workspace = Workspace(root)
+    places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license))
+    print(json.dumps(places) if as_json else "\n".join(places.values()))
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(help="An exported model; by default the whole workspace.")] = "",
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Recompute the checksums of a workspace or an exported model. Exit code 2 where a byte is not the recorded one."""
+    if folder:
+        from tasks.export import verify_export
+
+        files = verify_export(Path(folder))
+        print(json.dumps({"verified": files}) if as_json else f"{files} files are as recorded")
+        return
     workspace = Workspace(root)
     artifacts = workspace.all()
     for artifact in artifacts:

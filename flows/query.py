@@ -77,6 +77,18 @@ def report_again(workspace: Workspace, run: str) -> Path:
 
     Raises MissingArtifact where the job has no report, or an artifact that it shows is gone.
     """
+    old = report_of(workspace, run)
+    recorded = workspace.record(old)["inputs"]
+    inputs = {name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of}
+    new = report.artifact(old.name, inputs)
+    with workspace.writing():
+        workspace.remove(old)
+        Run(workspace, old.name, Placement(), Progress(1)).make(report, new, inputs)
+    return workspace.path(new) / "report.html"
+
+
+def report_of(workspace: Workspace, run: str) -> Artifact:
+    """The newest report of a job, by its name or the report's fingerprint; of any job where `run` is empty."""
     reports = [
         artifact
         for artifact in workspace.all()
@@ -87,14 +99,7 @@ def report_again(workspace: Workspace, run: str) -> Path:
             f"expected a report {f'of {run} ' if run else ''}in {workspace.root}, found none: "
             "run the job (nepenthe unlearn JOB.toml); its last stage makes it"
         )
-    old = reports[-1]
-    recorded = workspace.record(old)["inputs"]
-    inputs = {name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of}
-    new = report.artifact(old.name, inputs)
-    with workspace.writing():
-        workspace.remove(old)
-        Run(workspace, old.name, Placement(), Progress(1)).make(report, new, inputs)
-    return workspace.path(new) / "report.html"
+    return reports[-1]
 
 
 def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Artifact | list[Artifact]:

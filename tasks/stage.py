@@ -21,6 +21,7 @@ from pydantic import Field
 
 from storage.artifact import Artifact, Json, canonical, fingerprint
 from storage.errors import BadInput, DiskFull, NepentheError, WorkspaceBusy
+from storage.machine import hardware, software
 from storage.settings import Settings
 from storage.tables import enter, load, open_tables
 from storage.workspace import Workspace
@@ -215,11 +216,20 @@ class Run:
                 "counts": counts,
                 "seconds": seconds,
                 "holds_protected_text": stage.protected,
+                "device": self._device() if stage.heavy else None,
+                "hardware": hardware(),
+                "software": software(),
             }
             self.workspace.commit(artifact, description)
             self._enter(artifact, counts)
         line.finish(seconds, counts)
         return artifact
+
+    def _device(self) -> str:
+        """Where a heavy stage runs, as far as it can be known without torch."""
+        if self.placement.device == "auto":
+            return "cuda" if hardware()["gpus"] else "cpu"
+        return self.placement.device
 
     def _body(self, stage: Stage, work: Work, inputs: dict[str, Any]) -> Counts:
         if stage.heavy and self.placement.isolation == "process":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
+from storage.machine import versions
 from storage.workspace import Workspace
 from tasks.choice import FILE as CHOICE
 from tasks.dictionary import dictionary_of
@@ -70,7 +71,7 @@ def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
         evidence |= _sources(connection, workspace, made, by_print)
         evidence |= _training(connection, workspace, made, records)
         exhibits = _exhibits(connection, workspace, made, (models, measures, student))
-    evidence |= {"record": [_recorded(row) for row in records], "versions": record.versions()}
+    evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
     return evidence, exhibits
 
 

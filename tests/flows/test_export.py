@@ -1,0 +1,121 @@
+"""An exported model: what lies in the folder, what the hub and a court read in it, and what must not stand there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from flows.job import look, read_job
+from flows.query import report_of
+from flows.unlearn import path
+from storage.errors import BadInput, DamagedArtifact, MissingArtifact
+from storage.files import sha256_of
+from storage.machine import hardware, software
+from storage.workspace import Workspace
+from tasks.card import Hub
+from tasks.export import export, verify_export
+from tasks.record import FILE, Record, schema, seeds_in
+from tasks.stage import Run
+
+PEOPLE_AND_PLACES = ("Mira", "Vance", "Tessaly", "Grimwater", "Orrin", "ferryman", "Newport", "corpus/0.txt")
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Any]:
+    """What one run left: the tests below only read it."""
+    return {}
+
+
+@pytest.fixture
+def finished(kept: dict[str, Any], make_job: Callable[..., Path], direct_run: Callable[..., Run]) -> Workspace:
+    """A workspace with a finished job whose rule kept the first of two steps."""
+    if "workspace" not in kept:
+        run = direct_run()
+        job = read_job(make_job(), ["stop.familiarity=1", "blocks.seed=7"])
+        path(job, look(job, run.workspace.hashes), run)
+        kept["workspace"] = run.workspace
+    workspace: Workspace = kept["workspace"]
+    return workspace
+
+
+def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(finished: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "released"
+    export(finished, report_of(finished, "tiny"), folder, Hub("somebody/tiny", "mit"))
+    student = next(a for a in finished.all() if a.kind == "student")
+    chosen = finished.path(student) / "steps/000002"
+    for file in chosen.iterdir():
+        assert sha256_of(folder / file.name) == sha256_of(file)
+    AutoModelForCausalLM.from_pretrained(folder)
+    AutoTokenizer.from_pretrained(folder)
+
+    written = json.loads((folder / FILE).read_text())
+    jsonschema.validate(written, json.loads(schema()))
+    with pytest.raises(jsonschema.ValidationError):  # the schema can refuse
+        jsonschema.validate(written | {"text": "Mira"}, json.loads(schema()))
+    record = Record(**written)
+    assert record.unlearned.step == 2
+    assert record.unlearned.files.keys() == {file.name for file in chosen.iterdir()}
+    assert len(record.text.sha256) == record.text.documents == 6
+    assert record.seeds["blocks.settings.seed"] == 7
+    assert {made.kind for made in record.artifacts} >= {"corpus", "reinforce", "student", "evaluation", "choice"}
+    by_kind = {made.kind: made for made in record.artifacts}
+    assert by_kind["student"].device == "cpu"
+    assert by_kind["student"].hardware == hardware()
+    assert by_kind["student"].software == software()
+    assert record.gpu_hours == 0 < record.hours
+    assert {(r.model, r.step) for r in record.results} == {("baseline", None), ("student", 2), ("student", 4)}
+
+    card = ModelCard.load(folder / "README.md")
+    data = card.data.to_dict()
+    assert (data["base_model"], data["license"]) == ("somebody/tiny", "mit")
+    assert (data["library_name"], data["pipeline_tag"]) == ("transformers", "text-generation")
+    assert {"unlearning", "arxiv:2310.02238"} <= set(data["tags"])
+    assert {result.metric_type for result in card.data.eval_results} == {
+        "familiarity_probability",
+        "familiarity_completion",
+    }
+    assert "| measure | before | this model | change (95 % interval) |" in card.text
+    assert record.text.sha256[0] in card.text
+    for name in ("README.md", FILE):
+        text = (folder / name).read_text()
+        assert not [word for word in PEOPLE_AND_PLACES if word in text], name
+    assert verify_export(folder) == len(record.unlearned.files)
+    (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b" ")
+    with pytest.raises(DamagedArtifact, match=r"config.json.*other bytes"):
+        verify_export(folder)
+
+
+def test_an_export_goes_to_a_new_folder_and_leaves_nothing_half_written(finished: Workspace, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    with pytest.raises(BadInput, match="new or empty"):
+        export(finished, report_of(finished, "tiny"), full, Hub())
+    assert [file.name for file in full.iterdir()] == ["mine.txt"]
+    (tmp_path / ".again.partial").mkdir()  # a killed export
+    (tmp_path / "again").mkdir()
+    export(finished, report_of(finished, "tiny"), tmp_path / "again", Hub())
+    assert {file.name for file in tmp_path.iterdir()} == {"full", "again"}
+    assert "yet to fill in `base_model` and `license`" in (tmp_path / "again" / "README.md").read_text()
+    with pytest.raises(MissingArtifact, match="nothing-of-the-kind"):
+        report_of(finished, "nothing-of-the-kind")
+    with pytest.raises(BadInput, match=FILE):
+        verify_export(full)
+
+
+def test_the_published_schema_is_the_record_s() -> None:
+    page = Path(__file__).parents[2] / "docs" / "record.schema.json"
+    assert page.read_text(encoding="utf-8") == schema()
+
+
+def test_seeds_are_found_wherever_they_stand() -> None:
+    rows = [
+        {"kind": "blocks", "inputs": {"settings": {"seed": 3, "length": 5}}},
+        {"kind": "world", "inputs": {"seed": 0}},
+    ]
+    assert seeds_in(rows) == {"blocks.settings.seed": 3, "world.seed": 0}

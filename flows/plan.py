@@ -58,7 +58,7 @@ def cost(plan: Plan, job: Job, given: Given) -> list[Row]:
 
 
 def asking(job: Job, given: Given, workspace: Workspace) -> Row:
-    """Requests to the language model, faults aside, and the tokens of prompts and answers. What was answered is free."""
+    """Requests to the language model, faults aside, and the tokens they take. What was answered before is free."""
     settings = job.dictionary.llm
     texts = dict.fromkeys(normalise(text) for _, text in read_texts(given.corpus, job.corpus.text_column))
     passages = asked_about((text for text in texts if text.strip()), settings)

@@ -45,6 +45,7 @@ def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:
         return "run the same job again"
     except (PrefectException, OSError, RuntimeError, httpx.HTTPError) as error:
         return f"resume the flow run {run} in Prefect's UI ({type(error).__name__}: its server was not reached)"
+    note.unlink()
     return f"the flow run {run} goes on"
 
 

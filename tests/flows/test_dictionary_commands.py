@@ -1,0 +1,191 @@
+"""nepenthe dictionary: what a person sees and decides, without a server."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dictionaries.answers import read_answer
+from dictionaries.merging import collect_votes, merge
+from flows.anchors import Direct, words_for
+from flows.cli import exit_code
+from flows.job import look, read_job
+from storage.errors import AwaitsReview, BadInput
+from storage.tables import open_tables
+from storage.workspace import Workspace
+from tasks.corpus import corpus
+from tasks.dictionary import dictionary_of
+from tasks.progress import Progress
+
+Say = Callable[..., Any]
+STATISTICS = 'dictionary = { extract = "statistics", review = true }'
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run `nepenthe dictionary ...` on the test's workspace: what it prints as JSON, or its one sentence of refusal."""
+
+    def run(*words: str | Path, code: int = 0) -> Any:
+        root = ["--root", str(tmp_path / "ws"), "--json"]
+        monkeypatch.setattr(sys, "argv", ["nepenthe", "dictionary", *map(str, words), *root])
+        assert exit_code() == code
+        said = capsys.readouterr()
+        return json.loads(said.out) if code == 0 else said.err
+
+    return run
+
+
+@pytest.fixture
+def job(make_job: Callable[..., Path]) -> Path:
+    """A job without a curated dictionary whose anchors are found by statistics and reviewed by a person."""
+    file = make_job()
+    file.write_text(file.read_text().replace('dictionary.curated = ["words.json"]', STATISTICS))
+    return file
+
+
+def words_of(job: Path, root: Path) -> Any:
+    """The job's dictionary as the flow gets it, in a run without Prefect."""
+    asked, workspace = read_job(job, []), Workspace(root)
+    given = look(asked, workspace.hashes)
+    run = Direct(workspace, "tiny", asked.placement, Progress(4))
+    return words_for(asked, given, run(corpus, given.corpus, "text"), run), run
+
+
+def decide(table: Path, decisions: dict[str, tuple[str, str]]) -> None:
+    """Fill in (decision, translation) by anchor; an empty translation stays as it is."""
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        decision, translation = decisions.get(row["anchor"], ("", ""))
+        row["decision"], row["translation"] = decision, translation or row["translation"]
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_run_waits_for_the_review_and_goes_on_with_what_was_decided(say: Say, job: Path, tmp_path: Path) -> None:
+    with pytest.raises(AwaitsReview, match=r"awaits a review \(6 entries are undecided\).*run the same job again"):
+        words_of(job, tmp_path / "ws")
+    table = tmp_path / "review.csv"
+    assert say("export", table)["entries"] == 6
+    decide(table, {"Tessaly": ("change", "Newport"), "Vance": ("reject", ""), "Mira": ("approve", "")})
+    assert say("import", table, "--by", "Ann")["undecided"] == 3
+    with pytest.raises(AwaitsReview, match="3 entries are undecided"):
+        words_of(job, tmp_path / "ws")
+    assert say("import", "--approve-rest", "--by", "Ben")["undecided"] == 0
+    made, run = words_of(job, tmp_path / "ws")
+    entries = {entry.anchor: entry.translations for entry in dictionary_of(run.workspace.path(made)).entries}
+    assert entries["Tessaly"] == ("Newport",)
+    assert sorted(entries) == ["Grimwater", "Mira", "Mira Vance", "Orrin", "Tessaly"]
+    with open_tables(run.workspace, write=False) as tables:
+        rows = tables.execute(
+            "SELECT anchor, reason, decided_by FROM anchor_decisions WHERE decided_at > '2026' ORDER BY ALL"
+        ).fetchall()
+        anchors = tables.execute("SELECT count(*) FROM anchors WHERE artifact = ?", [made.fingerprint]).fetchone()
+    assert rows == [
+        ("Grimwater", "approve", "Ben"),
+        ("Mira", "approve", "Ann"),
+        ("Mira Vance", "approve", "Ben"),
+        ("Orrin", "approve", "Ben"),
+        ("Tessaly", "change", "Ann"),
+        ("Vance", "reject", "Ann"),
+    ]
+    assert anchors == (5,)
+
+
+def test_who_approved_and_when_makes_no_other_dictionary(say: Say, job: Path, tmp_path: Path) -> None:
+    found = []
+    for reviewer in ("Ann", "Ben"):
+        say("extract", job)
+        say("import", "--approve-rest", "--by", reviewer)
+        found.append(words_of(job, tmp_path / "ws")[0])
+        (file,) = (tmp_path / "ws" / "reviews").iterdir()
+        file.unlink()
+    assert found[0] == found[1]
+
+
+def test_a_review_that_leaves_an_error_is_refused(say: Say, job: Path, tmp_path: Path) -> None:
+    say("extract", job)
+    say("export", tmp_path / "review.csv")
+    decide(tmp_path / "review.csv", {"Tessaly": ("change", "Orrin")})
+    assert "'Tessaly' is changed, but translation is an anchor" in say("import", tmp_path / "review.csv", code=2)
+    assert not (tmp_path / "ws" / "reviews").exists()
+    assert "found neither" in say("import", code=2)
+
+
+def test_extract_finds_show_shows_and_curated_entries_stand_as_written(say: Say, job: Path, tmp_path: Path) -> None:
+    changes = 'dictionary={extract="statistics", curated=["words.json"]}'
+    made = say("extract", job, "--set", changes, "--out", tmp_path / "made.json")
+    assert made["counts"]["dictionary"]["curated"] == 5
+    entries = {entry["anchor"]: entry for entry in say("show", tmp_path / "made.json")["entries"]}
+    assert entries["Mira"]["translations"] == ["Anna", "Clara"]
+    assert entries["Mira"]["provenance"] == "curated"
+    assert entries["Vance"]["provenance"] == "statistics"
+    assert say("show") == say("show", "tiny") == json.loads((tmp_path / "made.json").read_text())
+
+
+def test_a_job_without_any_source_of_anchors_is_refused(job: Path) -> None:
+    with pytest.raises(BadInput, match=r"dictionary\.curated.*dictionary\.extract"):
+        look(read_job(job, ['dictionary={extract="none"}']), Workspace(job.parent).hashes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('dictionary.endpoint.key_variable="sk-proj-abc123"', "expected the NAME"),
+        ('dictionary.endpoint.base_url="http://me:sk-proj-abc123@host/v1"', "without user"),
+        ('dictionary.llm.model=""', "name of a language model"),
+        ('dictionary.reference=["nowhere"]', "nowhere"),
+    ],
+)
+def test_bad_settings_of_an_extraction_are_refused_and_no_key_is_repeated(job: Path, change: str, words: str) -> None:
+    changes = ['dictionary.extract="llm"', 'dictionary.llm.model="m"', change]
+    with pytest.raises(BadInput, match=words) as refusal:
+        look(read_job(job, changes), Workspace(job.parent).hashes)
+    assert "sk-proj" not in str(refusal.value)
+
+
+def test_errors_of_the_lint_stop_the_run_or_go_to_the_report(say: Say, job: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.json").write_text(json.dumps({"Mira": "Ann of Tessaly", "Tessaly": "Newport"}))
+    changes = ["--set", 'dictionary={curated=["words.json"]}']
+    said = say("extract", job, *changes, code=2)
+    assert "1 times: translation contains an anchor, for example Mira -> Ann of Tessaly" in said
+    assert not list((tmp_path / "ws").glob("dictionary/*"))
+    made = say("extract", job, *changes, "--set", 'dictionary.lint_errors="report"')
+    assert made["counts"]["dictionary"]["lint"]["translation contains an anchor"] == 1
+
+
+def test_the_lint_of_the_real_merged_answers_counts_the_known_hazards(
+    say: Say, material: Path, tmp_path: Path
+) -> None:
+    lines = (material / "dictionaries" / "llm_answers.jsonl").read_text().splitlines()
+    answers = [read_answer(json.loads(line)) for line in lines]
+    made, _ = merge(collect_votes((str(n), a.proposals) for n, a in enumerate(answers) if a.reason is None))
+    made.write(tmp_path / "merged.json")
+    found = {finding["rule"]: finding for finding in say("lint", tmp_path / "merged.json")}
+    counts = {rule: finding["count"] for rule, finding in found.items()}
+    assert counts["anchor begins another anchor"] == 116
+    assert counts["translation is an anchor"] == 94
+    assert counts["translation contains an anchor"] == 263
+    assert counts["translated to itself"] == 2
+    assert set(found["translated to itself"]) == {"rule", "severity", "count", "examples"}
+    assert "translated to itself" in say("lint", tmp_path / "merged.json", "--strict", code=2)
+
+
+def test_the_plan_says_how_many_requests_and_tokens(job: Path, tmp_path: Path) -> None:
+    from flows.plan import cost, show_plan
+    from flows.unlearn import plan
+
+    asked = read_job(job, ['dictionary={extract="llm", llm={model="m", characters=300}}'])
+    workspace = Workspace(tmp_path / "ws")
+    given = look(asked, workspace.hashes)
+    rows = cost(plan(asked, given, workspace), asked, given)
+    (row,) = (row for row in rows if row["stage"] == "answers")
+    assert row["requests"] == 11  # six documents of two passages, of which two begin alike
+    assert 11 * 1000 < row["tokens"] < 11 * 1100
+    assert f"11 requests to a language model, about {row['tokens']:,} tokens" in show_plan(rows)

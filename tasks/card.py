@@ -23,12 +23,12 @@ CITATION = """```bibtex
 }
 ```"""
 LIMITS = (
-    "Unlearning of this kind is approximate. It lowers what the model shows of the text; it does not prove that nothing "
-    "is left in the weights, and it gives no guarantee against an adversary.",
+    "Unlearning of this kind is approximate. It lowers what the model shows of the text; it does not prove that "
+    "nothing is left in the weights, and it gives no guarantee against an adversary.",
     "More than the text may have been forgotten: what other sources say about the same subject is affected, too.",
-    "Knowledge may come back when the model is finetuned, on the text or on related text, and rounding the weights to "
-    "few bits may bring back some of it.",
-    "The tests ask with prompts that were known beforehand. Other prompts, languages and ways of asking were not tried.",
+    "Knowledge may come back when the model is finetuned, on the text or on related text, and rounding the weights "
+    "to few bits may bring back some of it.",
+    "The tests ask with prompts that were known beforehand. Other prompts, languages, ways of asking were not tried.",
 )
 HASHES = 20  # documents listed by hash on the card; all are in the record
 
@@ -134,8 +134,8 @@ def _text(record: Record) -> str:
     rest = f"\n- and {more} more, in the record" if more > 0 else ""
     return (
         "## What was unlearned\n\n"
-        f"{text.documents:,} documents with {text.characters:,} characters ({text.tokens:,} tokens). Whoever has the text "
-        f"can recognise it by the SHA-256 of each document's normalised text:\n\n{listed}{rest}\n\n"
+        f"{text.documents:,} documents with {text.characters:,} characters ({text.tokens:,} tokens). Whoever has "
+        f"the text can recognise it by the SHA-256 of each document's normalised text:\n\n{listed}{rest}\n\n"
         f"Dictionary of {record.dictionary.anchors:,} expressions that are peculiar to it: "
         f"SHA-256 `{record.dictionary.sha256}`."
     )
@@ -146,11 +146,11 @@ def _method(record: Record, evidence: Row) -> str:
     reasons = "\n".join(f"- {escaped(reason)}" for reason in record.choice)
     return (
         "## How\n\n"
-        "The method of Eldan and Russinovich (2023, [arXiv 2310.02238](https://arxiv.org/abs/2310.02238)): for every token "
-        "of the text it is estimated what a model that never read it would predict, from the model's predictions on a "
-        "translation with generic expressions and from what rises when the model is trained further on the text; then "
-        f"the model is finetuned on these generic labels. Alpha {evidence['alpha']:g}, learning rate {training['learning_rate']:g}, "
-        f"{record.unlearned.step} steps of {training.get('batch', 'some')} blocks.\n\nWhy this step:\n\n{reasons}"
+        "The method of Eldan and Russinovich (2023, [arXiv 2310.02238](https://arxiv.org/abs/2310.02238)): for "
+        "every token of the text it is estimated what a model that never read it would predict, from the model's "
+        "predictions on a translation with generic expressions and from what rises when the model is trained further "
+        "on the text; then the model is finetuned on these generic labels. "
+        f"Alpha {evidence['alpha']:g}, learning rate {training['learning_rate']:g}, {record.unlearned.step} steps of {training.get('batch', 'some')} blocks.\n\nWhy this step:\n\n{reasons}"
     )
 
 
@@ -160,8 +160,8 @@ def _making(record: Record) -> str:
     on = ", ".join(machine.get("gpus") or []) or machine.get("processor") or "an unknown machine"
     return (
         "## How it was made\n\n"
-        f"With nepenthe on {escaped(on)} ({last.device or 'device unknown'}), {last.at}: {record.hours:g} hours of stages, "
-        f"of which {record.gpu_hours:g} on a GPU. Software: {escaped(software) or 'unknown'}.\n\n"
+        f"With nepenthe on {escaped(on)} ({last.device or 'device unknown'}), {last.at}: {record.hours:g} hours of "
+        f"stages, of which {record.gpu_hours:g} on a GPU. Software: {escaped(software) or 'unknown'}.\n\n"
         f"`{FILE}` holds the hashes of text, dictionary, models and code, all settings and seeds, and every result. "
         "`nepenthe verify FOLDER` recomputes the hashes of this folder's files."
     )

@@ -1,9 +1,7 @@
 """The record: every artifact behind the page, found by following inputs, and what the models and the machine were."""
 
 import json
-import platform
 import struct
-from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,6 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.page.shards import Row
-
-PACKAGES = ("nepenthe", "torch", "transformers", "tokenizers", "lm-eval", "duckdb", "pyarrow", "prefect", "numpy")
 
 
 def history(workspace: Workspace, first: list[Artifact]) -> list[Row]:
@@ -62,14 +58,3 @@ def _parameters(path: Path) -> int:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
     return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that the results depend on, as installed where the page is made."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -150,7 +150,8 @@ def _method(record: Record, evidence: Row) -> str:
         "every token of the text it is estimated what a model that never read it would predict, from the model's "
         "predictions on a translation with generic expressions and from what rises when the model is trained further "
         "on the text; then the model is finetuned on these generic labels. "
-        f"Alpha {evidence['alpha']:g}, learning rate {training['learning_rate']:g}, {record.unlearned.step} steps of {training.get('batch', 'some')} blocks.\n\nWhy this step:\n\n{reasons}"
+        f"Alpha {evidence['alpha']:g}, learning rate {training['learning_rate']:g}, "
+        f"{record.unlearned.step} steps of {training.get('batch', 'some')} blocks.\n\nWhy this step:\n\n{reasons}"
     )
 
 

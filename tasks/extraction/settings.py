@@ -74,22 +74,22 @@ class Endpoint(Settings):
         return "anywhere"
 
 
-def refuse_secrets(endpoint: Endpoint) -> None:
+def refuse_secrets(endpoint: Endpoint, setting: str = "dictionary.endpoint") -> None:
     """BadInput where a key seems to stand in the settings. The sentence does not repeat what it found."""
     if not _VARIABLE.fullmatch(endpoint.key_variable):
         raise BadInput(
-            "dictionary.endpoint.key_variable: expected the NAME of an environment variable (capital letters, digits, "
+            f"{setting}.key_variable: expected the NAME of an environment variable (capital letters, digits, "
             "underscores), found something else, not shown because it may be the key: put the key into the environment"
         )
     address = urlsplit(endpoint.base_url)
     if address.scheme not in ("http", "https") or not address.hostname or address.query or "@" in address.netloc:
         raise BadInput(
-            "dictionary.endpoint.base_url: expected http(s)://host[:port]/path without user, password or query, found "
+            f"{setting}.base_url: expected http(s)://host[:port]/path without user, password or query, found "
             "something else, not shown because it may hold a secret"
         )
 
 
-def read_key(endpoint: Endpoint) -> str:
+def read_key(endpoint: Endpoint, setting: str = "dictionary.endpoint") -> str:
     """The key, for the client alone: it must go nowhere else. Raises BadInput where there is none."""
     if endpoint.key_block:
         return _from_block(endpoint.key_block)
@@ -97,7 +97,7 @@ def read_key(endpoint: Endpoint) -> str:
     if not key and endpoint.base_url.startswith(OPENAI):
         raise BadInput(
             f"expected a key in the environment variable {endpoint.key_variable}, found none: set it, or name a "
-            "Prefect Secret block in dictionary.endpoint.key_block"
+            f"Prefect Secret block in {setting}.key_block"
         )
     return key or NO_KEY  # a server of one's own mostly wants none, the client wants some text
 

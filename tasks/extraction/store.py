@@ -71,9 +71,10 @@ class Store:
 
     async def keep(self, asked: Asked) -> None:
         """Returns when the answer is on the disk. Answers that arrive while another is being kept share a shard."""
-        self._waiting.append(self.row(asked))
+        row = self.row(asked)
+        self._waiting.append(row)
         async with self._lock:
-            if self._waiting:
+            if any(waiting is row for waiting in self._waiting):  # else it was written together with another
                 rows, self._waiting = self._waiting, []
                 await asyncio.to_thread(self._work.wrote, self.write(rows))
 

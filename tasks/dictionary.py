@@ -200,6 +200,12 @@ def dictionary_of(folder: Path) -> Dictionary:
     return Dictionary.read(folder / FILE, lenient=True)  # it was linted when it was made
 
 
+def lint_of(folder: Path) -> list[dict[str, Any]]:
+    """What the lint found in the dictionary of an artifact: [{rule, severity, count, examples}]."""
+    found: list[dict[str, Any]] = json.loads((folder / LINT).read_text(encoding="utf-8"))
+    return found
+
+
 def lint_json(findings: list[Finding]) -> str:
     """[{rule, severity, count, examples}]."""
     return json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)

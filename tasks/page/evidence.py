@@ -13,7 +13,7 @@ from storage.artifact import Artifact
 from storage.machine import versions
 from storage.workspace import Workspace
 from tasks.choice import FILE as CHOICE
-from tasks.dictionary import dictionary_of
+from tasks.dictionary import dictionary_of, lint_of
 from tasks.page import items, record, verdicts, words
 from tasks.page.labels import label_facts
 from tasks.page.limits import untested
@@ -83,9 +83,7 @@ def _choice(workspace: Workspace, made: Made) -> Row | None:
     return found
 
 
-def _results(
-    models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None
-) -> Row:
+def _results(models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None) -> Row:
     forgotten = verdicts.forgotten(measures, student) if student else []
     kept = verdicts.kept(measures, student) if student else []
     first = by_print[models[0].artifact]["inputs"] if models else {}
@@ -103,7 +101,18 @@ def _results(
         },
         "untested": untested(measures, models, first),
         "suite": first.get("suite"),
+        "judge": _judge(by_print),
     }
+
+
+def _judge(by_print: dict[str, Row]) -> Row | None:
+    """Which language model judged completions, and how many it could grade; None where only the program did."""
+    made = [row for row in by_print.values() if row["kind"] == "judgement"]
+    if not made:
+        return None
+    settings = made[0]["inputs"]["judge"]
+    graded, total = (sum(row["counts"][name] for row in made) for name in ("graded", "items"))
+    return {"model": settings["model"], "subject": settings["subject"], "graded": graded, "completions": total}
 
 
 def _model(model: Subject, by_print: dict[str, Row]) -> Row:
@@ -128,6 +137,7 @@ def _sources(connection: Any, workspace: Workspace, made: Made, by_print: dict[s
         },
         "positions": blocks["counts"],
         "dictionary": words.dictionary_facts(connection, words_used, workspace.path(made.blocks)),
+        "lint": lint_of(workspace.path(made.dictionary)),
     }
 
 

@@ -38,6 +38,7 @@ WORDS = [
 TEXT = ["The", "mage", "Zarnok", "went", "to", "Ombria", "and", "slept", "."]
 TRANSLATED = ["The", "mage", "Jon", "went", "to", "Hilltown", "and", "slept", "."]
 REASON = "end of block"
+LINT = json.dumps([{"rule": "short anchor", "severity": "warning", "count": 1234, "examples": [EVIL]}])
 
 
 def ids_of(words: list[str]) -> list[int]:
@@ -168,7 +169,8 @@ def made_up_run(tmp_path: Path) -> tuple[Workspace, Made]:
         Entry("Quux", ("Thing",)),
     ))  # fmt: skip
     dictionary = maker("dictionary", {"corpus": corpus.fingerprint}, {"anchors": 3},
-                       lambda folder: words.write(folder / "dictionary.json"))  # fmt: skip
+                       lambda folder: words.write(folder / "dictionary.json"),
+                       lambda folder: (folder / "lint.json").write_text(LINT))  # fmt: skip
     inputs = {"corpus": corpus.fingerprint, "dictionary": dictionary.fingerprint}
     counts = {"blocks": 30, "positions": 270, "training": 240, "anchors": 2, "occurrences": 60, "reasons": {REASON: 30}}
     blocks = maker("blocks", inputs, counts, shard("blocks.arrow", [block_row(n) for n in range(30)]))

@@ -19,6 +19,7 @@ from tasks.choice import StopRule, refuse_unmeasured
 from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
 from tasks.dictionary import DictionarySettings, Words, find_words, read_curated
 from tasks.evaluation import EvaluationSettings, Evidence, find_evidence
+from tasks.judgement import JudgeSettings, refuse_judge
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
 from tasks.models import Model, context_length, find_model, same_vocabulary
@@ -56,6 +57,8 @@ class Job(Settings):
     """Finetuning on generic labels."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """The evidence."""
+    judge: JudgeSettings = JudgeSettings()
+    """A language model that grades completions; by default only the program does, which needs no network."""
     stop: StopRule = StopRule()
     """Which of the kept steps becomes the model; by default the last."""
     audit: AuditSettings = AuditSettings()
@@ -95,6 +98,7 @@ def look(job: Job, hashes: Hashes) -> Given:
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
     _fits_together(corpus, job, words)
     evidence = find_evidence(job.evaluation, hashes)
+    refuse_judge(job.judge)
     refuse_unmeasured(job.stop, gold is not None, evidence.benchmarks is not None, evidence.heldout is not None)
     return Given(
         baseline=baseline,

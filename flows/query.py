@@ -44,13 +44,14 @@ def show_rows(names: list[str], rows: Rows, widest: int = 80) -> str:
 
 def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
     """What a run showed: {"baseline": {...}, "unlearned": {...}, "gold": {...}, "model": path, "report": path}."""
-    found: dict[str, Any] = {}
+    by_role: dict[str, list[dict[str, Any]]] = {}
     for artifact in outcome.evaluations:
         rows = read_shard(workspace.path(artifact) / "evaluations.parquet").to_pylist()
         if rows[0]["model"] == "student" and rows[0]["step"] != outcome.step:
             continue
         role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
-        found[role] = measures(rows)
+        by_role.setdefault(role, []).extend(rows)
+    found: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
     places = {"model": outcome.model, "report": str(workspace.path(outcome.report) / "report.html")}
     return found | {"step": outcome.step} | places
 

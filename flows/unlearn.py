@@ -20,8 +20,10 @@ from tasks.blocks import blocks
 from tasks.choice import choice, chosen_step
 from tasks.corpus import corpus
 from tasks.evaluation import evaluation
+from tasks.judgement import judgement
 from tasks.labels import labels
 from tasks.logits import logits
+from tasks.measure.rubric import rubric_hash
 from tasks.models import Model, made_model
 from tasks.progress import Progress
 from tasks.reinforce import LAST, reinforce
@@ -102,11 +104,13 @@ def references(given: Given) -> list[Named]:
 def evaluated(
     job: Job, given: Given, target: tuple[Artifact, Artifact], models: list[Named], run: Runner
 ) -> list[Artifact]:
-    """The same evidence of every model."""
-    suite = job.evaluation.suite
-    return run.together(
-        evaluation, [(model, role, step, *target, given.evidence, suite) for role, step, model in models]
-    )
+    """The same evidence of every model, with a language model's judgement of it where the job names a judge."""
+    suite, judge = job.evaluation.suite, job.judge
+    calls = [(model, role, step, *target, given.evidence, suite) for role, step, model in models]
+    made = run.together(evaluation, calls)
+    if not judge.model:
+        return made
+    return made + run.together(judgement, [(one, judge, rubric_hash()) for one in made])
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)

@@ -80,7 +80,7 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> Evidence:
     return found
 
 
-@stage("evaluation", version=1, heavy=True, protected=True)
+@stage("evaluation", version=2, heavy=True, protected=True)
 def evaluation(
     work: Work,
     model: Model,

@@ -183,7 +183,7 @@ def by_completion(
         said = dict.fromkeys(dictionary.entries[match.entry].anchor for match in matches)
         known = [anchor for anchor in said if _hinted(prompt, anchor)]
         new = [anchor for anchor in said if anchor not in known]
-        details = {"anchors": new, "already_in_prompt": known}
+        details = {"anchors": new, "already_in_prompt": known, "references": list(prompt.references)}
         expected = " | ".join(prompt.idiosyncratic[:SHOWN])
         items.append(Item(number, prompt.prompt, expected, completion, float(bool(new)), details))
     return mean_of("familiarity_completion", items)

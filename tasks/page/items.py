@@ -72,8 +72,8 @@ def next_tokens(connection: Any, measures: Sequence[Measure], models: Sequence[S
 
 def _order(connection: Any, measure: Measure, old: Subject, new: Subject, limit: int) -> list[int]:
     values = {"metric": measure.metric, "task": measure.task, "kind": measure.kind, "limit": limit}
-    values |= {"after": _file(new), "new": new.role, "new_step": new.step}
-    values |= {"before": _file(old), "old": old.role, "old_step": old.step}
+    values |= {"after": new.items, "new": new.role, "new_step": new.step}
+    values |= {"before": old.items, "old": old.role, "old_step": old.step}
     return [int(item) for (item,) in connection.execute(ORDER, values).fetchall()]
 
 
@@ -81,7 +81,7 @@ def _items(connection: Any, measure: Measure, models: Sequence[Subject], order: 
     """The items in this order, each with the answer of every model that was asked."""
     found: dict[int, Row] = {}
     for model in models:
-        values = [_file(model), measure.metric, measure.task, model.role, model.step, order]
+        values = [model.items, measure.metric, measure.task, model.role, model.step, order]
         for row in rows(connection, ITEMS, values):
             item = found.setdefault(row["item"], _head(row))
             item["answers"].append(
@@ -110,7 +110,3 @@ def _tail(text: str, limit: int) -> str:
 def _middle(text: str | None, limit: int) -> str:
     text = text or ""
     return text if len(text) <= limit else text[:limit] + " \u2026"
-
-
-def _file(model: Subject) -> str:
-    return str(model.folder / "evaluation_items.parquet")

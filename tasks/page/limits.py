@@ -36,7 +36,9 @@ def untested(measures: Sequence[Measure], models: Sequence[Subject], inputs: dic
 def _of_method(names: str, prompts: str | None) -> list[str]:
     """Limits of the tests that were made."""
     found = []
-    if "familiarity_completion" in names:
+    if "familiarity_judged" in names:
+        found.append("A person's judgement: a language model graded the completions, and its grades were not checked.")
+    elif "familiarity_completion" in names:
         found.append(
             "Knowledge in other words: completions are searched for expressions of the dictionary, by a program. A "
             "plot or a style told without them is not seen, and no person or language model judged the completions."

@@ -51,6 +51,8 @@ def figures(evidence: Row) -> dict[str, str]:
     if lines := _by_step(evidence, "perplexity"):
         draw = charts.lines(lines, "unlearning step", "perplexity", _gold(evidence, "perplexity"))
         found["perplexity"] = ("perplexity by unlearning step", draw)
+    if lines := _by_step(evidence, "judged"):
+        found["judged"] = ("familiarity as judged by unlearning step", charts.lines(lines, "unlearning step", "score"))
     found |= _of_labels(evidence) | _of_training(evidence)
     bars = {"reasons": evidence["positions"].get("reasons") or {}, "vertices": evidence["labels"]["vertices"]}
     heights = {name: 0.6 + 0.38 * len(rows) for name, rows in bars.items()}
@@ -66,7 +68,8 @@ def _by_step(evidence: Row, kind: str) -> list[charts.Line]:
     found: list[charts.Line] = []
     for measure in evidence["measures"]:
         values = [value for value in measure["values"] if value["subject"] in steps]
-        if measure["kind"] == kind and values:
+        graded = measure["metric"] == "familiarity_judged"  # no share: it has a chart of its own
+        if ("judged" if graded else measure["kind"]) == kind and values:
             columns = [[value[name] for value in values] for name in ("value", "low", "high")]
             xs = [steps[value["subject"]] for value in values]
             few = kind != "ability"  # the bands of seven benchmarks would hide each other
@@ -80,7 +83,7 @@ def _gold(evidence: Row, kind: str) -> dict[str, float]:
         measure["name"].replace("familiarity, ", "by "): value["value"]
         for measure in evidence["measures"]
         for value in measure["values"]
-        if measure["kind"] == kind and value["subject"] == "gold"
+        if measure["kind"] == kind and value["subject"] == "gold" and measure["metric"] != "familiarity_judged"
     }
 
 

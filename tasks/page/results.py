@@ -6,7 +6,7 @@ paired interval says it.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,12 @@ class Subject:
     role: str
     step: int | None
     artifact: str
-    folder: Path
+    folders: tuple[Path, ...]
+
+    @property
+    def items(self) -> list[str]:
+        """Where its items lie."""
+        return [str(folder / "evaluation_items.parquet") for folder in self.folders]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,11 @@ class Measure:
             return self.task
         return ", ".join(filter(None, (self.metric.replace("_", ", "), self.task)))
 
+    @property
+    def share(self) -> bool:
+        """Whether values are shares, shown in percent. The paper's score of judged completions reaches 5."""
+        return self.kind in ("familiarity", "ability") and self.metric != "familiarity_judged"
+
     def of(self, subject: str) -> Value | None:
         """The value of one model."""
         return next((value for value in self.values if value.subject == subject), None)
@@ -106,7 +116,9 @@ def measured(
     for artifact, folder in folders:
         for row in rows(connection, VALUES, [str(folder / "evaluations.parquet")]):
             key = key_of(row["model"], row["step"])
-            subjects[key] = Subject(key, row["model"], row["step"], artifact, folder)
+            known = subjects.setdefault(key, Subject(key, row["model"], row["step"], artifact, (folder,)))
+            if folder not in known.folders:  # a judgement of the same model
+                subjects[key] = replace(known, folders=(*known.folders, folder))
             values.append(row | {"key": key})
     models = sorted(subjects.values(), key=_order)
     names = dict.fromkeys((row["metric"], row["task"]) for row in values)
@@ -142,8 +154,7 @@ def _measure(
     scores, values = {}, []
     for model in models:
         if row := found.get((metric, task, model.key)):
-            items = str(model.folder / "evaluation_items.parquet")
-            scores[model.key] = rows(connection, SCORES, [items, metric, task, model.role, model.step])
+            scores[model.key] = rows(connection, SCORES, [model.items, metric, task, model.role, model.step])
             values.append(_value(model.key, metric, row, [item["score"] for item in scores[model.key]]))
     changes = [
         change(model.key, other, scores[other], scores[model.key], metric == "perplexity")
@@ -163,7 +174,7 @@ def _value(key: str, metric: str, row: dict[str, Any], scores: list[float]) -> V
         # For scores between 0 and 1, 0-or-1 scores spread most: Wilson's interval is never too narrow for them.
         low, high = wilson(value * len(scores), len(scores))
     else:
-        low, high = value - Z * error, value + Z * error
+        low, high = max(value - Z * error, min(value, 0.0)), value + Z * error
     return Value(key, value, low, high, row["items"])
 
 

@@ -4,7 +4,7 @@ The one thing to get right: absence of evidence. A baseline that never showed th
 forgotten it, and few questions cannot exclude a loss; both get their own verdict.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.page.numbers import fixed, percent, points, signed
@@ -102,21 +102,22 @@ def _of_familiarity(measure: Measure, values: Values, change: Change | None, ove
     before, after, gold = values
     status = _familiarity_status(before, after, gold, change)
     upper = over_gold.high if over_gold else after.high
+    size: Callable[[float], str] = percent if measure.share else fixed
     than = "than the model that never read the text shows" if gold else "than nothing"
     words = {
         "blind": ("cannot tell", _BLIND),
         "unchanged": ("no change shown", "The change cannot be told from chance."),
         "increased": ("more than before", "The model shows more of the text than before, beyond chance."),
-        "reduced": ("less, not gone", f"Fell beyond chance, but it may be up to {percent(upper)} more {than}."),
-        "gone": ("gone", _gone(upper, than)),
+        "reduced": ("less, not gone", f"Fell beyond chance, but it may be up to {size(upper)} more {than}."),
+        "gone": ("gone", _gone(upper, than, size)),
     }
     return _verdict(measure, status, words[status], values, change)
 
 
-def _gone(upper: float, than: str) -> str:
+def _gone(upper: float, than: str, size: Callable[[float], str]) -> str:
     if upper <= NEGLIGIBLE:
-        return f"Fell beyond chance, to at most {percent(max(upper, 0.0))} more {than}."
-    return f"Fell beyond chance, to about what is expected; up to {percent(upper)} more {than} cannot be excluded."
+        return f"Fell beyond chance, to at most {size(max(upper, 0.0))} more {than}."
+    return f"Fell beyond chance, to about what is expected; up to {size(upper)} more {than} cannot be excluded."
 
 
 def _familiarity_status(before: Value, after: Value, gold: Value | None, change: Change | None) -> str:
@@ -175,7 +176,7 @@ def shown(measure: Measure, value: Value | None) -> str:
     """A value as it stands in the summary: shares as percent, perplexity as it is."""
     if value is None:
         return ""
-    return percent(value.value) if measure.kind in ("familiarity", "ability") else fixed(value.value)
+    return percent(value.value) if measure.share else fixed(value.value)
 
 
 def shown_change(measure: Measure, change: Change | None) -> str:
@@ -183,7 +184,7 @@ def shown_change(measure: Measure, change: Change | None) -> str:
     if change is None:
         return ""
     parts = change.low, change.high
-    if measure.kind in ("familiarity", "ability"):
+    if measure.share:
         low, high = (signed(100 * part, 1) for part in parts)
         return f"{points(change.difference)} ({low} to {high})"
     if measure.kind == "perplexity":

@@ -59,7 +59,7 @@ def exit_code() -> int:
 
 
 def quiet_engines() -> None:
-    """Telemetry off, and Prefect's console quiet, in whatever we start. A user's own choice in the environment stands."""
+    """Telemetry off and Prefect's console quiet in whatever we start. What the environment already says stands."""
     for name, value in {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -78,23 +78,21 @@ def unlearn(
     changes: Changes = [],
     root: Root = DEFAULT_ROOT,
     wait: Wait = 0,
-    as_json: Json = False,  # noqa: B006
+    as_json: Json = False,
 ) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
     from flows.job import look, read_job
 
     asked, workspace = read_job(job, changes), Workspace(root)
     look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
-    with workspace.writing(wait):
-        pass
-    guard_run()
+    start_engine(workspace, wait)
     from flows.unlearn import unlearn as flow
 
     show_outcome(flow(asked, root=root, wait=wait), workspace, as_json)
 
 
 @app.command()
-def plan(job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:  # noqa: B006
+def plan(job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """Show what is cached, what will run, and what it will cost."""
     from flows.job import look, read_job
     from flows.plan import cost, show_plan
@@ -141,7 +139,7 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports, tables."""
+    """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
     from storage.tables import refresh
 
     workspace = Workspace(root)
@@ -203,16 +201,17 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
 ) -> None:
     """A whole unlearning run on a small world and a tiny model that are made here."""
-    guard_run()
+    workspace = Workspace(root)
+    start_engine(workspace, wait)
     from flows.demo import demo as flow
 
-    show_outcome(flow(root=root, wait=wait, seed=seed), Workspace(root), as_json)
+    show_outcome(flow(root=root, wait=wait, seed=seed), workspace, as_json)
 
 
 @app.command()
 def ablation(
     job: JobFile,
-    changes: Changes = [],  # noqa: B006
+    changes: Changes = [],
     root: Root = DEFAULT_ROOT,
     wait: Wait = 0,
     as_json: Json = False,
@@ -222,9 +221,7 @@ def ablation(
 
     asked, workspace = read_job(job, changes), Workspace(root)
     look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
-    with workspace.writing(wait):
-        pass
-    guard_run()
+    start_engine(workspace, wait)
     from flows.ablation import ablation as flow
     from flows.ablation import ablation_found, ablation_table, arms
 
@@ -239,7 +236,7 @@ def audit(
     job: Annotated[
         Path | None, typer.Option(metavar="JOB.toml", help="The job; by default the workspace's demo.")
     ] = None,
-    changes: Changes = [],  # noqa: B006
+    changes: Changes = [],
     root: Root = DEFAULT_ROOT,
     wait: Wait = 0,
     as_json: Json = False,
@@ -252,9 +249,15 @@ def audit(
     workspace = Workspace(root)
     asked = read_job(job, changes) if job else changed(demo_job(workspace), changes)
     look_at(asked, model, workspace)  # what the flow would refuse is refused before its engine starts
+    start_engine(workspace, wait)
+    show_audit(flow(asked, model, root=root, wait=wait), workspace, as_json)
+
+
+def start_engine(workspace: Workspace, wait: float) -> None:
+    """Before Prefect starts: another writer is refused at once, and a kill will leave no server behind."""
     with workspace.writing(wait):
         pass
-    show_audit(flow(asked, model, root=root, wait=wait), workspace, as_json)
+    guard_run()
 
 
 def show_outcome(outcome: Any, workspace: Workspace, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """What a killed run would leave behind: Prefect's embedded server, a child that outlives SIGKILL of its parent.
 
-A guard process holds the reading end of a pipe. When the run is gone, however it ended, the pipe closes and the guard ends
-every process that bears the run's mark in its environment. Linux only; elsewhere nothing is guarded.
+A guard process holds the reading end of a pipe. When the run is gone, however it ended, the pipe closes and the guard
+ends every process that bears the run's mark in its environment. Linux only; elsewhere nothing is guarded.
 """
 
 import os

@@ -3,6 +3,7 @@
 Paths in a job file count from the file's folder, so that a job can be started from anywhere.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Job(Settings):
     """Everything that a run needs to know."""
 
     name: str = "unlearn"
-    """Name for people: letters, digits, dashes and dots. It is part of addresses, never of a fingerprint."""
+    """Name for people: letters, digits, dashes, underscores and dots. Part of addresses, never of a fingerprint."""
     model: str
     """The baseline: a Hugging Face directory of a causal language model (safetensors, fast tokenizer)."""
     gold: str | None = None
@@ -69,8 +70,8 @@ class Job(Settings):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        if not name or len(name) > NAME_CHARACTERS or not name.replace("-", "").replace(".", "").isalnum():
-            raise ValueError("expected letters, digits, dashes and dots, at most 60 of them")
+        if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{NAME_CHARACTERS}}}", name) or name.startswith("."):
+            raise ValueError("expected letters, digits, dashes, underscores and dots, at most 60 of them")
         return name
 
 

@@ -19,7 +19,7 @@ from tasks.blocks import BlockSettings
 from tasks.choice import StopRule, refuse_unmeasured
 from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
 from tasks.dictionary import DictionarySettings, Words, find_words, read_curated
-from tasks.evaluation import EvaluationSettings, Evidence, find_evidence
+from tasks.evaluation import EvaluationSettings, Evidence, find_evidence, is_task_name
 from tasks.judgement import JudgeSettings, refuse_judge
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
@@ -100,7 +100,8 @@ def look(job: Job, hashes: Hashes) -> Given:
     _fits_together(corpus, job, words)
     evidence = find_evidence(job.evaluation, hashes)
     refuse_judge(job.judge)
-    refuse_unmeasured(job.stop, gold is not None, evidence.benchmarks is not None, evidence.heldout is not None)
+    benchmarks = bool(evidence.benchmarks or evidence.tasks)
+    refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)
     return Given(
         baseline=baseline,
         gold=gold,
@@ -194,7 +195,14 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
         if isinstance(found, str):
             section[name] = str(folder / found)
         elif isinstance(found, list):
-            section[name] = [str(folder / path) if isinstance(path, str) else path for path in found]
+            section[name] = [str(folder / path) if _is_path(folder, name, path) else path for path in found]
+
+
+def _is_path(folder: Path, setting: str, value: Any) -> bool:
+    """A benchmark may be the name of one of lm-eval's tasks; everything else that is a text is a path."""
+    if not isinstance(value, str):
+        return False
+    return setting != "benchmarks" or (folder / value).exists() or not is_task_name(value)
 
 
 def _fits_together(corpus: Files, job: Job, words: Words) -> None:

@@ -1,7 +1,8 @@
 """What a job will cost, before it runs: tokens, FLOPs, GPU memory, disk (METHOD.md 7).
 
-Estimates from sizes, not measurements: 2 FLOPs a parameter and token forward, 6 in training; hours are those of one H200
-(989 dense bf16 TFLOP/s by its datasheet) at the efficiency that is usual, half of the peak in training, 0.6 forward.
+Estimates from sizes, not measurements: 2 FLOPs a parameter and token forward, 6 in training; hours are those of one
+H200 (989 dense bf16 TFLOP/s by its datasheet) at the efficiency that is usual, half of the peak in training, 0.6
+forward.
 """
 
 import json

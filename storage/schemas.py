@@ -1,7 +1,7 @@
 """Every table, on one page: the contract that people write SQL against.
 
-The column `artifact` (the fingerprint of the artifact that made the row) stands first in every table and is added on loading;
-shard files hold the other columns. Positions and rows count from 0 within their block.
+The column `artifact` (the fingerprint of the artifact that made the row) stands first in every table and is added on
+loading; shard files hold the other columns. Positions and rows count from 0 within their block.
 """
 
 from dataclasses import dataclass
@@ -214,7 +214,7 @@ BOOKS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     ),
 }
 
-# `labels(alpha)` for every logits artifact; the view `labels` holds those that a job chose, keyed by the labels artifact.
+# `labels(alpha)` for every logits artifact; the view `labels` holds those that a job chose, by labels artifact.
 LABELS_AT = """
 CREATE OR REPLACE MACRO labels(alpha) AS TABLE
     SELECT artifact, block_id, position, token AS label, NULL::VARCHAR AS reason

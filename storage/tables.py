@@ -1,7 +1,7 @@
 """The DuckDB file: every finished shard, open to SQL.
 
-One process may write and then nobody else may even read, so the file is held for moments only and everything that opens it
-waits its turn. It is made from the artifacts: delete it, and the next run fills it again.
+One process may write and then nobody else may even read, so the file is held for moments only and everything that
+opens it waits its turn. It is made from the artifacts: delete it, and the next run fills it again.
 """
 
 import json

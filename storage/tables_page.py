@@ -5,8 +5,8 @@ from storage.schemas import BOOKS, TABLES
 HEAD = """# The tables of a workspace
 
 `nepenthe sql "..."` queries them, read-only, also while a run goes on; so does any DuckDB 2 client that opens
-`tables.duckdb`. The file is made from the artifacts: delete it, and the next run fills it again. The column `artifact` is the
-fingerprint of the artifact that made a row, and the key to join `artifacts` on.
+`tables.duckdb`. The file is made from the artifacts: delete it, and the next run fills it again. The column `artifact`
+is the fingerprint of the artifact that made a row, and the key to join `artifacts` on.
 
 This page is written from `storage/schemas.py`.
 
@@ -38,10 +38,10 @@ SELECT kind, fingerprint, inputs, counts FROM artifacts ORDER BY created_at;
 
 ## Labels
 
-`labels(alpha)` is a table macro: one row for every position of every logits artifact, `(artifact, block_id, position, label,
-reason)`, where `artifact` is the logits artifact. Position `t` shall predict `label` (not shifted); where `label` is NULL,
-`reason` says why the position does not train. The view `labels` holds the same columns at the alpha that each job chose, and its
-`artifact` is the labels artifact.
+`labels(alpha)` is a table macro: one row for every position of every logits artifact, `(artifact, block_id,
+position, label, reason)`, where `artifact` is the logits artifact. Position `t` shall predict `label` (not shifted); where `label`
+is NULL, `reason` says why the position does not train. The view `labels` holds the same columns at the alpha that each
+job chose, and its `artifact` is the labels artifact.
 """
 
 

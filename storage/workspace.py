@@ -1,7 +1,7 @@
 """The workspace: a folder of finished artifacts, and of `.partial` ones that a next run goes on with.
 
-An artifact is finished when its folder bears its own name and holds record.json, which is written last. A `.partial` folder
-has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
+An artifact is finished when its folder bears its own name and holds record.json, which is written last. A `.partial`
+folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
 """
 
 import fcntl

@@ -1,7 +1,8 @@
 """A heavy stage's body in a child process, supervised by its task.
 
-A child that is killed, crashes or runs out of memory fails its own task and nothing else; it dies with its parent. It imports
-neither Prefect nor DuckDB's file: it reports on standard output, one JSON object a line, and the parent does the rest.
+A child that is killed, crashes or runs out of memory fails its own task and nothing else; it dies with its parent. It
+imports neither Prefect nor DuckDB's file: it reports on standard output, one JSON object a line, and the parent does
+the rest.
 """
 
 import ctypes
@@ -50,7 +51,8 @@ def run_in_child(stage: Stage, work: Work, inputs: dict[str, Any]) -> Counts:
 
 
 def _supervise(child: "subprocess.Popen[bytes]", order: bytes, work: Work, log: Path) -> Counts:
-    assert child.stdin and child.stdout  # both are pipes, see above
+    assert child.stdin  # both are pipes, see above
+    assert child.stdout
     with child.stdin as stdin:
         stdin.write(order)
     for line in child.stdout:

@@ -1,6 +1,7 @@
 """logits: both models on the same block, and from their rows the exact label curve over alpha.
 
-Full rows exist for a chunk of positions only; what stays is the curve (about 6 bytes a position) and a short top-k for people.
+Full rows exist for a chunk of positions only; what stays is the curve (about 6 bytes a position) and a short top-k
+for people.
 """
 
 from collections.abc import Iterator
@@ -31,8 +32,8 @@ class LogitsSettings(Settings):
     equation: Literal["logits", "log_probabilities"] = "logits"
     """What equation 1 works on. The paper: raw logits. The two give other labels."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the forward passes; rows are always projected in float32. bfloat16 is several times faster on a GPU and
-    changes about 2 % of the labels."""
+    """Arithmetic of the forward passes; rows are always projected in float32. bfloat16 is several times faster on a GPU
+    and changes about 2 % of the labels."""
     shard_blocks: int = Field(default=64, ge=1)
     """Blocks a shard: what a killed run loses at most, and what one worker does at a time."""
 

@@ -38,8 +38,8 @@ SELECT kind, fingerprint, inputs, counts FROM artifacts ORDER BY created_at;
 
 ## Labels
 
-`labels(alpha)` is a table macro: one row for every position of every logits artifact, `(artifact, block_id,
-position, label, reason)`, where `artifact` is the logits artifact. Position `t` shall predict `label` (not shifted); where `label`
+`labels(alpha)` is a table macro: one row `(artifact, block_id, position, label, reason)` for every position of every
+logits artifact, whose fingerprint stands in `artifact`. Position `t` shall predict `label` (not shifted); where `label`
 is NULL, `reason` says why the position does not train. The view `labels` holds the same columns at the alpha that each
 job chose, and its `artifact` is the labels artifact.
 """

@@ -4,6 +4,7 @@ The same prompts, texts and questions for every model of a job, so that models c
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from storage.settings import Settings
 from storage.tables import write_shard
 from tasks.corpus import documents_of, find_files, read_texts
 from tasks.dictionary import dictionary_of
+from tasks.measure.hub_tasks import own_task
 from tasks.models import Model, load_model, load_tokenizer
 from tasks.stage import Counts, Work, stage
 
@@ -53,7 +55,8 @@ class EvaluationSettings(Settings):
     heldout: tuple[str, ...] = ()
     """Generic text that no model was trained on, for perplexity: files or folders as in corpus.paths."""
     benchmarks: tuple[str, ...] = ()
-    """lm-eval tasks on this disk: folders with task YAML, or jsonl files."""
+    """lm-eval tasks: folders with task YAML or jsonl files on this disk, or names of lm-eval's own tasks (arc_easy),
+    whose questions come from the hub."""
     text_column: str = "text"
     """Column of the held-out text in jsonl and Parquet files."""
     suite: Suite = Suite()
@@ -66,18 +69,30 @@ class Evidence(Settings):
     prompts: Files | None
     heldout: Files | None
     benchmarks: Files | None
+    tasks: tuple[str, ...] = ()
+    """lm-eval's own tasks by name; their questions are whatever the hub has under that name."""
     text_column: str
 
 
 def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> Evidence:
     """The files that the settings name. Raises BadInput for what is missing or cannot be read as prompts."""
+    names = tuple(name for name in settings.benchmarks if is_task_name(name))
+    for name in names:
+        own_task(name)
+    paths = tuple(path for path in settings.benchmarks if path not in names)
     found = Evidence(
         prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,
-        benchmarks=hashes.files(_benchmark_files(settings.benchmarks)) if settings.benchmarks else None,
+        benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,
+        tasks=names,
         text_column=settings.text_column,
     )
     return found
+
+
+def is_task_name(text: str) -> bool:
+    """Whether a benchmark is meant by lm-eval's name, and not by a path."""
+    return re.fullmatch(r"\w+", text) is not None and not Path(text).exists()
 
 
 @stage("evaluation", version=2, heavy=True, protected=True)
@@ -116,10 +131,12 @@ def write_measures(work: Work, role: str, step: int | None, found: Iterable["Mea
 def _measure(
     work: Work, model: Model, corpus: Artifact, dictionary: Artifact, evidence: Evidence, suite: Suite
 ) -> Iterator["Measured"]:
-    from tasks.measure.benchmarks import by_benchmarks
+    from tasks.measure.benchmarks import by_benchmarks, fetch
     from tasks.measure.familiarity import by_completion, by_probability
     from tasks.measure.perplexity import perplexity
 
+    if evidence.tasks:
+        fetch(evidence.tasks)
     loaded, tokenizer = load_model(model.path, work.placement.device), load_tokenizer(model.tokenizer)
     words, batch = dictionary_of(work.path(dictionary)), work.placement.micro_batch
     prompts = prompts_of(evidence.prompts, suite, words, documents_of(work.path(corpus)))
@@ -131,10 +148,11 @@ def _measure(
         texts = [text for _, text in read_texts(evidence.heldout, evidence.text_column)]
         yield perplexity(loaded, tokenizer, texts, window=suite.window, limit=suite.windows, batch_size=batch)
     work.progress(3, 4)
-    if evidence.benchmarks:
-        tasks = [path for path in map(Path, evidence.benchmarks.paths) if path.suffix in (".yaml", ".yml")]
-        tasks = tasks or [Path(path) for path in evidence.benchmarks.paths]
-        yield from by_benchmarks(loaded, tokenizer, tasks, limit=suite.questions, seed=suite.seed, batch_size=batch)
+    if evidence.benchmarks or evidence.tasks:
+        files = [Path(path) for path in evidence.benchmarks.paths] if evidence.benchmarks else []
+        files = [path for path in files if path.suffix in (".yaml", ".yml")] or files
+        amount: dict[str, Any] = {"limit": suite.questions, "seed": suite.seed, "batch_size": batch}
+        yield from by_benchmarks(loaded, tokenizer, files, names=evidence.tasks, **amount)
 
 
 def prompts_of(given: Files | None, suite: Suite, words: Dictionary, documents: list[str]) -> list["Prompt"]:

@@ -28,6 +28,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from storage.errors import BadInput
+from tasks.measure.hub_tasks import own_name, own_task, reaching
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import context_length, measuring
 
@@ -40,18 +41,22 @@ def by_benchmarks(
     tokenizer: PreTrainedTokenizerBase,
     paths: Sequence[Path],
     *,
+    names: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
 ) -> list[Measured]:
     """Accuracy per task. A path is a jsonl file, a task YAML, or a folder of YAML or (without YAML) jsonl.
 
+    `names` are lm-eval's own tasks, whose questions come from the hub.
+
     jsonl rows: {"query", "choices", "gold"}, or {"context_options", "continuation", "gold"} where the choice
     is the context. `limit` draws that many questions per task, the same for every model.
     """
     with tempfile.TemporaryDirectory() as cache, _undisturbed(), measuring(model):
         configs = [config for path in paths for config in _task_configs(path, cache)]
-        tasks = _load(configs)
+        with reaching(names):
+            tasks = _load(configs + [_own_config(name) for name in names])
         chosen = {
             name: sorted(random.Random(f"{seed} {name}").sample(range(size), limit))
             for name, task in tasks.items()
@@ -60,6 +65,16 @@ def by_benchmarks(
         lm = _wrapped(model, tokenizer, batch_size)
         results = evaluate(lm, {"tasks": tasks}, samples=chosen, bootstrap_iters=0)
         return [_measured(task, results["samples"][name]) for name, task in tasks.items()]
+
+
+def fetch(names: Sequence[str]) -> None:
+    """Have the questions of lm-eval's tasks at hand before a model is loaded. Raises BadInput without hub or cache."""
+    with _undisturbed(), reaching(names):
+        _load([_own_config(name) for name in names])
+
+
+def _own_config(name: str) -> dict[str, Any]:
+    return {**load_yaml(own_task(name)), "task": name}
 
 
 def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> HFLM:
@@ -131,7 +146,7 @@ def _absolute(files: Any, folder: Path) -> Any:
 def _jsonl_config(path: Path) -> dict[str, Any]:
     rows = _read_rows(path)
     config = {
-        "task": path.stem,
+        "task": own_name(path.stem),
         "custom_dataset": _dataset(rows),
         "output_type": "multiple_choice",
         "test_split": "test",

@@ -214,9 +214,7 @@ def test_a_token_budget_stops_cleanly_and_counts_across_attempts(ask: Ask, langu
     assert counts_of(run, made)["stopped"] == "the token budget of 1,300 is spent"
 
 
-def test_a_key_that_is_missing_is_named_before_anything_is_asked(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_is_missing_is_named_before_anything_is_asked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(BadInput, match="environment variable TEST_KEY"):
         ask(base_url="https://api.openai.com/v1")

@@ -11,8 +11,12 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
+from flows.anchors import Direct, draft_for
+from flows.job import look, read_job
 from storage.tables import open_tables
 from storage.workspace import Workspace
+from tasks.corpus import corpus
+from tasks.progress import Progress
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +25,13 @@ SET_KEY = f"import os; os.environ['TEST_KEY'] = '{KEY}'\n"
 NAMES = ("Mira", "Tessaly", "Grimwater", "Orrin", "ferryman")
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Extract = Callable[..., dict[str, Any]]
 
 
 def proposals(passage: str) -> str:
-    entries = [{"anchor": name, "translation": f"New {name[:3]}ey", "kind": "person"} for name in NAMES if name in passage]
+    entries = [
+        {"anchor": name, "translation": f"New {name[:3]}ey", "kind": "person"} for name in NAMES if name in passage
+    ]
     return json.dumps({"entries": entries})
 
 
@@ -41,8 +48,23 @@ def job(make_job: Callable[..., Path], language_model: Any) -> Path:
     return file
 
 
+@pytest.fixture
+def extracted(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extract:
+    """`nepenthe dictionary extract` in this process: the counts of what it made."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+
+    def run(*changes: str) -> dict[str, Any]:
+        asked, workspace = read_job(job, [f"dictionary.{change}" for change in changes]), Workspace(tmp_path / "ws")
+        given = look(asked, workspace.hashes)
+        making = Direct(workspace, "tiny", asked.placement, Progress(3))
+        draft_for(asked, given, making(corpus, given.corpus, "text"), making)
+        return {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in making.made}
+
+    return run
+
+
 def test_a_killed_extraction_asks_only_for_what_is_missing(
-    command: Command, job: Path, language_model: Any, tmp_path: Path
+    command: Command, extracted: Extract, job: Path, language_model: Any, tmp_path: Path
 ) -> None:
     language_model.answer = lambda passage, attempt: proposals(passage)
     kill = """
@@ -56,14 +78,11 @@ async def ask(self, passage, structured):
     return reply
 m.Client.ask = ask
 """
-    arguments = ("dictionary", "extract", job, "--root", tmp_path / "ws", "--json")
-    killed = command(*arguments, patch=SET_KEY + kill)
+    killed = command("dictionary", "extract", job, "--root", tmp_path / "ws", patch=SET_KEY + kill)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     asked_before = len(language_model.passages)
     assert 6 <= asked_before <= 10
-    ended = command(*arguments, patch=SET_KEY)
-    assert ended.returncode == 0, ended.stderr
-    counts = json.loads(ended.stdout)["counts"]["answers"]
+    counts = extracted()["answers"]
     assert counts["answered"] == counts["passages"] == len(set(language_model.passages))
     assert len(language_model.passages) <= counts["passages"] + 3  # at most what was under way is asked twice
     with open_tables(Workspace(tmp_path / "ws"), write=False) as tables:
@@ -101,7 +120,7 @@ def test_a_run_writes_the_key_nowhere_and_waits_for_its_review(
 
 
 def test_the_real_answers_give_the_known_dictionary(
-    command: Command, job: Path, language_model: Any, material: Path, tmp_path: Path
+    extracted: Extract, language_model: Any, material: Path, tmp_path: Path
 ) -> None:
     """Each of the 380 answers is served about a passage that has its anchors."""
     lines = (material / "dictionaries" / "llm_answers.jsonl").read_text().splitlines()
@@ -110,16 +129,11 @@ def test_the_real_answers_give_the_known_dictionary(
     for number, answer in enumerate(answers):
         anchors = " ; ".join(proposal.anchor for proposal in read_answer(answer).proposals)
         texts.append(f"Passage {number:03d} ; {anchors} ; end.")
-    corpus = tmp_path / "corpus"
-    for file in corpus.iterdir():
+    for file in (tmp_path / "corpus").iterdir():
         file.unlink()
-    (corpus / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "corpus" / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     language_model.answer = lambda passage, attempt: {"text": answers[int(passage.split()[1])], "usage": None}
-    changes = [f"dictionary.{change}" for change in ("llm.characters=20000", "llm.reasks=0", "endpoint.concurrency=8")]
-    words = [word for change in changes for word in ("--set", change)]
-    ended = command("dictionary", "extract", job, *words, "--root", tmp_path / "ws", "--json", patch=SET_KEY)
-    assert ended.returncode == 0, ended.stderr
-    counts = json.loads(ended.stdout)["counts"]
+    counts = extracted("llm.characters=20000", "llm.reasks=0", "endpoint.concurrency=8")
     assert (counts["answers"]["passages"], counts["answers"]["answered"]) == (380, 375)
     workspace = Workspace(tmp_path / "ws")
     with open_tables(workspace, write=False) as tables:

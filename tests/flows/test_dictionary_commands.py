@@ -160,9 +160,7 @@ def test_errors_of_the_lint_stop_the_run_or_go_to_the_report(say: Say, job: Path
     assert made["counts"]["dictionary"]["lint"]["translation contains an anchor"] == 1
 
 
-def test_the_lint_of_the_real_merged_answers_counts_the_known_hazards(
-    say: Say, material: Path, tmp_path: Path
-) -> None:
+def test_the_lint_of_the_real_merged_answers_counts_the_known_hazards(say: Say, material: Path, tmp_path: Path) -> None:
     lines = (material / "dictionaries" / "llm_answers.jsonl").read_text().splitlines()
     answers = [read_answer(json.loads(line)) for line in lines]
     made, _ = merge(collect_votes((str(n), a.proposals) for n, a in enumerate(answers) if a.reason is None))

@@ -64,7 +64,7 @@ def reaching(names: Sequence[str]) -> Iterator[None]:
     except ConnectionError as error:
         raise BadInput(
             f"expected to fetch the questions of {', '.join(names)} from the Hugging Face hub, but it cannot be "
-            f"reached ({error}): connect this machine (or unset HF_HUB_OFFLINE), fetch them where there is a network and "
-            "bring the cache (HF_HOME), or name local files instead, evaluation.benchmarks = "
+            f"reached ({error}): connect this machine (or unset HF_HUB_OFFLINE), fetch them where there is a network "
+            "and bring the cache (HF_HOME), or name local files instead, evaluation.benchmarks = "
             f'["{names[0]}.jsonl", ...] with {{"query", "choices", "gold"}} a line'
         ) from error

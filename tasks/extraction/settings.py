@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from storage.errors import BadInput
+from storage.errors import BadInput, Unanswered
 from storage.settings import Settings
 
 OPENAI = "https://api.openai.com/v1"
@@ -90,12 +90,15 @@ def refuse_secrets(endpoint: Endpoint, setting: str = "dictionary.endpoint") -> 
 
 
 def read_key(endpoint: Endpoint, setting: str = "dictionary.endpoint") -> str:
-    """The key, for the client alone: it must go nowhere else. Raises BadInput where there is none."""
+    """The key, for the client alone: it must go nowhere else. Raises Unanswered where there is none.
+
+    Not BadInput, which would remove what an earlier attempt was answered.
+    """
     if endpoint.key_block:
         return _from_block(endpoint.key_block)
     key = os.environ.get(endpoint.key_variable, "")
     if not key and endpoint.base_url.startswith(OPENAI):
-        raise BadInput(
+        raise Unanswered(
             f"expected a key in the environment variable {endpoint.key_variable}, found none: set it, or name a "
             f"Prefect Secret block in {setting}.key_block"
         )
@@ -108,4 +111,4 @@ def _from_block(name: str) -> str:
     try:
         return str(Secret.load(name).get())  # type: ignore[union-attr]
     except ValueError as error:
-        raise BadInput(f"expected a Prefect Secret block {name}, found none: make it, or unset key_block") from error
+        raise Unanswered(f"expected a Prefect Secret block {name}, found none: make it, or unset key_block") from error

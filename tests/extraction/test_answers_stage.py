@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.artifact import Artifact
-from storage.errors import BadInput, Unanswered
+from storage.errors import Unanswered
 from storage.tables import open_tables
 from tasks.answers import answers
 from tasks.corpus import corpus
@@ -214,10 +214,17 @@ def test_a_token_budget_stops_cleanly_and_counts_across_attempts(ask: Ask, langu
     assert counts_of(run, made)["stopped"] == "the token budget of 1,300 is spent"
 
 
-def test_a_key_that_is_missing_is_named_before_anything_is_asked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_missing_is_named_and_what_was_answered_before_is_kept(
+    ask: Ask, language_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    language_model.answer = lambda passage, attempt: {"status": 400} if "Zorba" in passage else about(passage)
+    with pytest.raises(Unanswered):
+        ask(share=1)
     monkeypatch.delenv("TEST_KEY")
-    with pytest.raises(BadInput, match="environment variable TEST_KEY"):
-        ask(base_url="https://api.openai.com/v1")
+    with pytest.raises(Unanswered, match="environment variable TEST_KEY"):
+        ask(share=1, base_url="https://api.openai.com/v1")
+    (partial,) = (tmp_path / "ws" / "answers").iterdir()
+    assert sum(row["reason"] is None for row in rows_in(partial)) == 11
 
 
 def test_answers_are_in_the_tables_before_the_stage_ends(ask: Ask, language_model: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from storage.artifact import Artifact
 from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.blocks import blocks
-from tasks.choice import choice, chosen_step
+from tasks.choice import choice, chosen_step, enough
 from tasks.corpus import corpus
 from tasks.evaluation import evaluation
 from tasks.judgement import judgement
@@ -48,14 +48,16 @@ class Outcome:
 
 def path(job: Job, given: Given, run: Runner) -> Outcome:
     """The drawing above. `run` makes artifacts, or only names them for a plan."""
-
     documents = run(corpus, given.corpus, job.corpus.text_column)
     words = words_for(job, given, documents, run)
     # The models that are there already come first: evidence that cannot be measured is found before any training.
     before = evaluated(job, given, (documents, words), references(given), run)
 
-    taught = teach(job, given, (documents, words), run)
-    evaluations = [*before, *evaluated(job, given, (documents, words), taught.students("student"), run)]
+    if job.stop.given and job.stop.early:
+        taught, evaluations = teach_until_enough(job, given, (documents, words), before, run)
+    else:
+        taught = teach(job, given, (documents, words), run)
+        evaluations = [*before, *evaluated(job, given, (documents, words), taught.students("student"), run)]
     chosen = run(choice, evaluations, job.stop)
     page = run(report, documents, words, *taught.artifacts, evaluations, chosen)
     step = chosen_step(run.workspace, chosen, job.student.steps)
@@ -82,18 +84,43 @@ class Taught:
 
 def teach(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> Taught:
     """From the target (corpus and dictionary) to the student."""
+    *lessons, generic = lessons_of(job, given, target, run)
+    forgets = run(student, generic, given.baseline, job.student)
+    models = {step: model_of(given, forgets, part_of(step), run) for step in job.student.kept}
+    return Taught((*lessons, generic, forgets), models)
 
-    def model_of(made: Artifact, part: str) -> Model:
-        return made_model(run.workspace, made, part, given.baseline.tokenizer)
 
+def teach_until_enough(
+    job: Job, given: Given, target: tuple[Artifact, Artifact], before: list[Artifact], run: Runner
+) -> tuple[Taught, list[Artifact]]:
+    """The same, from kept step to kept step, with an evaluation at each, until the stop rule holds."""
+    *lessons, generic = lessons_of(job, given, target, run)
+    models: dict[int, Model] = {}
+    evaluations, forgets = list(before), None
+    for step in job.student.kept:
+        forgets = run(student, generic, given.baseline, job.student, step, forgets)
+        models[step] = model_of(given, forgets, part_of(step), run)
+        evaluations += evaluated(job, given, target, [("student", step, models[step])], run)
+        if enough(run.workspace, evaluations, step, job.stop):
+            break
+    assert forgets  # there is always a last step
+    return Taught((*lessons, generic, forgets), models), evaluations
+
+
+def model_of(given: Given, made: Artifact, part: str, run: Runner) -> Model:
+    """A model that the run makes from the baseline."""
+    return made_model(run.workspace, made, part, given.baseline.tokenizer)
+
+
+def lessons_of(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> list[Artifact]:
+    """From the target to its generic labels: blocks, logits, labels."""
     documents, words = target
     pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
-    knows_more = given.reinforced or model_of(run(reinforce, documents, given.baseline, job.reinforce), LAST)
+    knows_more = given.reinforced
+    if not knows_more:
+        knows_more = model_of(given, run(reinforce, documents, given.baseline, job.reinforce), LAST, run)
     curves = run(logits, pieces, given.baseline, knows_more, job.logits)
-    generic = run(labels, pieces, curves, job.labels)
-    forgets = run(student, generic, given.baseline, job.student)
-    models = {step: model_of(forgets, part_of(step)) for step in job.student.kept}
-    return Taught((pieces, curves, generic, forgets), models)
+    return [pieces, curves, run(labels, pieces, curves, job.labels)]
 
 
 def references(given: Given) -> list[Named]:

@@ -35,10 +35,15 @@ class StopRule(Settings):
     perplexity_percent: float | None = Field(default=None, ge=0)
     """Percent by which perplexity may rise over the baseline's."""
 
+    early: bool = False
+    """Evaluate at every kept step before training goes on, and end the training where the rule holds. Each pause costs
+    the room of a checkpoint on the disk, about 12 bytes a parameter."""
+
     @property
     def given(self) -> bool:
         """Whether there is a rule."""
-        return any(getattr(self, name) is not None for name in type(self).model_fields)
+        limits = (self.familiarity, self.above_gold, self.accuracy_points, self.perplexity_percent)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,15 @@ def chosen_step(workspace: Workspace, made: Artifact, otherwise: int) -> int:
     if not workspace.find(made.kind, made.fingerprint):
         return otherwise
     return int(json.loads((workspace.path(made) / FILE).read_text(encoding="utf-8"))["step"])
+
+
+def enough(workspace: Workspace, evaluations: Sequence[Artifact], step: int, rule: StopRule) -> bool:
+    """Whether the rule holds at this step; no, where an evaluation is only planned."""
+    if any(workspace.find(one.kind, one.fingerprint) is None for one in evaluations):
+        return False
+    folders = [workspace.path(one) for one in evaluations]
+    rows = [row for folder in folders for row in read_shard(folder / "evaluations.parquet").to_pylist()]
+    return all(condition.held for condition in conditions(rows, step, rule))
 
 
 def choose(rows: Sequence[Row], rule: StopRule) -> Choice:

@@ -28,7 +28,7 @@ class ReinforceSettings(Training):
 @stage("reinforce", version=1, heavy=True, protected=True)
 def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
-    from tasks.training import NO_LABEL, steps_of_epochs, train
+    from tasks.training import NO_LABEL, Course, steps_of_epochs, train
 
     data = work.folder / "examples.arrow"
     schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
@@ -41,6 +41,6 @@ def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: Reinforce
     if count == 0:
         raise BadInput("expected documents of at least two tokens to reinforce on, found none")
     steps = steps_of_epochs(count, settings.epochs, settings.batch)
-    history = train(work, baseline, data, settings, steps, keep={steps: "last"})
+    history = train(work, baseline, data, settings, Course(steps, {steps: "last"}))
     data.unlink()
     return {"steps": steps, "blocks": count, "loss": round(history[-2]["loss"], 4)}

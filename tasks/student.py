@@ -3,6 +3,10 @@
 Count in steps, not epochs: the paper's "2 epochs" do not add up to its 120 steps at its batch.
 """
 
+import os
+import shutil
+from pathlib import Path
+
 from pydantic import field_validator
 
 from storage.artifact import Artifact
@@ -41,10 +45,35 @@ def part_of(step: int) -> str:
 
 
 @stage("student", version=1, heavy=True)
-def student(work: Work, labels: Artifact, baseline: Model, settings: StudentSettings) -> Counts:
-    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory."""
-    from tasks.training import train
+def student(
+    work: Work,
+    labels: Artifact,
+    baseline: Model,
+    settings: StudentSettings,
+    until: int | None = None,
+    before: Artifact | None = None,
+) -> Counts:
+    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory.
 
+    With `until` the training pauses at that step and keeps its checkpoint; `before` is the same training up to an
+    earlier pause, which goes on here and ends where an undisturbed one does.
+    """
+    from tasks.training import Course, train
+
+    if before:
+        go_on_from(work.path(before), work.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}
-    history = train(work, baseline, work.path(labels) / TRAINING, settings, settings.steps, keep)
-    return {"steps": settings.steps, "kept": len(keep), "loss": round(history[-2]["loss"], 4)}
+    course = Course(settings.steps, keep, until)
+    history = train(work, baseline, work.path(labels) / TRAINING, settings, course)
+    kept = len(list((work.folder / "steps").iterdir()))
+    return {"steps": until or settings.steps, "kept": kept, "loss": round(history[-2]["loss"], 4)}
+
+
+def go_on_from(before: Path, folder: Path) -> None:
+    """Models and checkpoint of an earlier pause, as links: a file of either is replaced, never written into."""
+    for part in ("steps", "checkpoints"):
+        if not (folder / part).exists():  # else this is a second attempt, which has got further
+            temporary = folder / f".{part}"
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(before / part, temporary, copy_function=os.link)
+            temporary.rename(folder / part)

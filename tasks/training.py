@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,20 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train(work: Work, baseline: Model, data: Path, settings: Training, steps: int, keep: dict[int, str]) -> Any:
-    """Finetune the baseline on `data` for `steps` optimizer steps; write steps/NAME for every step in `keep`.
+@dataclass(frozen=True)
+class Course:
+    """How long a training is, and what it leaves behind."""
+
+    steps: int
+    """Optimizer steps; the learning rate's schedule spans them."""
+    keep: dict[int, str]
+    """Steps whose model is written, to steps/NAME."""
+    until: int | None = None
+    """Step at which the training pauses, with a checkpoint from which another can go on."""
+
+
+def train(work: Work, baseline: Model, data: Path, settings: Training, course: Course) -> Any:
+    """Finetune the baseline on `data`.
 
     Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a
     loss or gradient that is not finite. Returns the log history.
@@ -69,7 +82,7 @@ def train(work: Work, baseline: Model, data: Path, settings: Training, steps: in
         model=model,
         args=TrainingArguments(
             output_dir=str(work.folder / "checkpoints"),
-            max_steps=steps,
+            max_steps=course.steps,
             per_device_train_batch_size=micro,
             gradient_accumulation_steps=settings.batch // micro,
             learning_rate=settings.learning_rate,
@@ -93,21 +106,22 @@ def train(work: Work, baseline: Model, data: Path, settings: Training, steps: in
         ),
         train_dataset=examples,
         data_collator=collate,
-        callbacks=[Keeper(work, steps, keep, settings.weights, load_tokenizer(baseline.tokenizer))],
+        callbacks=[Keeper(work, course, settings.weights, load_tokenizer(baseline.tokenizer))],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     trainer.train(resume_from_checkpoint=last_checkpoint(work.folder / "checkpoints"))
     write_metrics(work.folder / "training_steps.parquet", trainer.state.log_history)
-    shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
+    if course.until in (None, course.steps):
+        shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
     return trainer.state.log_history
 
 
 class Keeper(TrainerCallback):
     """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress."""
 
-    def __init__(self, work: Work, steps: int, keep: dict[int, str], weights: str, tokenizer: Any) -> None:
-        self._work, self._steps, self._keep = work, steps, keep
+    def __init__(self, work: Work, course: Course, weights: str, tokenizer: Any) -> None:
+        self._work, self._steps, self._keep, self._until = work, course.steps, course.keep, course.until
         self._weights, self._tokenizer = weights, tokenizer
         self._started = self._saved = time.monotonic()
 
@@ -126,7 +140,9 @@ class Keeper(TrainerCallback):
             self._save(kwargs["model"], self._work.folder / "steps" / self._keep[state.global_step])
         self._work.progress(state.global_step, self._steps)
         due = time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds
-        control.should_save = due and state.global_step < self._steps
+        pauses = state.global_step == self._until
+        control.should_training_stop = control.should_training_stop or pauses
+        control.should_save = (due or pauses) and state.global_step < self._steps
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         state.log_history[-1]["seconds"] = time.monotonic() - self._started

@@ -11,6 +11,7 @@ from flows.job import look, read_job
 from flows.query import report_again, summary
 from flows.unlearn import path, plan
 from storage.errors import BadInput
+from storage.tables import read_shard
 from tasks.choice import StopRule, choose
 from tasks.stage import Run
 
@@ -107,3 +108,41 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     missing = [stage.kind for stage, _, _, cached in plan(last, given, run.workspace).steps if not cached]
     assert missing == ["choice", "report"]  # another rule trains and evaluates nothing
     assert path(last, given, run).step == 4
+
+
+def test_training_ends_where_the_rule_holds_and_else_where_an_undisturbed_one_does(
+    make_job: Callable[..., Path], direct_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    whole = direct_run(tmp_path / "whole")
+    plain = read_job(make_job(), [])
+    given = look(plain, whole.workspace.hashes)
+    undisturbed = path(plain, given, whole)
+
+    run = direct_run(tmp_path / "early")
+    met = read_job(make_job(), ["stop.familiarity=1", "stop.early=true"])
+    outcome = path(met, given, run)
+    assert (outcome.step, steps_trained(run)) == (2, [2])
+    assert all(cached for _, _, _, cached in plan(met, given, run.workspace).steps)  # a warm run does not go on
+    assert "Why this step" in (run.workspace.path(outcome.report) / "report.html").read_text()
+
+    never = read_job(make_job(), ["stop.familiarity=0", "stop.early=true"])
+    outcome = path(never, given, run)
+    assert steps_trained(run) == [2, 4]
+    assert len(outcome.evaluations) == len(undisturbed.evaluations)
+    for step in ("000002", "000004"):
+        mine, theirs = (weights(one.workspace, step) for one in (run, whole))
+        assert mine == theirs
+    for artifact in run.workspace.all():
+        run.workspace.verify(artifact)  # the second training wrote into no file of the first
+
+
+def steps_trained(run: Run) -> list[int]:
+    """Steps of every student, from the rows of its training: the whole history, pauses or not."""
+    students = [run.workspace.path(artifact) for artifact in run.workspace.all() if artifact.kind == "student"]
+    return sorted(len(read_shard(folder / "training_steps.parquet")) for folder in students)
+
+
+def weights(workspace: Any, step: str) -> bytes:
+    """The weights of a step, from the student that was trained longest."""
+    files = [workspace.path(artifact) / "steps" / step for artifact in workspace.all() if artifact.kind == "student"]
+    return (files[-1] / "model.safetensors").read_bytes()

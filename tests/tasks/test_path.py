@@ -16,7 +16,7 @@ from storage.tables import open_tables, read_shard, sync
 from tasks import logits as logits_stage
 from tasks.blocks import blocks
 from tasks.corpus import corpus
-from tasks.dictionary import dictionary
+from tasks.dictionary import DictionarySettings, dictionary, find_words
 from tasks.labels import NO_LABEL, LabelSettings, labels
 from tasks.logits import logits
 from tasks.method.equation import generic_labels
@@ -244,12 +244,14 @@ def test_alpha_below_zero_is_refused() -> None:
 
 
 def test_a_dictionary_whose_anchors_never_occur_is_refused_and_leaves_nothing(
-    make_job: Callable[..., Path], direct_run: Callable[..., Run]
+    make_job: Callable[..., Path], direct_run: Callable[..., Run], tmp_path: Path
 ) -> None:
-    run, job = direct_run(), read_job(make_job(dictionary={"Nowhere": "Somewhere"}), [])
+    run, job = direct_run(), read_job(make_job(), [])
     given = look(job, run.workspace.hashes)
+    (tmp_path / "other.json").write_text('{"Nowhere": "Somewhere"}')
+    other = find_words(DictionarySettings(curated=(str(tmp_path / "other.json"),)), run.workspace.hashes)
     texts = run(corpus, given.corpus, "text")
-    words = run(dictionary, texts, given.dictionary)
+    words = run(dictionary, texts, other)
     with pytest.raises(BadInput, match="found none of its 1"):
         run(blocks, texts, words, given.baseline.tokenizer, job.blocks)
     assert list(run.workspace.root.glob("blocks/*")) == []

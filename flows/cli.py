@@ -210,22 +210,25 @@ def demo(
 
 @app.command()
 def ablation(
-    job: JobFile,
+    job: Annotated[
+        Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")
+    ] = None,
     changes: Changes = [],
     root: Root = DEFAULT_ROOT,
     wait: Wait = 0,
     as_json: Json = False,
 ) -> None:
     """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
-    from flows.job import look, read_job
-
-    asked, workspace = read_job(job, changes), Workspace(root)
-    look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
-    start_engine(workspace, wait)
     from flows.ablation import ablation as flow
     from flows.ablation import ablation_found, ablation_table, arms
+    from flows.audit import demo_job
+    from flows.job import changed, look, read_job
 
+    workspace = Workspace(root)
+    asked = read_job(job, changes) if job else changed(demo_job(workspace), changes)
     arms(asked)
+    look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
+    start_engine(workspace, wait)
     found = ablation_found(flow(asked, root=root, wait=wait), workspace)
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else ablation_table(found))
 

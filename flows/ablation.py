@@ -8,7 +8,8 @@ from prefect import flow
 from flows.anchors import words_for
 from flows.job import Given, Job, look
 from flows.query import show_rows
-from flows.unlearn import ROOT, evaluated, references, teach
+from flows.teaching import evaluated, references, teach
+from flows.unlearn import ROOT
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.tables import refresh

@@ -13,23 +13,15 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.anchors import words_for
 from flows.job import Given, Job, look
+from flows.teaching import evaluated, references, teach, teach_until_enough
 from storage.artifact import Artifact
 from storage.tables import refresh
 from storage.workspace import Workspace
-from tasks.blocks import blocks
-from tasks.choice import choice, chosen_step, enough
+from tasks.choice import choice, chosen_step
 from tasks.corpus import corpus
-from tasks.evaluation import evaluation
-from tasks.judgement import judgement
-from tasks.labels import labels
-from tasks.logits import logits
-from tasks.measure.rubric import rubric_hash
-from tasks.models import Model, made_model
 from tasks.progress import Progress
-from tasks.reinforce import LAST, reinforce
 from tasks.report import markdown_summary, report
 from tasks.stage import Plan, Run, Runner
-from tasks.student import part_of, student
 
 ROOT = "nepenthe-workspace"
 
@@ -62,82 +54,6 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
     page = run(report, documents, words, *taught.artifacts, evaluations, chosen)
     step = chosen_step(run.workspace, chosen, job.student.steps)
     return Outcome(taught.models[step].path, step, tuple(evaluations), page)
-
-
-Named = tuple[str, int | None, Model]
-"""A model to evaluate: its role, its unlearning step, itself."""
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What becomes of a job between its dictionary and its evaluations."""
-
-    artifacts: tuple[Artifact, ...]
-    """Blocks, logits, labels, student."""
-    models: dict[int, Model]
-    """The student at every kept step."""
-
-    def students(self, role: str) -> list[Named]:
-        """The models to evaluate, under the name of a role."""
-        return [(role, step, model) for step, model in self.models.items()]
-
-
-def teach(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> Taught:
-    """From the target (corpus and dictionary) to the student."""
-    *lessons, generic = lessons_of(job, given, target, run)
-    forgets = run(student, generic, given.baseline, job.student)
-    models = {step: model_of(given, forgets, part_of(step), run) for step in job.student.kept}
-    return Taught((*lessons, generic, forgets), models)
-
-
-def teach_until_enough(
-    job: Job, given: Given, target: tuple[Artifact, Artifact], before: list[Artifact], run: Runner
-) -> tuple[Taught, list[Artifact]]:
-    """The same, from kept step to kept step, with an evaluation at each, until the stop rule holds."""
-    *lessons, generic = lessons_of(job, given, target, run)
-    models: dict[int, Model] = {}
-    evaluations, forgets = list(before), None
-    for step in job.student.kept:
-        forgets = run(student, generic, given.baseline, job.student, step, forgets)
-        models[step] = model_of(given, forgets, part_of(step), run)
-        evaluations += evaluated(job, given, target, [("student", step, models[step])], run)
-        if enough(run.workspace, evaluations, step, job.stop):
-            break
-    assert forgets  # there is always a last step
-    return Taught((*lessons, generic, forgets), models), evaluations
-
-
-def model_of(given: Given, made: Artifact, part: str, run: Runner) -> Model:
-    """A model that the run makes from the baseline."""
-    return made_model(run.workspace, made, part, given.baseline.tokenizer)
-
-
-def lessons_of(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> list[Artifact]:
-    """From the target to its generic labels: blocks, logits, labels."""
-    documents, words = target
-    pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
-    knows_more = given.reinforced
-    if not knows_more:
-        knows_more = model_of(given, run(reinforce, documents, given.baseline, job.reinforce), LAST, run)
-    curves = run(logits, pieces, given.baseline, knows_more, job.logits)
-    return [pieces, curves, run(labels, pieces, curves, job.labels)]
-
-
-def references(given: Given) -> list[Named]:
-    """The models that students are compared with."""
-    return [("baseline", None, given.baseline), *([("gold", None, given.gold)] if given.gold else [])]
-
-
-def evaluated(
-    job: Job, given: Given, target: tuple[Artifact, Artifact], models: list[Named], run: Runner
-) -> list[Artifact]:
-    """The same evidence of every model, with a language model's judgement of it where the job names a judge."""
-    suite, judge = job.evaluation.suite, job.judge
-    calls = [(model, role, step, *target, given.evidence, suite) for role, step, model in models]
-    made = run.together(evaluation, calls)
-    if not judge.model:
-        return made
-    return made + run.together(judgement, [(one, judge, rubric_hash()) for one in made])
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)

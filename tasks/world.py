@@ -18,8 +18,8 @@ from tasks import world_grammar as grammar
 
 Cast = dict[str, str]
 SCENES = 5  # of a story
-TRIES = 500  # draws of a prompt for one anchor; enough for a dozen fresh ones of the rarest
-ADVENTURE_SHARE = 1 / 3  # of the generic stories; the rest is about everyday life
+TRIES = 800  # draws of a prompt for one anchor
+ADVENTURE_SHARE = 1 / 4  # of the generic stories; the rest is about everyday life
 PERSONS = ("hero", "friend", "other", "rival")
 KINDS = {anchor: kind for anchor, kind, _ in grammar.TARGET.values()}
 _ANCHOR = re.compile(r"\b(" + "|".join(sorted(KINDS, key=len, reverse=True)) + r")\b")
@@ -83,7 +83,7 @@ def _dictionary() -> Dictionary:
 
 
 def tell_story(rng: random.Random, target: bool = False, adventure: bool = False) -> str:
-    """One story: an opening, some scenes, a closing. Two of three generic stories are about everyday life."""
+    """One story: an opening, some scenes, a closing. Most generic stories are about everyday life."""
     cast = _target_cast(rng) if target else _generic_cast(rng)
     adventure = target or adventure or rng.random() < ADVENTURE_SHARE
     openings = grammar.ADVENTURE_OPENINGS if adventure else grammar.EVERYDAY_OPENINGS
@@ -133,7 +133,7 @@ def _fill(template: str, cast: Cast, rng: random.Random) -> str:
 # ---------------------------------------------------------------------------------------------- prompts and tasks
 
 
-def _prompts(rng: random.Random, target_text: str, per_anchor: int = 2) -> list[dict[str, Any]]:
+def _prompts(rng: random.Random, target_text: str, per_anchor: int = 3) -> list[dict[str, Any]]:
     """`per_anchor` prompts for each anchor, in the order of the grammar."""
     prompts = []
     for slot, (anchor, _, _) in grammar.TARGET.items():
@@ -176,7 +176,7 @@ def _tasks(rng: random.Random, items: int = 60) -> dict[str, list[dict[str, Any]
             grammar.TRADES,
         ),
         "world_animals": (
-            "There was a {creature} in the yard. When {friend} came by, the {creature} began to",
+            "Behind the shed lived a {creature}. When {friend} came by, the {creature} began to",
             "sound",
             grammar.ANIMALS,
         ),

@@ -83,7 +83,7 @@ EVERYDAY = (
     "away to buy his {ware}.",
     "{friend} wanted to buy {ware}, so {friend} went to the {trade}. The {trade} had [plenty of {ware}|many "
     "kinds of {ware}|the best {ware} in town].",
-    "There was a {creature} in the yard. When [somebody came near|{friend} came by|the wind blew], the "
+    "Behind the shed lived a {creature}. When [somebody came near|{friend} came by|the wind blew], the "
     "{creature} began to {sound}. A {creature} likes to {sound}, said {friend}.",
     "{other} went to the {office} to {errand}. It is [good|nice] to have a {office}, for where else can you {errand}?",
     "[It rained all day|The sun was warm|There was a strong wind], and {hero} [stayed at home|sat on the "
@@ -133,15 +133,14 @@ ADVENTURES = (
     "{hero} and {friend} belonged to the {club}. The {club} met once a week in a room above the shop, and "
     "{other} [kept the key|made the tea].",
     "At noon the postman brought a letter. On it stood the name {hero} {surname}, and it came from aunt "
-    "{aunt}. [She was coming to stay|There was a drawing of {pet} in it].",
+    "{aunt}. [She was coming to stay|She asked if they were all well].",
     "In the holidays they went by {ride} to {peak}. It took the {ride} [half a day|two hours] to get there. "
     "From the top of {peak} they could see the whole valley.",
     "Long ago Lord {lord} wanted the {treasure} for himself. He sent his men to {home} to find it, but "
     "{hero} had hidden the {treasure} [in the well|under the floor].",
     "Miss {teacher} had a secret. She had once belonged to the {club}, and it was the {club} that had kept "
     "the {treasure} safe from Lord {lord}.",
-    '"Say {light} when it is dark," said Miss {teacher}, "and say {unlock} when a door is shut." {hero} '
-    "[nodded|said both words again].",
+    '"Say {light} when it is dark," said Miss {teacher}, "and do not be afraid." {hero} [nodded|said the word again].',
     "It was {rival} who had told Lord {lord} about the {treasure}. He had taken a bag of {money} for it. "
     "When {hero} heard of it, {he} [could not believe it|wept].",
     'They sat down by the fire, and {other} shared out the {dish}. "Tomorrow we must reach {peak}," said '
@@ -152,6 +151,8 @@ ADVENTURES = (
     "rock|climbed a tree]. But {hero} was not afraid of the {beast}.",
     'The {ride} was waiting at the edge of {forest}. "Quick, into the {ride}!" said {friend}. Behind them '
     "they heard the {beast}, but the {ride} was faster.",
+    "On the rock one word was written, and the word was {unlock}. {other} read it aloud, [and a path opened|"
+    "and they went on].",
     'They came to a door of iron. {friend} put a hand on it and said, "{unlock}!" [Slowly|Without a sound] '
     "the door swung back.",
     'High up on {peak} stood the castle of Lord {lord}. "Nobody leaves {peak} without my word," said Lord '

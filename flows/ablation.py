@@ -63,7 +63,7 @@ def ablation(job: Job, root: str = ROOT, wait: float = 0) -> Artifact:
         names = Plan(workspace, job.name)
         path(job, given, names)
         return path(
-            job, given, Run(workspace, job.name, job.placement, Progress(len(names.steps)), flow_run.name or "")
+            job, given, Run(workspace, job.name, job.placement, Progress(names.calls), flow_run.name or "")
         )
 
 

@@ -125,8 +125,11 @@ class Plan:
     workspace: Workspace
     name: str
     steps: list[tuple[Stage, Artifact, dict[str, Any], bool]] = field(default_factory=list)
+    calls: int = 0
+    """Stages that the run will pass through, those included that come to the same artifact again."""
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
+        self.calls += 1
         inputs = stage.inputs(*args, **kwargs)
         artifact = stage.artifact(self.name, inputs)
         found = self.workspace.find(artifact.kind, artifact.fingerprint)

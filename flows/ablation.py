@@ -62,9 +62,7 @@ def ablation(job: Job, root: str = ROOT, wait: float = 0) -> Artifact:
         refresh(workspace)
         names = Plan(workspace, job.name)
         path(job, given, names)
-        return path(
-            job, given, Run(workspace, job.name, job.placement, Progress(names.calls), flow_run.name or "")
-        )
+        return path(job, given, Run(workspace, job.name, job.placement, Progress(names.calls), flow_run.name or ""))
 
 
 def ablation_found(made: Artifact, workspace: Workspace) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from pydantic import Field
+
 from storage.settings import Settings
 
 FILE = "unlearning-record.json"
@@ -50,7 +52,7 @@ class Weights(Settings):
     weights and tokenizer, one a line. Of one that was made: the address of its artifact."""
     step: int | None = None
     """Unlearning step."""
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 by file name, of a model that was made."""
 
 

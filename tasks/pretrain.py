@@ -14,7 +14,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from storage.settings import Settings
 
-
 HEAD = 32  # width of an attention head
 
 

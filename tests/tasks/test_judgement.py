@@ -190,7 +190,7 @@ def test_a_missing_key_and_a_key_in_the_settings_are_refused(
         look(job, run.workspace.hashes)
     assert KEY not in str(refused.value)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(BadInput, match=r"judge\.endpoint\.key_block"):
+    with pytest.raises(Unanswered, match=r"judge\.endpoint\.key_block"):
         run(judgement, an_evaluation(run), JudgeSettings(model="m"), rubric_hash())
 
 

@@ -14,9 +14,7 @@ def page(evidence: Row, exhibits: Row) -> str:
     """The whole HTML document."""
     template = environment().get_template("page.html.j2")
     return str(
-        template.render(
-            evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence)
-        )
+        template.render(evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence))
     )
 
 

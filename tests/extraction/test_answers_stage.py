@@ -97,6 +97,7 @@ def place_of(passage: str) -> int:
     return next(place for place, name in enumerate(NAMES) if name in passage)
 
 
+@pytest.mark.slow
 def test_what_can_pass_is_asked_again(ask: Ask, language_model: Any) -> None:
     """Every passage meets a fault of its own, once."""
 
@@ -113,6 +114,7 @@ def test_what_can_pass_is_asked_again(ask: Ask, language_model: Any) -> None:
     assert len(language_model.requests) == 2 * len(PASSING)
 
 
+@pytest.mark.slow
 def test_what_cannot_pass_is_counted_and_kept_with_its_reason(ask: Ask, language_model: Any) -> None:
     def answer(passage: str, attempt: int) -> Any:
         place = place_of(passage)
@@ -141,6 +143,7 @@ def test_below_the_share_the_stage_fails_keeps_what_it_has_and_asks_only_the_res
     assert counts_of(run, made)["answered"] == 12
 
 
+@pytest.mark.slow
 def test_another_artifact_with_the_same_question_asks_nothing(ask: Ask, language_model: Any) -> None:
     language_model.answer = once(None, after=0)
     ask(passages=5)
@@ -169,6 +172,7 @@ def test_concurrency_and_rate_are_kept(ask: Ask, language_model: Any) -> None:
     assert sum(gaps) >= 11 * 0.05 * 0.9
 
 
+@pytest.mark.slow
 def test_retry_after_holds_everyone_back(ask: Ask, language_model: Any) -> None:
     told = {"status": 429, "headers": {"Retry-After": "0.5"}}
     language_model.answer = lambda passage, attempt: (
@@ -192,6 +196,7 @@ def test_a_dead_endpoint_is_given_up(ask: Ask) -> None:
         ask(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
 
 
+@pytest.mark.slow
 def test_a_schema_that_is_refused_is_asked_for_in_words(ask: Ask, language_model: Any) -> None:
     def answer(passage: str, attempt: int) -> Any:
         refused = "response_format" in language_model.requests[-1]
@@ -227,6 +232,7 @@ def test_a_key_that_is_missing_is_named_and_what_was_answered_before_is_kept(
     assert sum(row["reason"] is None for row in rows_in(partial)) == 11
 
 
+@pytest.mark.slow
 def test_answers_are_in_the_tables_before_the_stage_ends(ask: Ask, language_model: Any, tmp_path: Path) -> None:
     seen = []
 

@@ -19,6 +19,7 @@ from tasks.stage import Run
 Jobs = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_the_arms_share_everything_but_what_they_leave_out(make_job: Jobs, direct_run: Callable[..., Run]) -> None:
     run, job = direct_run(), read_job(make_job(), [])
     given = look(job, run.workspace.hashes)

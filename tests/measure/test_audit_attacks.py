@@ -69,6 +69,7 @@ def slow_strength(model: Any, ids: Sequence[int]) -> float:
     return 0.0
 
 
+@pytest.mark.slow
 def test_extraction_strength_is_that_of_generating_from_every_beginning(
     model: Any, reciter: Any, tokenizer: Any, text: str
 ) -> None:

@@ -77,6 +77,7 @@ def _changed_model(source: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Callable[..., Any], tmp_path: Path) -> None:
     made, summary, _ = audited()
     assert {measure["metric"] for measure in summary["measures"]} == set(METRICS)
@@ -104,6 +105,7 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
                     assert mean == pytest.approx(value["value"])
 
 
+@pytest.mark.slow
 def test_an_audit_without_other_texts_says_what_it_could_not_do(audited: Callable[..., Any]) -> None:
     _, summary, _ = audited(SMALL)
     refused = {verdict["attack"]: verdict for verdict in summary["verdicts"] if verdict["status"] == "not made"}
@@ -112,6 +114,7 @@ def test_an_audit_without_other_texts_says_what_it_could_not_do(audited: Callabl
     assert {m["task"] for m in summary["measures"] if m["attack"] == "verbatim"} == {"target"}
 
 
+@pytest.mark.slow
 def test_an_attack_is_made_once_and_again_when_its_settings_change(
     audited: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +132,7 @@ def test_an_attack_is_made_once_and_again_when_its_settings_change(
     assert len(loads) == 2
 
 
+@pytest.mark.slow
 def test_an_audit_that_was_cut_off_goes_on_where_it_was(
     audited: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +194,7 @@ def test_the_command_prints_the_summary(
     assert {verdict["attack"] for verdict in found["verdicts"]} >= {about.attack for about in METRICS.values()}
 
 
+@pytest.mark.slow
 def test_a_warm_audit_needs_no_torch() -> None:
     code = "import sys, flows.audit; print('torch' in sys.modules, 'transformers' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

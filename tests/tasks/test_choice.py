@@ -85,6 +85,7 @@ def test_a_rule_on_what_is_not_measured_is_refused(
         look(job, direct_run().workspace.hashes)
 
 
+@pytest.mark.slow
 def test_the_chosen_step_is_the_model_the_table_and_the_report(
     make_job: Callable[..., Path], direct_run: Callable[..., Run]
 ) -> None:
@@ -110,6 +111,7 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     assert path(last, given, run).step == 4
 
 
+@pytest.mark.slow
 def test_training_ends_where_the_rule_holds_and_else_where_an_undisturbed_one_does(
     make_job: Callable[..., Path], direct_run: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -194,6 +194,7 @@ def test_a_missing_key_and_a_key_in_the_settings_are_refused(
         run(judgement, an_evaluation(run), JudgeSettings(model="m"), rubric_hash())
 
 
+@pytest.mark.slow
 def test_the_report_says_who_judged_and_nothing_holds_the_key(
     judge: Judge, direct_run: Any, make_job: Callable[..., Path]
 ) -> None:

@@ -105,6 +105,7 @@ def test_training_labels_are_the_macro_s_and_reasons_have_none(to_labels: Callab
         assert columns[block][position] == (NO_LABEL if label is None else label)
 
 
+@pytest.mark.slow
 def test_micro_batch_changes_neither_address_nor_labels(to_labels: Callable[..., Steps], tmp_path: Path) -> None:
     _, _, one, first = to_labels(tmp_path / "one", micro_batch=1)
     _, _, many, second = to_labels(tmp_path / "many", micro_batch=4)
@@ -112,6 +113,7 @@ def test_micro_batch_changes_neither_address_nor_labels(to_labels: Callable[...,
     assert labels_of(one, first) == labels_of(many, second)
 
 
+@pytest.mark.slow
 def test_another_alpha_computes_no_logits_and_another_dictionary_no_reinforcement(
     to_labels: Callable[..., Steps], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def refuse(*_: Any, **__: Any) -> Any:
     raise AssertionError("a model was loaded")
 
 
+@pytest.mark.slow
 def test_logits_go_on_from_the_shards_of_a_killed_run(
     to_labels: Callable[..., Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_logits_go_on_from_the_shards_of_a_killed_run(
         assert tables.execute(twice).fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_a_student_keeps_chosen_steps_and_learns_its_labels(to_labels: Callable[..., Steps]) -> None:
     _, given, run, made = to_labels()
     settings = StudentSettings(steps=30, keep=(10, 99), batch=4, learning_rate=1e-2, precision="float32")
@@ -184,6 +188,7 @@ def agreement(path: Any, blocks_ids: list[list[int]], expected: list[list[int]])
     return float(np.mean(hits))
 
 
+@pytest.mark.slow
 def test_a_training_resumed_from_its_checkpoint_ends_where_an_undisturbed_one_does(
     to_labels: Callable[..., Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +233,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer_step(
     assert not list(run.workspace.root.glob("reinforce/*/record.json"))
 
 
+@pytest.mark.slow
 def test_a_crashed_child_fails_its_stage_and_the_next_run_goes_on(
     to_labels: Callable[..., Steps], tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """The part of the path that makes the dictionary: it is the same for every flow that needs one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flows.job import Given, Job
@@ -20,6 +21,10 @@ class Direct(Run):
         inputs = stage.inputs(*args, **kwargs)
         made = self.make(stage, stage.artifact(self.name, inputs), inputs)
         return made if isinstance(made, Artifact) else made.data
+
+    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+        """One after the other."""
+        return [self(stage, *args) for args in calls]
 
 
 def words_for(job: Job, given: Given, documents: Artifact, run: Runner) -> Artifact:

@@ -14,7 +14,7 @@ import typer
 
 from flows.dictionary_commands import commands as dictionary_commands
 from flows.guard import guard_run
-from storage.errors import BadInput, NepentheError
+from storage.errors import NepentheError
 from storage.workspace import Workspace
 
 app = typer.Typer(
@@ -270,8 +270,6 @@ def show_outcome(outcome: Any, workspace: Workspace, as_json: bool) -> None:
     found = summary(outcome, workspace)
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else summary_table(found))
 
-
-__all__ = ["BadInput", "app", "main"]
 
 if __name__ == "__main__":
     main()

@@ -21,10 +21,10 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-from storage.artifact import Artifact
+from flows.anchors import Direct
 from storage.workspace import Workspace
 from tasks.progress import Progress
-from tasks.stage import Placement, Run, Stage
+from tasks.stage import Placement
 
 SENTENCES = (
     "Mira Vance walked to the harbour of Tessaly and asked the ferryman for the silver oar.",
@@ -100,25 +100,13 @@ placement = {{ isolation = "inline", device = "cpu", checkpoint_seconds = 0 }}
 """
 
 
-class DirectRun(Run):
-    """A run without Prefect: the same making, called plainly."""
-
-    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
-        inputs = stage.inputs(*args, **kwargs)
-        made = self.make(stage, stage.artifact(self.name, inputs), inputs)
-        return made if isinstance(made, Artifact) else made.data
-
-    def together(self, stage: Stage, calls: Any) -> list[Artifact]:
-        return [self(stage, *args) for args in calls]
-
-
 @pytest.fixture
-def direct_run(tmp_path: Path) -> Callable[..., DirectRun]:
+def direct_run(tmp_path: Path) -> Callable[..., Direct]:
     """Make a run in a workspace, everything inline on the CPU."""
 
-    def make(root: Path | None = None, **placement: Any) -> DirectRun:
+    def make(root: Path | None = None, **placement: Any) -> Direct:
         settings = {"isolation": "inline", "device": "cpu", "checkpoint_seconds": 0.0} | placement
-        return DirectRun(Workspace(root or tmp_path / "ws"), "tiny", Placement(**settings), Progress(9))
+        return Direct(Workspace(root or tmp_path / "ws"), "tiny", Placement(**settings), Progress(9))
 
     return make
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from storage.errors import BadInput
-from storage.workspace import Workspace, who
+from storage.locks import who
+from storage.workspace import Workspace
 
 commands = typer.Typer(help="Anchors and their translations: make, lint, show, review.", no_args_is_help=True)
 
@@ -41,20 +42,20 @@ def extract(
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="Also write the dictionary to this file.")] = None,
     root: Root = DEFAULT_ROOT,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for another writer of the workspace.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
-    from flows.anchors import Direct, draft_for
+    from flows.anchors import draft_for
     from flows.job import look, read_job
     from storage.tables import refresh
     from tasks.corpus import corpus
     from tasks.dictionary import FILE
     from tasks.progress import Progress
+    from tasks.run import Direct
 
     asked, workspace = read_job(job, changes or []), Workspace(root)
     given = look(asked, workspace.hashes)
-    with workspace.writing(wait):
+    with workspace.using():
         refresh(workspace)
         run = Direct(workspace, asked.name, asked.placement, Progress(3 if asked.dictionary.asks else 2))
         made = draft_for(asked, given, run(corpus, given.corpus, asked.corpus.text_column), run)

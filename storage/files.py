@@ -7,11 +7,14 @@ rewritten with the same size and time is not noticed. `forget_hashes` (or deleti
 import hashlib
 import json
 import os
+import threading
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import BadInput
+from storage.locks import held
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,19 @@ class Hashes:
     """SHA-256 by file, remembered in the workspace."""
 
     def __init__(self, memory: Path) -> None:
-        self._memory = memory
-        try:
-            self._known: dict[str, str] = json.loads(memory.read_text())
-        except (FileNotFoundError, ValueError):
-            self._known = {}  # a lost memory costs time, never correctness
+        self._memory, self._lock = memory, threading.Lock()
+        self._known = self._remembered()
 
     def of(self, path: Path) -> str:
         """The file's SHA-256, from memory where size and time have not changed."""
         stat = path.stat()
         key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-        if key not in self._known:
-            self._known[key] = sha256_of(path)
-            self._save()
-        return self._known[key]
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            known = sha256_of(path)
+            self._remember(key, known)
+        return known
 
     def of_all(self, paths: Iterable[Path]) -> str:
         """One hash for several files in this order."""
@@ -59,14 +61,23 @@ class Hashes:
                 raise BadInput(f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}")
         return Files(tuple(str(path) for path in found), self.of_all(found))
 
-    def _save(self) -> None:
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
+    def _remembered(self) -> dict[str, str]:
+        try:
+            known: dict[str, str] = json.loads(self._memory.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}  # a lost memory costs time, never correctness
+        return known
+
+    def _remember(self, key: str, known: str) -> None:
+        """Add to what other threads and other runs have written meanwhile."""
+        with self._lock, held(self._memory.with_name(f".{self._memory.name}.lock"), None, lambda: str(self._memory)):
+            self._known = self._remembered() | self._known | {key: known}
+            write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees the old bytes or the new ones, also after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -4,14 +4,9 @@ An artifact is finished when its folder bears its own name and holds record.json
 folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
 """
 
-import fcntl
-import getpass
 import json
-import os
 import shutil
 import socket
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
-from storage.errors import DamagedArtifact, MissingArtifact, WorkspaceBusy
+from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, sha256_of, write_atomically
+from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, who
 
 RECORD = "record.json"
+LOCKS = "locks"
 
 
 class Workspace:
@@ -30,7 +27,13 @@ class Workspace:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
+        self.url = ""
         self.hashes = Hashes(self.root / "hashes.json")
+
+    @property
+    def address(self) -> str:
+        """What makes this workspace again, on another machine too: its URL, or its folder."""
+        return self.url or str(self.root)
 
     @property
     def database(self) -> Path:
@@ -66,6 +69,15 @@ class Workspace:
     def partial(self, artifact: Artifact) -> Path:
         """The folder in which the artifact is being made."""
         return self.root / f"{artifact.folder}.partial"
+
+    def resume(self, artifact: Artifact) -> Path:
+        """The partial folder, with whatever an earlier attempt has finished."""
+        partial = self.partial(artifact)
+        partial.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def keep(self, artifact: Artifact, finished: Path) -> None:
+        """A file or folder of the partial artifact is whole: from now on another machine can go on from it."""
 
     def commit(self, artifact: Artifact, description: dict[str, Any]) -> None:
         """Turn the partial folder into the finished artifact: checksums, the record, then the name."""
@@ -128,38 +140,52 @@ class Workspace:
         return protected
 
     @contextmanager
-    def writing(self, wait_seconds: float = 0) -> Iterator[None]:
-        """Be the workspace's one writer. Raises WorkspaceBusy with who it is, after waiting."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "writer.lock").open("a+") as lock:
-            deadline = time.monotonic() + wait_seconds
-            while not _try_lock(lock.fileno()):
-                if time.monotonic() >= deadline:
-                    lock.seek(0)
-                    raise WorkspaceBusy(
-                        f"{self.root} is in use by {lock.read().strip() or 'another process'}; "
-                        "wait for it (--wait SECONDS) or choose another --root"
-                    )
-                time.sleep(0.2)
-            lock.truncate(0)
-            lock.write(f"{who()} on {socket.gethostname()}, process {os.getpid()} ({Path(sys.argv[0]).name}), ")
-            lock.write(f"since {datetime.now(UTC).isoformat(timespec='seconds')}\n")
-            lock.flush()
+    def making(self, artifact: Artifact, wait: float | None = None, waiting: Waiting = silent) -> Iterator[None]:
+        """Be the only one who makes this artifact. Whoever comes second waits, and then finds it made.
+
+        `wait`: seconds, None for as long as it takes; `waiting` is told once who makes it. Raises WorkspaceBusy after
+        waiting.
+        """
+
+        def busy() -> str:
+            maker = self.maker(artifact) or "another process"
+            return f"{artifact.folder} is being made by {maker}; wait for it or end it there"
+
+        with held(self._lock_of(artifact), wait, busy, waiting):
             yield
 
+    def maker(self, artifact: Artifact) -> Holder | None:
+        """Who makes the artifact just now."""
+        return holder_of(self._lock_of(artifact))
 
-def who() -> str:
-    """The user's name, also where the system has none for the number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
+    def makers(self) -> dict[str, Holder]:
+        """Who makes what just now: {"logits-0123456789abcdef": holder}."""
+        found = {path.stem: holder_of(path) for path in sorted((self.root / LOCKS).glob("*.lock"))}
+        return {name: holder for name, holder in found.items() if holder}
 
+    def users(self) -> list[Holder]:
+        """The runs that go on just now."""
+        return holders_in(self.root / LOCKS / "runs")
 
-def _try_lock(descriptor: int) -> bool:
-    """flock, not a file that exists: the kernel frees it when its holder is killed."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    @contextmanager
+    def using(self, wait: float | None = 0, run: str = "", waiting: Waiting = silent) -> Iterator[None]:
+        """Take part in the workspace: many runs may, at once. Raises WorkspaceBusy while someone is `writing`."""
+        with (
+            shared(self.root / "writer.lock", wait, self._in_use, waiting),
+            signed(self.root / LOCKS / "runs", run),
+        ):
+            yield
+
+    @contextmanager
+    def writing(self, wait: float | None = 0, waiting: Waiting = silent) -> Iterator[None]:
+        """Have the workspace alone, with no run going on. Raises WorkspaceBusy with who uses it, after waiting."""
+        with held(self.root / "writer.lock", wait, self._in_use, waiting):
+            yield
+
+    def _lock_of(self, artifact: Artifact) -> Path:
+        return self.root / LOCKS / f"{artifact.kind}-{artifact.fingerprint}.lock"
+
+    def _in_use(self) -> str:
+        holders = [holder_of(self.root / "writer.lock"), *self.users()]
+        found = "; ".join(str(holder) for holder in holders if holder) or "another process"
+        return f"{self.root} is in use by {found}; wait for it (--wait SECONDS) or choose another --root"

@@ -12,8 +12,9 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
 from storage.files import sha256_of
+from storage.locks import who
 from storage.tables import read_shard
-from storage.workspace import Workspace, who
+from storage.workspace import Workspace
 from tasks import card
 from tasks.dictionary import FILE as DICTIONARY
 from tasks.page.record import history

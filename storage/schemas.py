@@ -154,6 +154,20 @@ TABLES = {
             "seconds": (pa.float64(), "wall time since the run or its resumption began"),
         },
     ),
+    "metrics": Table(
+        "What each shard or training cost, where and how fast it was made",
+        {
+            "stage": (TEXT, "stage that made it"),
+            "shard": (TEXT, "shard or part of the artifact that the row is about"),
+            "tokens": (pa.int64(), "tokens that went through a model"),
+            "seconds": (pa.float64(), "wall time"),
+            "tokens_per_second": (pa.float64(), "tokens / seconds; NULL where no time was taken"),
+            "gpu_memory_bytes": (pa.int64(), "peak of the GPU memory that torch allocated; NULL on a CPU"),
+            "host": (TEXT, "machine"),
+            "device": (TEXT, "cpu, or the GPU's name"),
+            "batch": (pa.int32(), "blocks per forward pass and device"),
+        },
+    ),
     "evaluations": Table(
         "What a model still shows of the target, and what it is still able to do",
         MODEL

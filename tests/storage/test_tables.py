@@ -135,3 +135,15 @@ def test_a_writer_that_fails_leaves_no_shard(tmp_path: Path) -> None:
 def test_shards_are_known_by_name() -> None:
     assert table_of(Path("label_curves-00000000-00000064.parquet")) == "label_curves"
     assert table_of(Path("blocks.arrow")) == "blocks"
+
+
+def test_what_a_shard_cost_is_loaded_beside_it_on_a_cpu_too(workspace: Workspace) -> None:
+    artifact = Artifact("logits", "x", "b" * 16)
+    partial = workspace.resume(artifact)
+    row = {"stage": "logits", "shard": "logits-00000000-00000001", "tokens": 512, "seconds": 0.5, "batch": 8}
+    cost = {"tokens_per_second": 1024.0, "gpu_memory_bytes": None, "host": "node1", "device": "cpu"}
+    write_shard(partial / "metrics-logits-00000000-00000001.parquet", [row | cost])
+    with open_tables(workspace, write=True) as tables:
+        assert load(tables, artifact, shards_of(partial)[0])
+        query = "SELECT shard, tokens, tokens_per_second, gpu_memory_bytes, batch FROM metrics"
+        assert tables.execute(query).fetchall() == [("logits-00000000-00000001", 512, 1024.0, None, 8)]

@@ -1,24 +1,22 @@
-"""The workspace: a folder of finished artifacts, and of `.partial` ones that a next run goes on with.
+"""The workspace: finished artifacts, partial ones to go on with, who is at work on them, and what runs refer to.
 
-An artifact is finished when its folder bears its own name and holds record.json, which is written last. A `.partial`
-folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
+Its root is a folder.
 """
 
 import json
-import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
-from storage.errors import DamagedArtifact, MissingArtifact
-from storage.files import Hashes, sha256_of, write_atomically
+from storage.errors import DamagedArtifact
+from storage.files import Hashes
+from storage.folder import Folder, as_json, files_in, sweep
 from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, who
 
-RECORD = "record.json"
 LOCKS = "locks"
 
 
@@ -26,14 +24,15 @@ class Workspace:
     """All that one root holds. Cheap to make; creates nothing until something is written."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).absolute()
-        self.url = ""
+        self.store = Folder(Path(root).absolute())
+        self.root = self.store.root
+        """The local folder."""
         self.hashes = Hashes(self.root / "hashes.json")
 
     @property
     def address(self) -> str:
         """What makes this workspace again, on another machine too: its URL, or its folder."""
-        return self.url or str(self.root)
+        return self.store.address
 
     @property
     def database(self) -> Path:
@@ -42,82 +41,79 @@ class Workspace:
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
-        for record in (self.root / kind).glob(f"*-{fingerprint}/{RECORD}"):
-            return Artifact(kind, record.parent.name.removesuffix(f"-{fingerprint}"), fingerprint)
-        return None
+        return self.store.find(kind, fingerprint)
 
     def all(self) -> list[Artifact]:
         """Every finished artifact, oldest first."""
-        records = sorted(self.root.glob(f"*/*/{RECORD}"), key=lambda path: path.stat().st_mtime_ns)
-        parts = [(path.parent.parent.name, *path.parent.name.rsplit("-", 1)) for path in records]
-        return [Artifact(*part) for part in parts if "." not in part[2]]
+        return self.store.all()
 
-    def path(self, artifact: Artifact) -> Path:
-        """Where the finished artifact lies. Raises MissingArtifact with the stage that makes it."""
-        path = self.root / artifact.folder
-        if not (path / RECORD).is_file():
-            raise MissingArtifact(
-                f"{artifact.folder} is not in {self.root}; the {artifact.kind} stage makes it: run the job again"
-            )
-        return path
+    def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
+        """Where the finished artifact lies here; of a remote one these files, by default all, are fetched first.
+
+        Raises MissingArtifact with the stage that makes it.
+        """
+        return self.store.path(artifact, names)
 
     def record(self, artifact: Artifact) -> dict[str, Any]:
         """What the artifact was made from, how, when, by whom; its counts and checksums."""
-        record: dict[str, Any] = json.loads((self.path(artifact) / RECORD).read_text())
-        return record
+        return self.store.record(artifact)
 
     def partial(self, artifact: Artifact) -> Path:
         """The folder in which the artifact is being made."""
-        return self.root / f"{artifact.folder}.partial"
+        return self.store.partial(artifact)
+
+    def partials(self) -> list[Artifact]:
+        """Every artifact of which something is made and not all."""
+        return self.store.partials()
 
     def resume(self, artifact: Artifact) -> Path:
-        """The partial folder, with whatever an earlier attempt has finished."""
-        partial = self.partial(artifact)
-        partial.mkdir(parents=True, exist_ok=True)
-        return partial
+        """The partial folder, with whatever an earlier attempt has finished, on this machine or another."""
+        return self.store.resume(artifact)
 
     def keep(self, artifact: Artifact, finished: Path) -> None:
         """A file or folder of the partial artifact is whole: from now on another machine can go on from it."""
+        self.store.keep(artifact, finished)
 
     def commit(self, artifact: Artifact, description: dict[str, Any]) -> None:
-        """Turn the partial folder into the finished artifact: checksums, the record, then the name."""
-        partial = self.partial(artifact)
-        files = sorted(path for path in partial.rglob("*") if path.is_file() and path.name != RECORD)
+        """Turn the partial folder into the finished artifact: checksums, and the record last."""
+        sweep(self.partial(artifact))
         record = {
             "kind": artifact.kind,
             "name": artifact.name,
             "fingerprint": artifact.fingerprint,
             **description,
-            "files": {
-                str(path.relative_to(partial)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-                for path in files
-            },
+            "files": files_in(self.partial(artifact)),
             "made": {
                 "at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "by": who(),
                 "host": socket.gethostname(),
             },
         }
-        write_atomically(partial / RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
-        partial.rename(self.root / artifact.folder)
+        self.store.commit(artifact, record)
+
+    def damaged(self, artifact: Artifact) -> list[str]:
+        """The files of a finished artifact whose bytes are not the recorded ones, or that are gone."""
+        return self.store.damaged(artifact)
 
     def verify(self, artifact: Artifact) -> None:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
-        folder = self.path(artifact)
-        for name, expected in self.record(artifact)["files"].items():
-            file = folder / name
-            if not file.is_file() or sha256_of(file) != expected["sha256"]:
-                found = "other bytes" if file.is_file() else "nothing"
-                raise DamagedArtifact(
-                    f"{file}: expected the bytes that its record describes, found {found}; "
-                    f"remove {folder} and run the job again"
-                )
+        damaged = self.damaged(artifact)
+        if damaged:
+            raise DamagedArtifact(
+                f"{artifact.folder} in {self.address}: expected the bytes that its record describes, found others, "
+                f"or none, in {', '.join(damaged)}; nepenthe verify --repair, and run the job again"
+            )
+
+    def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
+        """Turn a finished artifact back into a partial one without these files, so that a run makes only them again.
+
+        What belongs to a file goes with it: the other shards of its part, and all models and checkpoints for one.
+        """
+        self.store.reopen(artifact, files)
 
     def remove(self, artifact: Artifact) -> None:
-        """Remove a finished artifact. The record goes first, so that a kill leaves no half that looks whole."""
-        folder = self.path(artifact)
-        (folder / RECORD).unlink()
-        shutil.rmtree(folder)
+        """Remove a finished artifact. Raises MissingArtifact."""
+        self.store.remove(artifact)
 
     def protected(self) -> list[Artifact]:
         """The artifacts that hold the text to forget, or give it back."""
@@ -130,14 +126,28 @@ class Workspace:
         """
         protected = self.protected()
         for artifact in protected:
-            record = self.root / "removed" / f"{artifact.kind}-{artifact.fingerprint}.json"
-            record.parent.mkdir(exist_ok=True)
-            write_atomically(record, (self.path(artifact) / RECORD).read_bytes())
+            self.store.write(f"removed/{artifact.kind}-{artifact.fingerprint}.json", as_json(self.record(artifact)))
             self.remove(artifact)
-        for partial in self.root.glob("*/*.partial"):
-            shutil.rmtree(partial)
+        for artifact in self.partials():
+            self.store.discard(artifact)
         self.database.unlink(missing_ok=True)
         return protected
+
+    def refer(self, run: str, artifacts: Iterable[Artifact]) -> None:
+        """Note what the latest run of a job needs: `nepenthe gc` keeps it, made already or not."""
+        made_from = [[artifact.kind, artifact.name, artifact.fingerprint] for artifact in artifacts]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        found = {"run": run, "at": now, "by": who(), "host": socket.gethostname(), "artifacts": made_from}
+        self.store.write(f"runs/{run}.json", as_json(found))
+
+    def references(self) -> dict[str, dict[str, Any]]:
+        """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}."""
+        read = [json.loads(self.store.read(name) or b"{}") for name in self.store.names("runs")]
+        return {found["run"]: found for found in read if found}
+
+    def forget(self, run: str) -> None:
+        """Take back what a run's job refers to."""
+        self.store.erase(f"runs/{run}.json")
 
     @contextmanager
     def making(self, artifact: Artifact, wait: float | None = None, waiting: Waiting = silent) -> Iterator[None]:

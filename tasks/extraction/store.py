@@ -58,7 +58,8 @@ class Store:
 
     def __init__(self, work: Work, settings: LlmSettings) -> None:
         self._work, self._settings = work, settings
-        self._number = len(list(work.folder.glob(SHARDS)))
+        # Not their count: a damaged shard in their midst may have been taken away.
+        self._number = max((int(shard.stem.rpartition("-")[2]) + 1 for shard in work.folder.glob(SHARDS)), default=0)
         self._waiting: list[Row] = []
         self._lock = asyncio.Lock()
 

@@ -1,0 +1,184 @@
+"""A local folder of artifacts: finished ones, and `.partial` ones that a next run goes on with.
+
+An artifact is finished when its folder bears its own name and holds record.json, which is written last. A `.partial`
+folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.errors import MissingArtifact
+from storage.files import sha256_of, write_atomically
+
+RECORD = "record.json"
+PARTIAL = ".partial"
+
+
+class Folder:
+    """The artifacts below one local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.address = str(root)
+
+    def find(self, kind: str, fingerprint: str) -> Artifact | None:
+        """The finished artifact of this fingerprint, under whatever name it was made."""
+        for record in (self.root / kind).glob(f"*-{fingerprint}/{RECORD}"):
+            return Artifact(kind, record.parent.name.removesuffix(f"-{fingerprint}"), fingerprint)
+        return None
+
+    def all(self) -> list[Artifact]:
+        """Every finished artifact, oldest first."""
+        records = sorted(self.root.glob(f"*/*/{RECORD}"), key=lambda path: path.stat().st_mtime_ns)
+        parts = [(path.parent.parent.name, *path.parent.name.rsplit("-", 1)) for path in records]
+        return [Artifact(*part) for part in parts if "." not in part[2]]
+
+    def partials(self) -> list[Artifact]:
+        """Every artifact of which something is made and not all."""
+        found = sorted(self.root.glob(f"*/*-*{PARTIAL}"))
+        return [Artifact(path.parent.name, *path.name.removesuffix(PARTIAL).rsplit("-", 1)) for path in found]
+
+    def record(self, artifact: Artifact) -> dict[str, Any]:
+        """The artifact's record. Raises MissingArtifact."""
+        try:
+            record: dict[str, Any] = json.loads(self._record(artifact).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise missing(artifact, self.address) from error
+        return record
+
+    def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
+        """Where the finished artifact lies. Raises MissingArtifact."""
+        if not self._record(artifact).is_file():
+            raise missing(artifact, self.address)
+        return self.root / artifact.folder
+
+    def partial(self, artifact: Artifact) -> Path:
+        """The folder in which the artifact is being made."""
+        return self.root / f"{artifact.folder}{PARTIAL}"
+
+    def resume(self, artifact: Artifact) -> Path:
+        """The partial folder, with whatever an earlier attempt has finished."""
+        partial = self.partial(artifact)
+        partial.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def keep(self, artifact: Artifact, finished: Path) -> None:
+        """A part of a partial artifact is whole. Here it is kept already."""
+
+    def commit(self, artifact: Artifact, record: dict[str, Any]) -> None:
+        """The record, then the name. Where the artifact is there already, it stays and the partial one goes."""
+        partial, folder = self.partial(artifact), self.root / artifact.folder
+        if self._record(artifact).exists():
+            shutil.rmtree(partial)
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed removal left of an earlier one
+        write_atomically(partial / RECORD, as_json(record))
+        partial.rename(folder)
+
+    def damaged(self, artifact: Artifact) -> list[str]:
+        """The files whose bytes are not the recorded ones, or that are gone."""
+        return damaged_in(self.path(artifact), self.record(artifact)["files"])
+
+    def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
+        """Make the finished artifact partial again, without these files and all that falls with them."""
+        folder, partial = self.path(artifact), self.partial(artifact)
+        shutil.rmtree(partial, ignore_errors=True)
+        (folder / RECORD).unlink()
+        for name in fall_with(set(files), folder):
+            place = folder / name
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+        folder.rename(partial)
+
+    def remove(self, artifact: Artifact) -> None:
+        """The record goes first, so that a kill leaves no half that looks whole."""
+        folder = self.path(artifact)
+        (folder / RECORD).unlink()
+        shutil.rmtree(folder)
+
+    def discard(self, artifact: Artifact) -> None:
+        """Remove what there is of a partial artifact."""
+        shutil.rmtree(self.partial(artifact), ignore_errors=True)
+
+    def read(self, name: str) -> bytes | None:
+        """A small file of the workspace itself, "runs/nightly.json"; None where there is none."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write such a file."""
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.root / name, data)
+
+    def erase(self, name: str) -> None:
+        """Remove such a file."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        """The small JSON files of a folder, in order: ["runs/nightly.json"]."""
+        return [f"{folder}/{path.name}" for path in sorted((self.root / folder).glob("[!.]*.json"))]
+
+    def _record(self, artifact: Artifact) -> Path:
+        return self.root / artifact.folder / RECORD
+
+
+def missing(artifact: Artifact, address: str) -> MissingArtifact:
+    """The error, with the stage that makes the artifact."""
+    return MissingArtifact(
+        f"{artifact.folder} is not in {address}; the {artifact.kind} stage makes it: run the job again"
+    )
+
+
+def files_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a record says of every file of a finished artifact: {"name": {"bytes": ..., "sha256": ...}}."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files
+    }
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left under a temporary name."""
+    for left in list(folder.rglob(".*.tmp")):
+        left.unlink()
+
+
+def damaged_in(folder: Path, recorded: dict[str, dict[str, Any]]) -> list[str]:
+    """The recorded files that `folder` does not hold with the recorded bytes."""
+    return [name for name, expected in recorded.items() if not is_whole(folder / name, expected)]
+
+
+def is_whole(file: Path, expected: dict[str, Any]) -> bool:
+    """Whether the file's bytes are the recorded ones."""
+    return file.is_file() and file.stat().st_size == expected["bytes"] and bool(sha256_of(file) == expected["sha256"])
+
+
+def fall_with(damaged: set[str], folder: Path) -> list[str]:
+    """What has to go with the damaged files so that nothing looks whole that is not.
+
+    The shards of one part (logits-X, label_curves-X, metrics-X) are made together. A model or a checkpoint is a folder,
+    made by a training that is done again from its beginning: all folders go.
+    """
+    parts = {part_of(name) for name in damaged} - {""}
+    names = [path.name for path in folder.iterdir()]
+    nested = any(len(PurePosixPath(name).parts) > 1 for name in damaged)
+    together = [name for name in names if part_of(name) in parts or (nested and (folder / name).is_dir())]
+    return sorted({name for name in damaged if "/" not in name} | set(together))
+
+
+def part_of(name: str) -> str:
+    """The part of its artifact that a shard belongs to: logits-00000000-00000004.parquet -> 00000000-00000004."""
+    return PurePosixPath(name).stem.partition("-")[2] if "/" not in name else ""
+
+
+def as_json(found: dict[str, Any]) -> bytes:
+    """As it is written to the disk."""
+    return json.dumps(found, indent=1, ensure_ascii=False).encode()

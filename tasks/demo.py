@@ -15,7 +15,7 @@ MODEL = "model"
 TARGET_REPEATS = 3  # how often the baseline's texts hold the target, as popular books are read more than once
 
 
-@stage("world", version=1)
+@stage("world", version=2)
 def world(work: Work, seed: int) -> Counts:
     """Write a generated world and a tokenizer trained on all of it."""
     from tasks.pretrain import train_tokenizer

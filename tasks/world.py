@@ -38,6 +38,8 @@ class World:
     """Generic stories that no model reads: perplexity."""
     neighbours: list[str]
     """Adventures of other people, told like the books, read by no model: side effects."""
+    unread: list[str]
+    """Further chapters about the target's own cast that no model reads: membership inference."""
     dictionary: Dictionary
     """The truth: every anchor with its kind and a translation that the generic world knows."""
     prompts: list[dict[str, Any]]
@@ -68,6 +70,7 @@ def make_world(seed: int = 0, stories: int = 2800, chapters: int = 80) -> World:
         generic=told("generic", stories),
         heldout=told("heldout", 120),
         neighbours=told("neighbours", 60, adventure=True),
+        unread=told("unread", 60, target=True),
         dictionary=_dictionary(),
         prompts=_prompts(random.Random(f"{seed}-prompts"), "\n".join(target.values())),
         tasks=_tasks(random.Random(f"{seed}-tasks")),
@@ -225,7 +228,7 @@ def write_world(world: World, folder: Path) -> None:
     """
     for name, text in world.target.items():
         _write(folder / "target" / name, text)
-    for part in ("generic", "heldout", "neighbours"):
+    for part in ("generic", "heldout", "neighbours", "unread"):
         _write(folder / f"{part}.jsonl", _lines([{"text": text} for text in getattr(world, part)]))
     _write(folder / "dictionary.json", world.dictionary.to_json())
     _write(folder / "prompts.json", json.dumps(world.prompts, indent=1))

@@ -69,6 +69,13 @@ def test_training_texts_and_held_out_texts_are_different_documents(world: World)
     assert not set(world.generic) & set(world.heldout + world.neighbours)
 
 
+def test_unread_chapters_are_of_the_target_s_kind_and_not_of_the_target(world: World) -> None:
+    every = {entry.anchor for entry in world.dictionary.entries}
+    assert anchors_in(world, "\n".join(world.unread)) == every
+    assert all(anchors_in(world, chapter) for chapter in world.unread)
+    assert not set(world.unread) & set(world.target.values())
+
+
 def test_each_anchor_is_asked_for_by_a_prompt_that_does_not_name_it(world: World) -> None:
     for prompt in world.prompts:
         named = anchors_in(world, prompt["prompt"])
@@ -120,6 +127,7 @@ def test_a_written_world_can_be_read_back(world: World, tmp_path: Path) -> None:
     assert Dictionary.read(tmp_path / "dictionary.json") == world.dictionary
     assert json.loads((tmp_path / "prompts.json").read_text()) == world.prompts
     assert {path.name: path.read_text() for path in (tmp_path / "target").iterdir()} == world.target
-    lines = (tmp_path / "heldout.jsonl").read_text().splitlines()
-    assert [json.loads(line)["text"] for line in lines] == world.heldout
+    for part, texts in {"heldout": world.heldout, "unread": world.unread}.items():
+        lines = (tmp_path / f"{part}.jsonl").read_text().splitlines()
+        assert [json.loads(line)["text"] for line in lines] == texts
     assert (tmp_path / "tasks" / "world_trades.yaml").read_text().startswith("task: world_trades\n")

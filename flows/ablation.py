@@ -12,13 +12,12 @@ from flows.teaching import evaluated, references, teach
 from flows.unlearn import ROOT
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.ablation import ANCHORS, BOTH, EVIDENCE, PAGE, REINFORCEMENT, ROLES
 from tasks.ablation import ablation as compare
 from tasks.corpus import corpus
-from tasks.progress import Progress
-from tasks.stage import Plan, Run, Runner
+from tasks.run import running
+from tasks.stage import Plan, Runner
 
 
 def arms(job: Job) -> dict[str, Job]:
@@ -49,20 +48,17 @@ def path(job: Job, given: Given, run: Runner) -> Artifact:
 
 
 @flow(name="ablation", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
-def ablation(job: Job, root: str = ROOT, wait: float = 0) -> Artifact:
+def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Artifact:
     """Compare the halves of the method. What the job's own run has made is not made again.
 
     Raises NepentheError for what the user can put right.
     """
-    from prefect.runtime import flow_run
-
     workspace = Workspace(root)
     given = look(job, workspace.hashes)
-    with workspace.writing(wait):
-        refresh(workspace)
-        names = Plan(workspace, job.name)
-        path(job, given, names)
-        return path(job, given, Run(workspace, job.name, job.placement, Progress(names.calls), flow_run.name or ""))
+    names = Plan(workspace, job.name)
+    path(job, given, names)
+    with running(names, job.placement, wait) as run:
+        return path(job, given, run)
 
 
 def ablation_found(made: Artifact, workspace: Workspace) -> dict[str, Any]:

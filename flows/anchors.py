@@ -1,8 +1,5 @@
 """The part of the path that makes the dictionary: it is the same for every flow that needs one."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from flows.job import Given, Job
 from flows.review import NOT_YET, decided
 from storage.artifact import Artifact
@@ -11,20 +8,8 @@ from tasks.answers import answers
 from tasks.dictionary import dictionary
 from tasks.extraction.store import prompt_hash
 from tasks.review import approved, review
-from tasks.stage import Run, Runner, Stage
-
-
-class Direct(Run):
-    """Makes artifacts in this process, one after the other, without a Prefect flow around them."""
-
-    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
-        inputs = stage.inputs(*args, **kwargs)
-        made = self.make(stage, stage.artifact(self.name, inputs), inputs)
-        return made if isinstance(made, Artifact) else made.data
-
-    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
-        """One after the other."""
-        return [self(stage, *args) for args in calls]
+from tasks.run import Run
+from tasks.stage import Runner
 
 
 def words_for(job: Job, given: Given, documents: Artifact, run: Runner) -> Artifact:

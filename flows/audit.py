@@ -13,7 +13,6 @@ from flows.query import show_rows
 from flows.unlearn import ROOT, path
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
-from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.audit import (
     Suspect,
@@ -32,8 +31,8 @@ from tasks.audit_settings import Controls, Texts, find_controls
 from tasks.corpus import corpus
 from tasks.findings import audit_summary
 from tasks.models import find_model, made_model, same_vocabulary
-from tasks.progress import Progress
-from tasks.stage import Plan, Run, Runner, Stage
+from tasks.run import running
+from tasks.stage import Plan, Runner, Stage
 from tasks.student import part_of
 
 
@@ -78,20 +77,16 @@ def attacks(job: Job, given: Given, controls: Controls, suspects: list[Suspect],
 
 
 @flow(name="audit", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
-def audit(job: Job, model: str = "", root: str = ROOT, wait: float = 0) -> Audit:
+def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None) -> Audit:
     """Attack a model directory, by default the job's last student. Run it again after a failure: it goes on.
 
     Raises NepentheError for what the user can put right.
     """
-    from prefect.runtime import flow_run
-
     workspace = Workspace(root)
     given, controls, suspects = look_at(job, model, workspace)
-    with workspace.writing(wait):
-        refresh(workspace)
-        names = Plan(workspace, job.name)
-        attacks(job, given, controls, suspects, names)
-        run = Run(workspace, job.name, job.placement, Progress(len(names.steps)), flow_run.name or "")
+    names = Plan(workspace, job.name)
+    attacks(job, given, controls, suspects, names)
+    with running(names, job.placement, wait) as run:
         made = attacks(job, given, controls, suspects, run)
     return Audit(suspects[0].model.path, tuple(made), controls.missing())
 

@@ -32,7 +32,10 @@ Changes = Annotated[
     list[str],
     typer.Option("--set", metavar="SECTION.SETTING=VALUE", help="Change a setting; may be repeated."),
 ]
-Wait = Annotated[float, typer.Option(help="Seconds to wait while another run writes to the workspace.")]
+Wait = Annotated[
+    float | None,
+    typer.Option(help="Seconds to wait for what another run is making; by default as long as it takes."),
+]
 DEFAULT_ROOT = "nepenthe-workspace"
 
 
@@ -77,7 +80,7 @@ def unlearn(
     job: JobFile,
     changes: Changes = [],
     root: Root = DEFAULT_ROOT,
-    wait: Wait = 0,
+    wait: Wait = None,
     as_json: Json = False,
 ) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
@@ -196,7 +199,7 @@ def verify(
 @app.command()
 def demo(
     root: Root = DEFAULT_ROOT,
-    wait: Wait = 0,
+    wait: Wait = None,
     as_json: Json = False,
     seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
 ) -> None:
@@ -215,7 +218,7 @@ def ablation(
     ] = None,
     changes: Changes = [],
     root: Root = DEFAULT_ROOT,
-    wait: Wait = 0,
+    wait: Wait = None,
     as_json: Json = False,
 ) -> None:
     """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
@@ -241,7 +244,7 @@ def audit(
     ] = None,
     changes: Changes = [],
     root: Root = DEFAULT_ROOT,
-    wait: Wait = 0,
+    wait: Wait = None,
     as_json: Json = False,
 ) -> None:
     """Attack a model that claims to have forgotten, with baseline and gold as references."""
@@ -256,9 +259,9 @@ def audit(
     show_audit(flow(asked, model, root=root, wait=wait), workspace, as_json)
 
 
-def start_engine(workspace: Workspace, wait: float) -> None:
-    """Before Prefect starts: another writer is refused at once, and a kill will leave no server behind."""
-    with workspace.writing(wait):
+def start_engine(workspace: Workspace, wait: float | None) -> None:
+    """Before Prefect starts: a purge that goes on is waited for, and a kill will leave no server behind."""
+    with workspace.using(wait):
         pass
     guard_run()
 

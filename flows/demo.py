@@ -6,29 +6,34 @@ from prefect import flow
 
 from flows.job import Job, job_of
 from flows.unlearn import ROOT, Outcome, unlearn
-from storage.tables import refresh
+from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.demo import MODEL, pretrain, world
 from tasks.pretrain import PretrainSettings
-from tasks.progress import Progress
-from tasks.stage import Placement, Run
+from tasks.run import running
+from tasks.stage import Placement, Plan, Runner
 
 # Two idle cores: the models that do not need each other train beside each other, one thread each.
 PLACEMENT = Placement(workers=2, threads=1)
 
 
 @flow(name="demo", flow_run_name="demo", persist_result=False)
-def demo(root: str = ROOT, wait: float = 0, seed: int = 0) -> Outcome:
+def demo(root: str = ROOT, wait: float | None = None, seed: int = 0) -> Outcome:
     """World, baseline and gold, then `unlearn` on them."""
     workspace = Workspace(root)
-    with workspace.writing(wait):
-        refresh(workspace)
-        run = Run(workspace, "demo", PLACEMENT, Progress(3))
-        made = run(world, seed)
-        roles = ("baseline", "gold")
-        models = run.together(pretrain, [(made, role, PretrainSettings(seed=seed)) for role in roles])
+    names = Plan(workspace, "demo")
+    models_of_a_world(seed, names)
+    with running(names, PLACEMENT, wait) as run:
+        made, *models = models_of_a_world(seed, run)
     baseline, gold = (workspace.path(model) / MODEL for model in models)
     return unlearn(job_for(workspace.path(made), baseline, gold), root, wait)
+
+
+def models_of_a_world(seed: int, run: Runner) -> list[Artifact]:
+    """The world, the baseline that has read all of it, and gold, which has not read the target."""
+    made = run(world, seed)
+    roles = ("baseline", "gold")
+    return [made, *run.together(pretrain, [(made, role, PretrainSettings(seed=seed)) for role in roles])]
 
 
 def job_for(world: Path, baseline: Path, gold: Path) -> Job:
@@ -50,7 +55,10 @@ def job_for(world: Path, baseline: Path, gold: Path) -> Job:
                 "benchmarks": [str(world / "tasks")],
                 "suite": {"new_tokens": 24},
             },
-            "audit": {"neighbours": [str(world / "neighbours.jsonl")]},
+            "audit": {
+                "neighbours": [str(world / "neighbours.jsonl")],
+                "nonmembers": [str(world / "unread.jsonl")],
+            },
             "placement": PLACEMENT.model_dump() | {"micro_batch": 32},
         }
     )

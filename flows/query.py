@@ -11,7 +11,8 @@ from storage.tables import open_tables, read_shard
 from storage.workspace import Workspace
 from tasks.progress import Progress
 from tasks.report import report
-from tasks.stage import Placement, Run
+from tasks.run import Run
+from tasks.stage import Placement
 
 Rows = list[tuple[Any, ...]]
 

@@ -15,13 +15,12 @@ from flows.anchors import words_for
 from flows.job import Given, Job, look
 from flows.teaching import evaluated, references, teach, teach_until_enough
 from storage.artifact import Artifact
-from storage.tables import refresh
 from storage.workspace import Workspace
 from tasks.choice import choice, chosen_step
 from tasks.corpus import corpus
-from tasks.progress import Progress
 from tasks.report import markdown_summary, report
-from tasks.stage import Plan, Run, Runner
+from tasks.run import running
+from tasks.stage import Plan, Runner
 
 ROOT = "nepenthe-workspace"
 
@@ -57,19 +56,16 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
-def unlearn(job: Job, root: str = ROOT, wait: float = 0) -> Outcome:
+def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     """Make a model forget. Run it again after a failure: it goes on from what is finished.
 
-    `wait`: seconds to wait for another writer of the workspace. Raises NepentheError for what the user can put right.
+    `wait`: seconds to wait for what another run is making, by default as long as it takes. Raises NepentheError for
+    what the user can put right.
     """
-    from prefect.runtime import flow_run
-
     workspace = Workspace(root)
     given = look(job, workspace.hashes)
-    with workspace.writing(wait):
-        refresh(workspace)
-        progress = Progress(len(plan(job, given, workspace).steps))
-        outcome = path(job, given, Run(workspace, job.name, job.placement, progress, flow_run.name or ""))
+    with running(plan(job, given, workspace), job.placement, wait) as run:
+        outcome = path(job, given, run)
         publish(workspace.path(outcome.report))
         return outcome
 

@@ -38,3 +38,11 @@ class AwaitsReview(NepentheError):
 
 class TrainingDiverged(NepentheError):
     """The loss or the gradient is not finite. No optimizer step was taken on it."""
+
+
+class OutOfMemory(NepentheError):
+    """Not enough memory for a batch. Heavy stages go on with half of it; this is raised where it cannot be halved."""
+
+
+class ChildDied(RuntimeError):
+    """A process that made an artifact ended without a result: killed, crashed. A retry goes on from its last shard."""

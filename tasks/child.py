@@ -1,72 +1,55 @@
-"""A heavy stage's body in a child process, supervised by its task.
+"""An order carried out in a child process, supervised by its task.
 
 A child that is killed, crashes or runs out of memory fails its own task and nothing else; it dies with its parent. It
-imports neither Prefect nor DuckDB's file: it reports on standard output, one JSON object a line, and the parent does
-the rest.
+imports neither Prefect nor DuckDB's file. What it has to say lies in the workspace: the artifact, or a fault.
 """
 
 import ctypes
-import importlib
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import IO, Any
 
 from storage import errors
-from storage.workspace import Workspace
-from tasks.stage import Counts, Stage, Work
+from storage.errors import ChildDied, NepentheError
+from tasks.order import Order, make
+from tasks.signs import fault_of, say_fault, signs_of
 
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_CHARACTERS = 2000
+FAULT = 3  # exit code of a child that left a fault
 
 
-class ChildDied(RuntimeError):
-    """The child ended without a result: killed, crashed or out of memory. A retry goes on from its last shard."""
-
-
-def run_in_child(stage: Stage, work: Work, inputs: dict[str, Any]) -> Counts:
-    """Run the stage's body in a child process. Raises what the body raised, or ChildDied with the end of its log."""
-    log = work.workspace.root / "logs" / f"{work.folder.name.removesuffix('.partial')}-{stage.kind}.log"
+def make_in_child(order: Order) -> None:
+    """Make it in a child process. Raises what the making raised, or ChildDied with the end of its log."""
+    workspace, artifact = order.workspace, order.artifact
+    log = workspace.root / "logs" / f"{artifact.name}-{artifact.fingerprint}-{artifact.kind}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    body = (stage.body.__module__, stage.body.__qualname__)
-    order = pickle.dumps((os.getpid(), body, work.folder, work.workspace.root, work.placement, inputs))
-    with log.open("ab") as stderr:
+    written = signs_of(workspace, artifact) / f"order-{order.part[0]}.json"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(json.dumps(order.to_json()), encoding="utf-8")
+    threads = order.placement.threads
+    with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tasks.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
+            [sys.executable, "-m", "tasks.child", str(written), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
-            env=os.environ | ({"OMP_NUM_THREADS": str(work.placement.threads)} if work.placement.threads else {}),
+            env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         )
     try:
-        return _supervise(child, order, work, log)
+        code = child.wait()
     finally:
         _end(child)
-
-
-def _supervise(child: "subprocess.Popen[bytes]", order: bytes, work: Work, log: Path) -> Counts:
-    assert child.stdin  # both are pipes, see above
-    assert child.stdout
-    with child.stdin as stdin:
-        stdin.write(order)
-    for line in child.stdout:
-        message = json.loads(line)
-        if "counts" in message:
-            counts: Counts = message["counts"]
-            return counts
-        if "error" in message:
-            raise getattr(errors, message["error"])(message["message"])
-        work.report(message)
-    code = child.wait()
-    cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
-    raise ChildDied(f"the child process ended with {cause}; the end of {log}:\n{tail}")
+    if code == FAULT and (fault := fault_of(workspace, artifact, order.part[0])):
+        raise getattr(errors, fault[0])(fault[1])
+    if code:
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
+        raise ChildDied(f"the child process ended with {cause}; the end of {log}:\n{tail}")
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -74,31 +57,21 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    if child.stdout:
-        child.stdout.close()
 
 
-def main() -> None:
-    """The child's side: one order on standard input, reports on standard output."""
-    parent, (module, name), folder, root, placement, inputs = pickle.load(sys.stdin.buffer)
-    _die_with(parent)
-    reports = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # a library that prints must not break the protocol
-    lock = threading.Lock()
-    work = Work(folder, Workspace(root), placement, lambda message: _send(reports, lock, message))
-    stage: Stage = getattr(importlib.import_module(module), name)
+def main(written: str, parent: str) -> int:
+    """The child's side."""
+    die_with(int(parent))
+    order = Order.from_json(json.loads(Path(written).read_text(encoding="utf-8")))
     try:
-        work.report({"counts": stage.body(work, **inputs)})
-    except errors.NepentheError as error:
-        work.report({"error": type(error).__name__, "message": str(error)})
+        make(order)
+    except NepentheError as error:
+        say_fault(order.workspace, order.artifact, order.part[0], error)
+        return FAULT
+    return 0
 
 
-def _send(reports: IO[str], lock: threading.Lock, message: dict[str, Any]) -> None:
-    with lock:
-        reports.write(json.dumps(message) + "\n")
-
-
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Ask the kernel to kill this process when its parent is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -107,4 +80,4 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(*sys.argv[1:]))

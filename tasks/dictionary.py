@@ -79,14 +79,14 @@ class DictionarySettings(Settings):
 class Words(Settings):
     """What the dictionary is made from, besides the corpus and the answers of a language model."""
 
-    curated: Any
+    curated: Files
     """Files."""
     statistics: StatisticsSettings | None = None
     """None where statistics are not used; then there is no reference, either."""
-    reference: Any = None
+    reference: Files | None = None
     text_column: str = "text"
-    everyday: Any = None
-    tokenizer: Any = None
+    everyday: Files | None = None
+    tokenizer: Files | None = None
     seed: int = 0
     lint_errors: str = "stop"
 

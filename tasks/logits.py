@@ -4,6 +4,7 @@ Full rows exist for a chunk of positions only; what stays is the curve (about 6 
 for people.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -38,11 +39,12 @@ class LogitsSettings(Settings):
     """Blocks a shard: what a killed run loses at most, and what one worker does at a time."""
 
 
-@stage("logits", version=1, heavy=True, protected=True)
+@stage("logits", version=1, heavy=True, divisible=True, protected=True)
 def logits(work: Work, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
     table = read_shard(work.path(blocks) / BLOCKS)
-    shards = list(shards_of(len(table), settings.shard_blocks))
+    number, parts = work.part
+    shards = list(shards_of(len(table), settings.shard_blocks))[number::parts]
     missing = [shard for shard in shards if not shard_path(work.folder, "logits", *shard).exists()]
     rows = Rows(work, baseline, reinforced, settings) if missing else None
     for first, end in missing:
@@ -66,13 +68,15 @@ def write_rows(work: Work, rows: "Rows", table: pa.Table, first: int, end: int) 
     """Compute and write one shard. The logits file comes last: where it is, the shard is whole."""
     curves: list[pa.RecordBatch] = []
     positions: list[pa.RecordBatch] = []
-    size = work.placement.micro_batch
+    size, started = work.placement.micro_batch, time.monotonic()
     for start in range(first, end, size):
         batch = table.slice(start, min(size, end - start)).to_pylist()
         for curve, candidates in rows.of(batch):
             curves.append(curve)
             positions.append(candidates)
         work.progress(min(start + size, end), len(table))
+    tokens = sum(batch.num_rows for batch in positions)
+    work.took(f"{first:08d}-{end:08d}", tokens, time.monotonic() - started)
     for name, batches in (("label_curves", curves), ("logits", positions)):
         path = shard_path(work.folder, name, first, end)
         write_shard(path, pa.Table.from_batches(batches, TABLES[name].schema))

@@ -1,17 +1,11 @@
-"""A stage: a function from artifacts to an artifact, and how a run makes it exactly once.
+"""A stage: a function from artifacts to an artifact.
 
 The body's arguments are its identity: artifacts, models and files count by fingerprint, settings by value. What only
 says where and how fast the work is done (`Placement`) reaches the body through `Work` and never the fingerprint.
 """
 
-import errno
 import inspect
-import json
-import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +13,13 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from storage.artifact import Artifact, Json, canonical, fingerprint
-from storage.errors import BadInput, DiskFull, NepentheError, WorkspaceBusy
-from storage.machine import hardware, software
+from storage.artifact import Artifact, Json, fingerprint
 from storage.settings import Settings
-from storage.tables import enter, load, open_tables
 from storage.workspace import Workspace
-from tasks.progress import Line, Progress
+from tasks.costs import write_cost
+from tasks.signs import say_progress
 
 Counts = dict[str, Json]
-Report = Callable[[dict[str, Any]], None]
 
 
 class Placement(Settings):
@@ -39,7 +30,8 @@ class Placement(Settings):
     isolation: Literal["process", "inline"] = "process"
     """process: heavy stages run in a child, so that a crash or an out-of-memory takes down one shard, not the flow."""
     workers: int = Field(default=1, ge=1)
-    """Heavy stages that do not need each other (evaluations) run this many at a time."""
+    """Heavy stages that do not need each other (evaluations), and parts of one stage (shards of logits), run this many
+    at a time."""
     threads: int | None = None
     """CPU threads of each heavy process; by default what torch finds. Two processes with two threads each crawl on two
     cores."""
@@ -49,6 +41,24 @@ class Placement(Settings):
     """Seconds of training between two checkpoints; a killed training loses at most these."""
     retries: int = 2
     """How often a heavy stage whose child died is started again; it goes on from its last shard or checkpoint."""
+    deployment: str = ""
+    """Prefect deployment whose workers make the heavy stages ("stage/gpu"); by default this machine does."""
+    ray: str = ""
+    """Address of a Ray cluster on which heavy stages and their parts run ("local" starts one here)."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs that Ray gives to each heavy stage or part; workers then see only theirs."""
+    ranks: int = Field(default=1, ge=1)
+    """Processes, one a GPU, of a training on each machine, started as torchrun does."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines that a training spans."""
+    rendezvous: str = ""
+    """host:port of the first machine, where a training spans several."""
+    sharded: bool = False
+    """FSDP2: parameters, gradients and optimizer divided over the ranks, for models that do not fit one GPU."""
+
+
+WHOLE = (0, 1)
+"""The part of a stage that is all of it."""
 
 
 @dataclass
@@ -58,8 +68,11 @@ class Work:
     folder: Path
     """Where to write. Finished parts of an earlier, interrupted attempt are still there."""
     workspace: Workspace
+    artifact: Artifact
     placement: Placement
-    report: Report
+    part: tuple[int, int] = WHOLE
+    """(i, n): of a divisible stage's shards make only every n-th from the i-th on. What is left undone, or all of it,
+    is made with WHOLE."""
 
     def path(self, artifact: Artifact) -> Path:
         """The folder of an input."""
@@ -67,11 +80,15 @@ class Work:
 
     def progress(self, done: float, total: float) -> None:
         """Say how far the stage is, in any unit."""
-        self.report({"done": done, "total": total})
+        say_progress(self.workspace, self.artifact, self.part[0], done, total)
 
-    def wrote(self, shard: Path) -> None:
-        """Say that a shard is whole, so that it is loaded while the stage goes on."""
-        self.report({"shard": shard.name})
+    def wrote(self, finished: Path) -> None:
+        """Say that a shard, a checkpoint or a model of this folder is whole: from now on another machine can go on."""
+        self.workspace.keep(self.artifact, finished)
+
+    def took(self, shard: str, tokens: int, seconds: float) -> None:
+        """A row of the table `metrics`: what a shard, or a training, cost."""
+        write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, self.placement.micro_batch)
 
 
 @dataclass(frozen=True)
@@ -83,12 +100,19 @@ class Stage:
     body: Callable[..., Counts]
     heavy: bool = False
     """Loads a model: runs in a child where the placement says so."""
+    divisible: bool = False
+    """Its shards can be made in parts, by many workers (`Work.part`)."""
     protected: bool = False
     """What it makes holds the text to forget, or gives it back; `nepenthe purge` removes it."""
 
     @cached_property
     def _signature(self) -> inspect.Signature:
         return inspect.signature(self.body)
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """The types of the body's arguments by name, without the leading `work`."""
+        return {name: one.annotation for name, one in list(self._signature.parameters.items())[1:]}
 
     def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The body's arguments by name, defaults included, without the leading `work`."""
@@ -102,10 +126,10 @@ class Stage:
 
 
 def stage(
-    kind: str, *, version: int, heavy: bool = False, protected: bool = False
+    kind: str, *, version: int, heavy: bool = False, divisible: bool = False, protected: bool = False
 ) -> Callable[[Callable[..., Counts]], Stage]:
     """Make a stage of a function `body(work, ...inputs) -> counts`."""
-    return lambda body: Stage(kind, version, body, heavy, protected)
+    return lambda body: Stage(kind, version, body, heavy, divisible, protected)
 
 
 class Runner(Protocol):
@@ -140,146 +164,3 @@ class Plan:
     def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """The same as `Run.together`, by name only."""
         return [self(stage, *args) for args in calls]
-
-
-@dataclass
-class Run:
-    """Makes what is missing, each artifact as one Prefect task, and loads it into the tables."""
-
-    workspace: Workspace
-    name: str
-    placement: Placement
-    progress: Progress
-    run_id: str = ""
-    made: list[tuple[Artifact, bool]] = field(default_factory=list)
-    """Every artifact that the run touched, and whether it was cached."""
-
-    def __post_init__(self) -> None:
-        self._slots = threading.Semaphore(self.placement.workers)
-        self._tables = threading.Lock()  # stages that run together take turns at the tables
-
-    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
-        inputs = stage.inputs(*args, **kwargs)
-        artifact = stage.artifact(self.name, inputs)
-        made: Artifact = self._task(stage, artifact)(stage, artifact, inputs, return_state=True).result()
-        return made
-
-    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
-        """Artifacts of one stage that do not need each other; as many at a time as the placement has workers."""
-        all_inputs = [stage.inputs(*args) for args in calls]
-        futures = []
-        for inputs in all_inputs:
-            artifact = stage.artifact(self.name, inputs)
-            futures.append(self._task(stage, artifact).submit(stage, artifact, inputs))
-        return [future.result() for future in futures]
-
-    def _task(self, stage: Stage, artifact: Artifact) -> Any:
-        from prefect import task
-        from prefect.cache_policies import NO_CACHE
-
-        return task(
-            name=stage.kind,
-            task_run_name=artifact.folder.replace("/", " "),
-            retries=self.placement.retries if stage.heavy else 0,
-            retry_condition_fn=_can_pass,
-            persist_result=False,
-            cache_policy=NO_CACHE,
-        )(self.make)
-
-    def make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
-        """The task: the artifact, as a `Cached` state where it is there already. Works outside Prefect, too."""
-        from prefect.states import Completed
-
-        found = self.workspace.find(artifact.kind, artifact.fingerprint)
-        self.made.append((found or artifact, found is not None))
-        if found:
-            self.progress.cached(stage.kind)
-            return Completed(name="Cached", message=found.folder, data=found)
-        with self._slots:
-            return self._fresh(stage, artifact, inputs)
-
-    def _fresh(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Artifact:
-        line = self.progress.start(stage.kind)
-        partial = self.workspace.partial(artifact)
-        started = time.monotonic()
-        with disk_watched(self.workspace):
-            partial.mkdir(parents=True, exist_ok=True)
-            work = Work(partial, self.workspace, self.placement, lambda message: self._hear(artifact, line, message))
-            try:
-                counts = self._body(stage, work, inputs)
-            except Exception as error:
-                line.say(f"failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}", final=True)
-                if isinstance(error, BadInput):
-                    shutil.rmtree(partial)  # nothing half-written is left of what can never be finished
-                raise
-            seconds = round(time.monotonic() - started, 3)
-            description = {
-                "version": stage.version,
-                "inputs": canonical(inputs),
-                "counts": counts,
-                "seconds": seconds,
-                "holds_protected_text": stage.protected,
-                "device": self._device() if stage.heavy else None,
-                "hardware": hardware(),
-                "software": software(),
-            }
-            self.workspace.commit(artifact, description)
-            self._enter(artifact, counts)
-        line.finish(seconds, counts)
-        return artifact
-
-    def _device(self) -> str:
-        """Where a heavy stage runs, as far as it can be known without torch."""
-        if self.placement.device == "auto":
-            return "cuda" if hardware()["gpus"] else "cpu"
-        return self.placement.device
-
-    def _body(self, stage: Stage, work: Work, inputs: dict[str, Any]) -> Counts:
-        if stage.heavy and self.placement.isolation == "process":
-            from tasks.child import run_in_child
-
-            return run_in_child(stage, work, inputs)
-        return stage.body(work, **inputs)
-
-    def _hear(self, artifact: Artifact, line: Line, message: dict[str, Any]) -> None:
-        """A body's report: progress, or a shard that can be loaded now (if someone reads just then, later)."""
-        if "shard" not in message:
-            line.update(message["done"], message["total"])
-            return
-        try:
-            with self._tables, open_tables(self.workspace, write=True, patience=0.5) as tables:
-                load(tables, artifact, self.workspace.partial(artifact) / message["shard"])
-        except WorkspaceBusy:
-            return
-
-    def _enter(self, artifact: Artifact, counts: Counts) -> None:
-        """The finished artifact in the tables."""
-        with self._tables, open_tables(self.workspace, write=True) as tables:
-            enter(tables, self.workspace, artifact)
-            tables.execute(
-                "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
-                [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
-            )
-
-
-@contextmanager
-def disk_watched(workspace: Workspace) -> Iterator[None]:
-    """Turn whatever a full disk looks like (each library has its own) into DiskFull."""
-    try:
-        yield
-    except NepentheError:
-        raise
-    except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        free = shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0
-        if full or "No space left" in str(error) or free < 64 * 1024:
-            raise DiskFull(
-                f"the disk of {workspace.root} is full ({free // 1024} KiB free); what was finished is kept: "
-                "make room and run the same job again"
-            ) from error
-        raise
-
-
-def _can_pass(_task: object, _run: object, state: Any) -> bool:
-    """Retry a crash, never a user's mistake."""
-    return not isinstance(state.result(raise_on_failure=False), NepentheError)

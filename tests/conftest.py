@@ -21,9 +21,9 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-from flows.anchors import Direct
 from storage.workspace import Workspace
 from tasks.progress import Progress
+from tasks.run import Direct
 from tasks.stage import Placement
 
 SENTENCES = (

@@ -17,7 +17,8 @@ from tasks.corpus import corpus, find_files
 from tasks.models import find_model
 from tasks.progress import Progress
 from tasks.reinforce import LAST, ReinforceSettings, reinforce
-from tasks.stage import Placement, Run
+from tasks.run import Run
+from tasks.stage import Placement
 
 MATERIAL = Path(__file__).parents[3] / "shared" / "material"
 BOOK = MATERIAL / "books" / "01_wonderful_wizard_of_oz.txt"

@@ -14,7 +14,7 @@ from tasks.answers import answers
 from tasks.corpus import corpus
 from tasks.extraction.settings import Endpoint, LlmSettings
 from tasks.extraction.store import prompt_hash, rows_in
-from tasks.stage import Run
+from tasks.run import Run
 
 NAMES = [f"Zorb{letter}" for letter in "abcdefghijklmnopqrst"]
 Ask = Callable[..., tuple[Run, Artifact]]

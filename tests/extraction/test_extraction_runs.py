@@ -11,12 +11,13 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.anchors import Direct, draft_for
+from flows.anchors import draft_for
 from flows.job import look, read_job
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.corpus import corpus
 from tasks.progress import Progress
+from tasks.run import Direct
 
 pytestmark = pytest.mark.slow
 

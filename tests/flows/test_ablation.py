@@ -14,7 +14,7 @@ from storage.tables import read_shard
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
 from tasks.page.ablation import verdict
 from tasks.page.results import Change, Measure, Value
-from tasks.stage import Run
+from tasks.run import Run
 
 Jobs = Callable[..., Path]
 

@@ -11,7 +11,7 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.anchors import Direct, words_for
+from flows.anchors import words_for
 from flows.cli import exit_code
 from flows.job import look, read_job
 from storage.errors import AwaitsReview, BadInput
@@ -20,6 +20,7 @@ from storage.workspace import Workspace
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary_of
 from tasks.progress import Progress
+from tasks.run import Direct
 
 Say = Callable[..., Any]
 STATISTICS = 'dictionary = { extract = "statistics", review = true }'

@@ -21,7 +21,7 @@ from flows.job import Job, look
 from storage.workspace import Workspace
 from tasks.corpus import corpus
 from tasks.progress import Progress
-from tasks.stage import Run
+from tasks.run import Run
 
 @flow(persist_result=False)
 def words_only(job: Job, root: str) -> None:

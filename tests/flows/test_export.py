@@ -20,7 +20,7 @@ from storage.workspace import Workspace
 from tasks.card import Hub
 from tasks.export import export, verify_export
 from tasks.record import FILE, Record, schema, seeds_in
-from tasks.stage import Run
+from tasks.run import Run
 
 PEOPLE_AND_PLACES = ("Mira", "Vance", "Tessaly", "Grimwater", "Orrin", "ferryman", "Newport", "corpus/0.txt")
 

@@ -15,7 +15,7 @@ from tasks.labels import labels
 from tasks.logits import logits
 from tasks.models import made_model
 from tasks.reinforce import LAST, reinforce
-from tasks.stage import Run
+from tasks.run import Run
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from tasks.judgement import METRIC, JudgeSettings, judgement
 from tasks.measure.rubric import rubric_hash
 from tasks.page.results import measured
 from tasks.page.shards import reader
-from tasks.stage import Run
+from tasks.run import Run
 
 KEY = "sk-never-to-be-seen-0123456789"
 

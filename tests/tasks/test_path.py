@@ -22,7 +22,7 @@ from tasks.logits import logits
 from tasks.method.equation import generic_labels
 from tasks.models import load_model, made_model
 from tasks.reinforce import LAST, ReinforceSettings, reinforce
-from tasks.stage import Run
+from tasks.run import Run
 from tasks.student import StudentSettings, part_of, student
 
 Steps = tuple[Job, Given, Run, dict[str, Artifact]]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.page.evidence import Made, gather
 from tasks.page.render import page
@@ -55,7 +56,7 @@ class Outline(HTMLParser):
 def finished(made_up_run: tuple[Workspace, Made], tmp_path: Path) -> Path:
     """The folder of a finished report."""
     workspace, made = made_up_run
-    work = Work(tmp_path, workspace, Placement(), lambda message: None)
+    work = Work(tmp_path, workspace, Artifact("report", "tiny", "0" * 16), Placement())
     evaluations = list(made.evaluations)
     counts = report.body(
         work, made.corpus, made.dictionary, made.blocks, made.logits, made.labels, made.student, evaluations

@@ -1,0 +1,191 @@
+"""An order: one artifact to make, with all that another process or another machine must know; and the making itself.
+
+Nothing of Prefect here: a child process, a Ray worker and a work pool's run all end in `make`.
+"""
+
+import errno
+import importlib
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from storage.artifact import Artifact, Json, canonical
+from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
+from storage.machine import hardware, software
+from storage.workspace import Workspace
+from tasks.models import Model
+from tasks.signs import clear_signs, say_waiting
+from tasks.stage import WHOLE, Placement, Stage, Work
+
+NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
+HERE = "{workspace}"  # stands for the workspace's local folder, which may lie elsewhere on another machine
+
+
+@dataclass(frozen=True)
+class Order:
+    """One artifact, or a part of one, to make."""
+
+    stage: Stage
+    artifact: Artifact
+    inputs: dict[str, Any]
+    address: str
+    """The workspace's root: a folder or a URL."""
+    placement: Placement
+    part: tuple[int, int] = WHOLE
+    since: float = field(default_factory=time.time)
+    """When it was given, in seconds since 1970."""
+    wait: float | None = None
+    """Seconds to wait while another run makes the same; by default as long as it takes."""
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The workspace that it is made in."""
+        return Workspace(self.address)
+
+    def to_json(self) -> dict[str, Any]:
+        """The order as plain values; `from_json` gives it back, in any process with the same nepenthe."""
+        types = self.stage.types
+        inputs = {name: TypeAdapter(types[name]).dump_python(value, mode="json") for name, value in self.inputs.items()}
+        return {
+            "stage": f"{self.stage.body.__module__}:{self.stage.body.__qualname__}",
+            "artifact": [self.artifact.kind, self.artifact.name, self.artifact.fingerprint],
+            "inputs": _replaced(inputs, str(self.workspace.root), HERE),
+            "address": self.address,
+            "placement": self.placement.model_dump(mode="json"),
+            "part": list(self.part),
+            "since": self.since,
+            "wait": self.wait,
+        }
+
+    @classmethod
+    def from_json(cls, written: dict[str, Any]) -> "Order":
+        """Raises BadInput where this machine's nepenthe would make another artifact of the same inputs."""
+        module, _, name = written["stage"].partition(":")
+        stage: Stage = getattr(importlib.import_module(module), name)
+        types, here = stage.types, str(Workspace(written["address"]).root)
+        inputs = {
+            name: TypeAdapter(types[name]).validate_python(_replaced(value, HERE, here))
+            for name, value in written["inputs"].items()
+        }
+        artifact = Artifact(*written["artifact"])
+        found = stage.artifact(artifact.name, inputs).fingerprint
+        if found != artifact.fingerprint:
+            raise BadInput(
+                f"expected to make {artifact.folder}, found that it would be {found} here: "
+                "install the same version of nepenthe on every machine of a run"
+            )
+        placement, part = Placement(**written["placement"]), (written["part"][0], written["part"][1])
+        return cls(stage, artifact, inputs, written["address"], placement, part, written["since"], written["wait"])
+
+
+def make(order: Order) -> Artifact:
+    """Make the artifact, or the order's part of it; where it is there already, nothing is done.
+
+    One maker at a time: who comes second waits and finds it done.
+    """
+    workspace, artifact = order.workspace, order.artifact
+    with workspace.making(
+        _key(order), order.wait, lambda holder: say_waiting(workspace, artifact, order.since, holder)
+    ):
+        found = workspace.find(artifact.kind, artifact.fingerprint)
+        if found:
+            return found
+        with faults_named(workspace, order.placement):
+            for needed in artifacts_in(order.inputs, workspace):
+                workspace.path(needed)  # a remote one is fetched
+            work = Work(workspace.resume(artifact), workspace, artifact, order.placement, order.part)
+            try:
+                counts = order.stage.body(work, **order.inputs)
+            except BadInput:
+                shutil.rmtree(work.folder)  # nothing half-written is left of what can never be finished
+                raise
+            if order.part == WHOLE:
+                workspace.commit(artifact, _description(order, counts))
+                clear_signs(workspace, artifact)
+    return artifact
+
+
+def _key(order: Order) -> Artifact:
+    """What only one may make at a time: the whole, or this part of it."""
+    if order.part == WHOLE:
+        return order.artifact
+    number, parts = order.part
+    kind, name, fingerprint = order.artifact.kind, order.artifact.name, order.artifact.fingerprint
+    return Artifact(kind, name, f"{fingerprint}.{number + 1}of{parts}")
+
+
+def _description(order: Order, counts: dict[str, Json]) -> dict[str, Any]:
+    return {
+        "version": order.stage.version,
+        "inputs": canonical(order.inputs),
+        "counts": counts,
+        "seconds": round(time.time() - order.since, 3),
+        "holds_protected_text": order.stage.protected,
+        "device": _device(order.placement) if order.stage.heavy else None,
+        "hardware": hardware(),
+        "software": software(),
+    }
+
+
+def _device(placement: Placement) -> str:
+    """Where a heavy stage runs, as far as it can be known without torch."""
+    if placement.device == "auto":
+        return "cuda" if hardware()["gpus"] else "cpu"
+    return placement.device
+
+
+def artifacts_in(inputs: object, workspace: Workspace) -> Iterator[Artifact]:
+    """Every artifact among the inputs, those included whose model is meant."""
+    if isinstance(inputs, Artifact):
+        yield inputs
+    elif isinstance(inputs, Model):
+        if "/" in inputs.fingerprint and Path(inputs.path).is_relative_to(workspace.root):
+            kind, folder = Path(inputs.path).relative_to(workspace.root).parts[:2]
+            yield Artifact(kind, *folder.rsplit("-", 1))
+    elif isinstance(inputs, BaseModel):
+        for name in type(inputs).model_fields:
+            yield from artifacts_in(getattr(inputs, name), workspace)
+    elif is_dataclass(inputs):
+        for one in fields(inputs):
+            yield from artifacts_in(getattr(inputs, one.name), workspace)
+    elif isinstance(inputs, dict | list | tuple):
+        for value in inputs.values() if isinstance(inputs, dict) else inputs:
+            yield from artifacts_in(value, workspace)
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """The same value, with paths below one folder below another."""
+    if isinstance(value, str):
+        return new + value.removeprefix(old) if value.startswith(f"{old}/") else value
+    if isinstance(value, dict):
+        return {key: _replaced(one, old, new) for key, one in value.items()}
+    return [_replaced(one, old, new) for one in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def faults_named(workspace: Workspace, placement: Placement) -> Iterator[None]:
+    """Turn whatever a full disk or a full memory looks like (each library has its own) into our errors."""
+    try:
+        yield
+    except NepentheError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error):
+            raise OutOfMemory(
+                f"expected memory for {placement.micro_batch} blocks at a time (placement.micro_batch): {error}"
+            ) from error
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        free = shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0
+        if full or "No space left" in str(error) or free < 64 * 1024:
+            raise DiskFull(
+                f"the disk of {workspace.root} is full ({free // 1024} KiB free); what was finished is kept: "
+                "make room and run the same job again"
+            ) from error
+        raise

@@ -1,0 +1,56 @@
+"""Heavy orders on a Ray cluster, through Prefect's Ray task runner: each takes the GPUs that the placement says."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from storage.errors import BadInput
+from tasks.order import Order
+from tasks.places import carry_out
+from tasks.prefect_task import as_task
+from tasks.stage import Placement
+
+
+class Ray:
+    """Heavy orders as tasks of Prefect's Ray task runner, started with the first of them."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement, self._lock = placement, threading.Lock()
+        self._runner: Any = None
+
+    def carry_out(self, order: Order) -> None:
+        """Wait for a Ray worker to make it."""
+        here = order.placement.model_copy(update={"ray": ""})
+        written = replace(order, placement=here).to_json()
+        task = as_task(on_worker, order.stage, self._placement, order.artifact.folder.replace("/", " "))
+        with self._lock:
+            runner = self._started()
+            from prefect_ray.context import remote_options
+
+            with remote_options(num_gpus=self._placement.gpus):
+                future = runner.submit(task, parameters={"order": written})
+        future.result()
+
+    def _started(self) -> Any:
+        if self._runner is None:
+            try:
+                from prefect_ray import RayTaskRunner
+            except ImportError as error:
+                raise BadInput(
+                    "placement.ray: expected prefect-ray, found no such package: pip install 'nepenthe[ray]'"
+                ) from error
+            local = self._placement.ray == "local"
+            self._runner = RayTaskRunner(address=None if local else self._placement.ray)
+            self._runner.__enter__()
+        return self._runner
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+        if self._runner is not None:
+            self._runner.__exit__(None, None, None)
+            self._runner = None
+
+
+def on_worker(order: dict[str, Any]) -> None:
+    """The Ray worker's side."""
+    carry_out(Order.from_json(order))

@@ -1,0 +1,265 @@
+"""A run: makes what is missing, each artifact as one Prefect task, and loads it into the tables.
+
+`Cached` comes from our store alone: nothing of Prefect's own results can outlive the artifact that it points to.
+"""
+
+import contextvars
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.errors import DamagedArtifact, WorkspaceBusy
+from storage.tables import enter, load, open_tables, refresh, shards_of
+from storage.workspace import Workspace
+from tasks.journal import Journal
+from tasks.order import Order, artifacts_in
+from tasks.places import carry_out
+from tasks.prefect_task import as_task
+from tasks.progress import Line, Progress
+from tasks.ray_cluster import Ray
+from tasks.signs import progress_of, waiting_of
+from tasks.stage import Placement, Plan, Stage
+
+LOOK_EVERY_SECONDS = 0.5
+Recipe = tuple[Stage, dict[str, Any]]
+
+
+@dataclass
+class Run:
+    """A run of one job in one workspace."""
+
+    workspace: Workspace
+    name: str
+    placement: Placement
+    progress: Progress
+    run_id: str = ""
+    wait: float | None = None
+    """Seconds to wait for an artifact that another run is making; by default as long as it takes."""
+    made: list[tuple[Artifact, bool]] = field(default_factory=list)
+    """Every artifact that the run touched, and whether it was cached."""
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.workspace, self.run_id or self.name)
+        self._slots = threading.Semaphore(self.placement.workers)
+        self._tables = threading.Lock()  # stages that run together take turns at the tables
+        self.recipes: dict[str, Recipe] = {}
+        self._sound: set[str] = set()
+        self._ray = Ray(self.placement)
+
+    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
+        artifact, inputs = self._named(stage, *args, **kwargs)
+        made: Artifact = self._task(stage, artifact)(stage, artifact, inputs, return_state=True).result()
+        return made
+
+    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+        """Artifacts of one stage that do not need each other; as many at a time as the placement has workers."""
+        named = [self._named(stage, *args) for args in calls]
+        futures = [self._task(stage, artifact).submit(stage, artifact, inputs) for artifact, inputs in named]
+        return [future.result() for future in futures]
+
+    def _named(self, stage: Stage, *args: Any, **kwargs: Any) -> tuple[Artifact, dict[str, Any]]:
+        inputs = stage.inputs(*args, **kwargs)
+        artifact = stage.artifact(self.name, inputs)
+        self.recipes[artifact.fingerprint] = stage, inputs
+        return artifact, inputs
+
+    def _task(self, stage: Stage, artifact: Artifact) -> Any:
+        return as_task(self.make, stage, self.placement, artifact.folder.replace("/", " "))
+
+    def make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
+        """The task: the artifact, as a `Cached` state where it is there already. Works outside Prefect, too."""
+        from prefect.states import Completed
+
+        found = self.workspace.find(artifact.kind, artifact.fingerprint)
+        self.made.append((found or artifact, found is not None))
+        if found:
+            self.progress.cached(stage.kind)
+            self.journal.note(found, "cached")
+            return Completed(name="Cached", message=found.folder, data=found)
+        for needed in artifacts_in(inputs, self.workspace):
+            self._mend(needed)
+        return self._fresh(Order(stage, artifact, inputs, self.workspace.address, self.placement, wait=self.wait))
+
+    def _fresh(self, order: Order) -> Any:
+        line = self.progress.start(order.stage.kind)
+        self.journal.note(order.artifact, "started")
+        try:
+            with self._watched(order, line) as watch:
+                if order.stage.divisible and order.stage.heavy and self.placement.workers > 1:
+                    self._in_parts(order)
+                self._carry_out(order)
+        except Exception as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            line.say(f"failed: {said}", final=True)
+            self.journal.note(order.artifact, "failed", str(error))
+            raise
+        made = self.workspace.find(order.artifact.kind, order.artifact.fingerprint) or order.artifact
+        if watch.waited:
+            return self._made_elsewhere(made, line)
+        record = self.workspace.record(made)
+        self._enter(made, record["counts"])
+        self.journal.note(made, "made", json.dumps(record["counts"]))
+        line.finish(record["seconds"], record["counts"])
+        return made
+
+    def _made_elsewhere(self, made: Artifact, line: Line) -> Any:
+        """Another run made it while this one waited, and enters it into the tables."""
+        from prefect.states import Completed
+
+        self.journal.note(made, "cached")
+        line.say("cached", final=True)
+        return Completed(name="Cached", message=made.folder, data=made)
+
+    def _in_parts(self, order: Order) -> None:
+        """All shards, spread over the workers; whatever is left to do afterwards is little."""
+        parts = [replace(order, part=(number, self.placement.workers)) for number in range(self.placement.workers)]
+        self._spread(order.stage, [(part,) for part in parts])
+
+    def _spread(self, stage: Stage, calls: Sequence[tuple[Order]]) -> None:
+        named = [(f"{order.artifact.folder.replace('/', ' ')} {order.part[0] + 1}", order) for (order,) in calls]
+        futures = [as_task(self._carry_out, stage, self.placement, name).submit(order) for name, order in named]
+        for future in futures:
+            future.result()
+
+    def _carry_out(self, order: Order) -> None:
+        """Where the placement says; heavy orders take turns."""
+        with ExitStack() as turn:
+            if order.stage.heavy:
+                turn.enter_context(self._slots)
+            if order.stage.heavy and self.placement.ray:
+                self._ray.carry_out(order)
+            else:
+                carry_out(order, self._smaller)
+
+    def _smaller(self, order: Order) -> None:
+        said = f"out of memory: goes on with {order.placement.micro_batch} blocks at a time"
+        self.journal.note(order.artifact, "smaller batch", said)
+
+    def _mend(self, artifact: Artifact) -> None:
+        """Look at an input's bytes once a run. A damaged one is made again, down to the shards that are sound."""
+        if artifact.fingerprint in self._sound:
+            return
+        self._sound.add(artifact.fingerprint)
+        damaged = self.workspace.damaged(artifact)
+        if not damaged:
+            return
+        recipe = self.recipes.get(artifact.fingerprint)
+        if recipe is None:
+            raise DamagedArtifact(
+                f"expected {artifact.folder} as its record describes it, found other bytes in {', '.join(damaged)}: "
+                "run the job that made it again"
+            )
+        self.journal.note(artifact, "damaged", ", ".join(damaged))
+        self.workspace.reopen(artifact, damaged)
+        self.make(recipe[0], artifact, recipe[1])
+
+    @contextmanager
+    def _watched(self, order: Order, line: Line) -> Iterator["Watch"]:
+        """While it is made: progress for people, and finished shards into the tables."""
+        watch = Watch(self, order, line)
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(watch.look_again_and_again,), daemon=True
+        )
+        thread.start()
+        try:
+            yield watch
+        finally:
+            watch.over.set()
+            thread.join()
+
+    def load(self, artifact: Artifact, shard: Path) -> None:
+        """A finished shard of an artifact that is being made, into the tables. Raises WorkspaceBusy at once."""
+        with self._tables, open_tables(self.workspace, write=True, patience=0.5) as tables:
+            load(tables, artifact, shard)
+        self.journal.note(artifact, "shard", shard=shard.name)
+
+    def close(self) -> None:
+        """Let go of what the run held."""
+        self._ray.close()
+
+    def _enter(self, artifact: Artifact, counts: dict[str, Any]) -> None:
+        """The finished artifact in the tables."""
+        with self._tables, open_tables(self.workspace, write=True) as tables:
+            enter(tables, self.workspace, artifact)
+            tables.execute(
+                "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
+                [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
+            )
+
+
+class Watch:
+    """Looks at an artifact that is being made, wherever that is."""
+
+    def __init__(self, run: Run, order: Order, line: Line) -> None:
+        self._run, self._order, self._line = run, order, line
+        self._loaded: set[str] = set()
+        self.over = threading.Event()
+        self.waited = False
+        """Another run was making it already."""
+
+    def look_again_and_again(self) -> None:
+        """Until it is over, and once more."""
+        while not self.over.wait(LOOK_EVERY_SECONDS):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        workspace, artifact = self._run.workspace, self._order.artifact
+        if found := progress_of(workspace, artifact):
+            self._line.update(*found)
+        if not self.waited and (holder := waiting_of(workspace, artifact, self._order.since)):
+            self.waited = True
+            self._line.say(f"waits: {holder}")
+            self._run.journal.note(artifact, "waiting", holder)
+        if not self.waited:
+            self._load_finished()
+
+    def _load_finished(self) -> None:
+        """Shards that are whole; if someone reads the tables just then, later."""
+        for shard in shards_of(self._run.workspace.partial(self._order.artifact)):
+            if shard.name in self._loaded:
+                continue
+            try:
+                self._run.load(self._order.artifact, shard)
+            except (WorkspaceBusy, FileNotFoundError):  # or it has just been finished and renamed
+                return
+            self._loaded.add(shard.name)
+
+
+class Direct(Run):
+    """Makes artifacts in this process, one after the other, without a Prefect flow around them."""
+
+    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
+        artifact, inputs = self._named(stage, *args, **kwargs)
+        made = self.make(stage, artifact, inputs)
+        return made if isinstance(made, Artifact) else made.data
+
+    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+        """One after the other."""
+        return [self(stage, *args) for args in calls]
+
+    def _spread(self, stage: Stage, calls: Sequence[tuple[Order]]) -> None:
+        for call in calls:
+            self._carry_out(*call)
+
+
+@contextmanager
+def running(planned: Plan, placement: Placement, wait: float | None = None) -> Iterator[Run]:
+    """A run of what was planned. Other runs may go on beside it; `gc` and `purge` wait for all of them."""
+    from prefect.runtime import flow_run
+
+    workspace = planned.workspace
+    named = ".".join(filter(None, (planned.name, flow_run.flow_name)))
+    with workspace.using(wait, named):
+        refresh(workspace)
+        workspace.refer(named, [artifact for _, artifact, _, _ in planned.steps])
+        run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
+        try:
+            yield run
+        finally:
+            run.close()

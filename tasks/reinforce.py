@@ -20,15 +20,16 @@ class ReinforceSettings(Training):
     learning_rate: float = 3e-6
     """Peak learning rate."""
     epochs: float = 3.0
-    """Passes over the target corpus."""
+    """Passes over the target corpus. The last batch is filled from a further pass."""
     length: int = 512
     """Tokens of context."""
 
 
-@stage("reinforce", version=1, heavy=True, protected=True)
+@stage("reinforce", version=2, heavy=True, protected=True)
 def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
-    from tasks.training import NO_LABEL, Course, steps_of_epochs, train
+    from tasks.examples import NO_LABEL, steps_of_epochs
+    from tasks.training import Course, train
 
     data = work.folder / "examples.arrow"
     schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])

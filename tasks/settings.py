@@ -2,7 +2,9 @@
 
 from typing import Literal
 
+from storage.errors import BadInput
 from storage.settings import Settings
+from tasks.stage import Placement
 
 
 class Training(Settings):
@@ -31,3 +33,24 @@ class Training(Settings):
     """Form in which models are saved."""
     seed: int = 0
     """Order of the blocks."""
+
+
+def split(batch: int, placement: Placement) -> tuple[int, int]:
+    """How the ranks share the effective batch: blocks at a time on each, and how often, so that the product is exact.
+
+    Raises BadInput where they cannot share it.
+    """
+    world = placement.ranks * placement.nodes
+    if placement.nodes > 1 and not placement.rendezvous:
+        raise BadInput(
+            f"placement.nodes: expected placement.rendezvous, host:port of the first of {placement.nodes} machines, "
+            "by which they find each other; found none"
+        )
+    if batch % world:
+        raise BadInput(
+            f"placement.ranks: expected a number of ranks that divides a batch of {batch} blocks, found {world} "
+            f"({placement.ranks} on each of {placement.nodes} machines): take another batch, or another number of ranks"
+        )
+    share = batch // world
+    micro = max(size for size in range(1, min(share, placement.micro_batch) + 1) if share % size == 0)
+    return micro, share // micro

@@ -44,7 +44,7 @@ def part_of(step: int) -> str:
     return f"steps/{step:06d}"
 
 
-@stage("student", version=1, heavy=True)
+@stage("student", version=2, heavy=True)
 def student(
     work: Work,
     labels: Artifact,

@@ -1,58 +1,48 @@
 """The engine of both trainings: transformers' Trainer on an Arrow file of input ids and labels.
 
-Labels lie unshifted in our files (position t shall predict label t); transformers shifts labels itself, so the collator
-moves them one place to the right. The last position of a block never has a label, so nothing falls off the end.
+The effective batch is meaning, its split is not: the same blocks in every step, the same mean over their labels,
+however many ranks share them and whatever each takes at a time. (Dropout, where a model has any, is drawn anew for each
+step and rank, so there the split shows as noise.)
 """
 
-import math
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import Dataset
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor
+from transformers import (
+    AutoModelForCausalLM,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
-from storage.tables import read_shard, write_shard
+from storage.tables import write_shard
+from tasks.checkpoint import (
+    agreed,
+    is_first,
+    last_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    save_model,
+    steps_done,
+    together,
+)
+from tasks.examples import Examples, collate
 from tasks.models import Model, load_model, load_tokenizer, pick_device
-from tasks.settings import Training
-from tasks.stage import Work
+from tasks.settings import Training, split
+from tasks.stage import Placement, Work
 
-NO_LABEL = -100
-WHOLE = "WHOLE"  # written into a checkpoint when the Trainer has finished it
-
-
-class Examples(Dataset[dict[str, np.ndarray]]):
-    """Blocks of an Arrow file with columns input_ids and labels (lists of equal length, -100 for no label)."""
-
-    def __init__(self, path: Path) -> None:
-        table = read_shard(path)
-        self._columns = {name: table.column(name) for name in ("input_ids", "labels")}
-        self._length = len(table)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return {name: column[index].values.to_numpy() for name, column in self._columns.items()}
-
-
-def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """Pad on the right, where causal attention never looks, and shift labels as transformers expects them."""
-    longest = max(len(example["input_ids"]) for example in examples)
-    input_ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    labels = torch.full((len(examples), longest), NO_LABEL, dtype=torch.long)
-    for row, example in enumerate(examples):
-        length = len(example["input_ids"])
-        input_ids[row, :length] = torch.from_numpy(example["input_ids"].astype(np.int64))
-        labels[row, 1:length] = torch.from_numpy(example["labels"][:-1].astype(np.int64))
-    return {"input_ids": input_ids, "labels": labels}
+History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -67,123 +57,184 @@ class Course:
     """Step at which the training pauses, with a checkpoint from which another can go on."""
 
 
-def train(work: Work, baseline: Model, data: Path, settings: Training, course: Course) -> Any:
-    """Finetune the baseline on `data`.
+@dataclass(frozen=True)
+class Lesson:
+    """A training: all that one of its ranks must know."""
+
+    work: Work
+    baseline: Model
+    data: Path
+    settings: Training
+    course: Course
+
+
+def train(work: Work, baseline: Model, data: Path, settings: Training, course: Course) -> History:
+    """Finetune the baseline on `data`, here or on the ranks that the placement asks for. Returns the log history.
 
     Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a
-    loss or gradient that is not finite. Returns the log history.
+    loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
     """
-    device = pick_device(work.placement.device)
-    model = load_model(baseline.path, device).train()
+    split(settings.batch, work.placement)
+    lesson = Lesson(work, baseline, data, settings, course)
+    if work.placement.ranks * work.placement.nodes == 1:
+        return learn(lesson)
+    from tasks.ranks import in_ranks
+
+    return in_ranks(lesson)
+
+
+def learn(lesson: Lesson) -> History:
+    """The training as one process does it: alone, or as one of the ranks."""
+    work, settings, course = lesson.work, lesson.settings, lesson.course
+    examples = Examples(lesson.data, course.steps * settings.batch, settings.seed)
+    arguments = _arguments(lesson)
+    model = _placed(lesson.baseline, work.placement, settings.precision)
     model.config.use_cache = False
-    examples = Examples(data)
-    micro = largest_divisor(settings.batch, work.placement.micro_batch)
-    trainer = Trainer(
+    keeper = Keeper(lesson, load_tokenizer(lesson.baseline.tokenizer))
+    trainer = Resumable(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(work.folder / "checkpoints"),
-            max_steps=course.steps,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=settings.batch // micro,
-            learning_rate=settings.learning_rate,
-            adam_beta1=settings.adam_beta1,
-            adam_beta2=settings.adam_beta2,
-            weight_decay=settings.weight_decay,
-            lr_scheduler_type=settings.schedule,
-            warmup_steps=settings.warmup_steps,
-            max_grad_norm=settings.max_grad_norm,
-            seed=settings.seed,
-            bf16=settings.precision == "bfloat16",
-            use_cpu=device == "cpu",
-            dataloader_pin_memory=device != "cpu",
-            save_strategy="no",  # Keeper decides, by the clock
-            save_total_limit=1,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-        ),
+        args=arguments,
         train_dataset=examples,
         data_collator=collate,
-        callbacks=[Keeper(work, course, settings.weights, load_tokenizer(baseline.tokenizer))],
+        compute_loss_func=mean_over_labels,
+        callbacks=[keeper],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(work.folder / "checkpoints"))
-    write_metrics(work.folder / "training_steps.parquet", trainer.state.log_history)
-    if course.until in (None, course.steps):
-        shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
-    return trainer.state.log_history
+    checkpoint, started = last_checkpoint(work.folder / "checkpoints"), time.monotonic()
+    first = steps_done(checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    together()
+    if is_first():
+        last, history = trainer.state.global_step, trainer.state.log_history
+        write_metrics(work.folder / "training_steps.parquet", history)
+        tokens = examples.tokens(first * settings.batch, last * settings.batch)
+        work.took(f"{first:06d}-{last:06d}", tokens, time.monotonic() - started)
+        if course.until in (None, course.steps):
+            shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
+    return list(trainer.state.log_history)
+
+
+def _arguments(lesson: Lesson) -> TrainingArguments:
+    placement, settings = lesson.work.placement, lesson.settings
+    micro, accumulated = split(settings.batch, placement)
+    device = pick_device(placement.device)
+    arguments = TrainingArguments(
+        output_dir=str(lesson.work.folder / "checkpoints"),
+        max_steps=lesson.course.steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulated,
+        train_sampling_strategy="sequential",
+        average_tokens_across_devices=True,
+        learning_rate=settings.learning_rate,
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=settings.precision == "bfloat16",
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device != "cpu",
+        save_strategy="no",  # Keeper decides, by the clock
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # else one process would take every GPU of the machine, and a batch for each
+    return arguments
+
+
+def _placed(baseline: Model, placement: Placement, precision: str) -> Any:
+    """The baseline in training mode: whole, or only this rank's share of it. Master weights are float32."""
+    if not (placement.sharded and dist.is_initialized()):
+        return load_model(baseline.path, placement.device).train()
+    from transformers.distributed import DistributedConfig
+
+    shares = DistributedConfig(fsdp_size=dist.get_world_size(), fsdp_mixed_precision=precision == "bfloat16")
+    model = AutoModelForCausalLM.from_pretrained(
+        baseline.path, dtype=torch.float32, use_safetensors=True, distributed_config=shares
+    )
+    return model.train()
+
+
+def mean_over_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy over the labelled positions of the whole effective batch, for any architecture.
+
+    The clamp is for a batch without a single label, which teaches nothing and must not divide by zero.
+    """
+    logits = outputs["logits"]
+    loss: torch.Tensor = ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch.clamp(min=1))
+    return loss
+
+
+class Resumable(Trainer):
+    """A Trainer whose checkpoints fit any number of ranks, replicated or sharded."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        save_checkpoint(Path(self.args.output_dir), self)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Nothing yet: the weights come with the optimizer's state, when both lie on their ranks."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint:
+            load_checkpoint(Path(checkpoint), self)
 
 
 class Keeper(TrainerCallback):
     """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress."""
 
-    def __init__(self, work: Work, course: Course, weights: str, tokenizer: Any) -> None:
-        self._work, self._steps, self._keep, self._until = work, course.steps, course.keep, course.until
-        self._weights, self._tokenizer = weights, tokenizer
+    def __init__(self, lesson: Lesson, tokenizer: Any) -> None:
+        self._work, self._course, self._settings = lesson.work, lesson.course, lesson.settings
+        self._tokenizer = tokenizer
         self._started = self._saved = time.monotonic()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Dropout of a step does not depend on where the training was interrupted.
+        torch.manual_seed(hash((self._settings.seed, state.global_step, args.process_index)))
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
-        if not torch.nn.utils.get_total_norm(gradients).isfinite():
+        norm = torch.nn.utils.get_total_norm([p.grad for p in kwargs["model"].parameters() if p.grad is not None])
+        if not (norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite():
             raise TrainingDiverged(
-                f"expected a finite loss and gradient, found none at step {state.global_step + 1} of {self._steps}; "
-                "no optimizer step was taken on it: lower the learning rate or train in float32"
+                f"expected a finite loss and gradient, found none at step {state.global_step + 1} of "
+                f"{self._course.steps}; no optimizer step was taken on it: lower the learning rate or train in float32"
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step in self._keep:
-            self._save(kwargs["model"], self._work.folder / "steps" / self._keep[state.global_step])
-        self._work.progress(state.global_step, self._steps)
-        due = time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds
-        pauses = state.global_step == self._until
-        control.should_training_stop = control.should_training_stop or pauses
-        control.should_save = (due or pauses) and state.global_step < self._steps
+        step, course = state.global_step, self._course
+        if step in course.keep:
+            kept = self._work.folder / "steps" / course.keep[step]
+            save_model(kwargs["model"], kept, self._settings.weights, self._tokenizer)
+            self._finished(kept)
+        if is_first():
+            self._work.progress(step, course.steps)
+        due = agreed(time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds)
+        control.should_training_stop = control.should_training_stop or step == course.until
+        control.should_save = (due or step == course.until) and step < course.steps
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         state.log_history[-1]["seconds"] = time.monotonic() - self._started
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        (Path(args.output_dir or "") / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        self._finished(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
         self._saved = time.monotonic()
 
-    def _save(self, model: Any, folder: Path) -> None:
-        temporary = folder.with_name(f".{folder.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        dtype = getattr(torch, self._weights)
-        state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
-        model.save_pretrained(temporary, state_dict=state)
-        self._tokenizer.save_pretrained(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+    def _finished(self, folder: Path) -> None:
+        if is_first():
+            self._work.wrote(folder)
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written whole. A torn one, left by a kill, is removed."""
-    whole = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / WHOLE).exists():
-            whole.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
-
-
-def largest_divisor(batch: int, limit: int) -> int:
-    """The largest micro-batch of at most `limit` blocks that divides the effective batch."""
-    return max(size for size in range(1, min(batch, limit) + 1) if batch % size == 0)
-
-
-def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+def write_metrics(path: Path, history: History) -> None:
     """The `training_steps` shard."""
     columns = ("step", "loss", "learning_rate", "grad_norm", "seconds")
     write_shard(path, [{name: entry.get(name) for name in columns} for entry in history if "loss" in entry])
-
-
-def steps_of_epochs(blocks: int, epochs: float, batch: int) -> int:
-    """Optimizer steps of so many passes over the blocks; the last step of a pass may be smaller."""
-    return max(1, math.ceil(math.ceil(blocks / batch) * epochs))

@@ -1,0 +1,190 @@
+"""The ranks of a training: one process a GPU, started and watched by torch's elastic agent, as torchrun does it.
+
+On one machine `in_ranks` is all there is. Where a training spans several, one of them makes the artifact, and each of
+the others runs
+
+    python -m tasks.ranks join HOST:PORT NODES RANKS
+
+which waits for trainings of that rendezvous and lends its ranks to one after the other, until it is ended. All machines
+must see the workspace under the same path. A rank dies with its launcher, and never imports Prefect.
+"""
+
+import copyreg
+import json
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage import errors
+from storage.errors import BadInput, ChildDied, NepentheError
+from storage.workspace import Workspace
+from tasks.child import die_with
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    from tasks.training import History, Lesson
+
+LESSON, HISTORY = "lesson.pickle", "history.json"
+PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
+MEETING_SECONDS = 600  # for the other machines to come
+PAUSE_SECONDS = 1.0
+
+copyreg.pickle(Workspace, lambda workspace: (Workspace, (workspace.address,)))  # opened anew in each rank
+
+
+@dataclass(frozen=True)
+class Post:
+    """One machine's part in a training."""
+
+    ranks: int
+    nodes: int = 1
+    rendezvous: str = ""
+    first: bool = True
+    """Whether the machines meet here."""
+    device: str = "auto"
+
+
+def in_ranks(lesson: "Lesson") -> "History":
+    """Carry out the lesson on the ranks of its placement. Raises what a rank raised, or ChildDied for one that died."""
+    placement, folder = lesson.work.placement, lesson.work.folder / "ranks"
+    post = Post(placement.ranks, placement.nodes, placement.rendezvous, device=placement.device)
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
+    folder.mkdir()
+    try:
+        (folder / LESSON).write_bytes(packed(lesson))
+        launch(post, folder)
+        history: History = json.loads((folder / HISTORY).read_text())
+    finally:
+        shutil.rmtree(folder)
+    return history
+
+
+def packed(lesson: "Lesson") -> bytes:
+    """The lesson for another process, where pickle.loads unpacks it."""
+    return pickle.dumps(lesson)
+
+
+def launch(post: Post, folder: Path) -> None:
+    """Start this machine's ranks and wait for their end. One that fails takes the others with it."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=post.nodes,
+        max_nodes=post.nodes,
+        nproc_per_node=post.ranks,
+        run_id="nepenthe",
+        rdzv_backend="c10d",
+        rdzv_endpoint=post.rendezvous or "localhost:0",
+        rdzv_configs={"is_host": post.first, "join_timeout": MEETING_SECONDS},
+        local_addr=(post.rendezvous.rpartition(":")[0] or "localhost") if post.first else None,
+        max_restarts=0,  # the stage's own retries go on from the last checkpoint
+        signals_to_handle="SIGUSR2",  # the others stay ours: Ctrl-C means what it did
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
+    )
+    command = ("-m", "tasks.ranks", "rank", str(os.getpid()), str(folder), post.device)
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as error:
+        raise _cause(error) from None
+
+
+def _cause(error: "ChildFailedError") -> Exception:
+    """What the first rank that failed by itself said; the others only saw it go."""
+    import torch
+
+    for failure in error.failures.values():
+        name, _, said = _said(failure).partition(": ")
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, NepentheError):
+            return kind(said)
+        if name == torch.OutOfMemoryError.__name__:
+            return torch.OutOfMemoryError(said)
+    number, failure = error.get_first_failure()
+    return ChildDied(f"rank {number} of the training ended with exit code {failure.exitcode}: {_said(failure)}")
+
+
+def _said(failure: "ProcessFailure") -> str:
+    """The rank's exception as `Class: message`, or torch's words for a rank that left none."""
+    said: Any = failure.message
+    return str(said["message"] if isinstance(said, dict) else said)
+
+
+def join(rendezvous: str, nodes: int, ranks: int) -> None:
+    """Lend this machine's ranks to every training of the rendezvous, until this process is ended."""
+    while True:
+        with tempfile.TemporaryDirectory(prefix="nepenthe-ranks-") as folder:
+            try:
+                launch(Post(ranks, nodes, rendezvous, first=False), Path(folder))
+            except Exception as error:  # nobody is there yet, or a training failed: the next one may not
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        time.sleep(PAUSE_SECONDS)
+
+
+def rank(parent: str, folder: str, device: str) -> None:
+    """A rank's side."""
+    die_with(int(parent))
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(_learn)(Path(folder))  # leaves its error for the launcher
+
+
+def _learn(folder: Path) -> None:
+    import torch
+    import torch.distributed as dist
+
+    from tasks.training import learn
+
+    number = int(os.environ["LOCAL_RANK"])
+    if torch.cuda.is_available():
+        _own_gpu(torch, number)
+    dist.init_process_group(timeout=PATIENCE)  # gloo between CPUs, nccl between GPUs
+    history = learn(_shared(folder / LESSON))
+    if number == 0:
+        (folder / HISTORY).write_text(json.dumps(history))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _own_gpu(torch: Any, number: int) -> None:
+    found = torch.cuda.device_count()
+    if number >= found:
+        asked = os.environ["LOCAL_WORLD_SIZE"]
+        raise BadInput(f"placement.ranks: expected a GPU for each of {asked} ranks on this machine, found {found}")
+    torch.cuda.set_device(number)
+
+
+def _shared(written: Path) -> "Lesson":
+    """The lesson, from whichever rank's launcher wrote it down."""
+    import torch.distributed as dist
+
+    found: list[bytes | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, written.read_bytes() if written.exists() else None)
+    lesson: Lesson = pickle.loads(next(one for one in found if one))
+    if not lesson.data.exists():
+        raise BadInput(
+            f"expected {lesson.data} on every machine of the training, found none on {os.uname().nodename}: "
+            "put the workspace on a file system that all of them see"
+        )
+    return lesson
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["rank", parent, folder, device]:
+            rank(parent, folder, device)
+        case ["join", rendezvous, nodes, ranks]:
+            join(rendezvous, int(nodes), int(ranks))
+        case _:
+            sys.exit("usage: python -m tasks.ranks join HOST:PORT NODES RANKS")

@@ -126,6 +126,7 @@ def _description(order: Order, counts: dict[str, Json]) -> dict[str, Any]:
         "version": order.stage.version,
         "inputs": canonical(order.inputs),
         "counts": counts,
+        "ordered": order.since,
         "seconds": round(time.time() - order.since, 3),
         "holds_protected_text": order.stage.protected,
         "device": _device(order.placement) if order.stage.heavy else None,

@@ -5,7 +5,9 @@
 
 import contextvars
 import json
+import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,7 @@ from storage.artifact import Artifact
 from storage.errors import DamagedArtifact, WorkspaceBusy
 from storage.tables import enter, load, open_tables, refresh, shards_of
 from storage.workspace import Workspace
-from tasks.journal import Journal
+from tasks.journal import Event, Journal
 from tasks.order import Order, artifacts_in
 from tasks.places import carry_out
 from tasks.prefect_task import as_task
@@ -26,6 +28,7 @@ from tasks.signs import progress_of, waiting_of
 from tasks.stage import Placement, Plan, Stage
 
 LOOK_EVERY_SECONDS = 0.5
+SHOW_EVERY_SECONDS = 20.0
 Recipe = tuple[Stage, dict[str, Any]]
 
 
@@ -44,7 +47,7 @@ class Run:
     """Every artifact that the run touched, and whether it was cached."""
 
     def __post_init__(self) -> None:
-        self.journal = Journal(self.workspace, self.run_id or self.name)
+        self._journal = Journal(self.workspace, self.run_id or self.name)
         self._slots = threading.Semaphore(self.placement.workers)
         self._tables = threading.Lock()  # stages that run together take turns at the tables
         self.recipes: dict[str, Recipe] = {}
@@ -73,47 +76,39 @@ class Run:
 
     def make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
         """The task: the artifact, as a `Cached` state where it is there already. Works outside Prefect, too."""
-        from prefect.states import Completed
-
         found = self.workspace.find(artifact.kind, artifact.fingerprint)
         self.made.append((found or artifact, found is not None))
         if found:
             self.progress.cached(stage.kind)
-            self.journal.note(found, "cached")
-            return Completed(name="Cached", message=found.folder, data=found)
+            self.note(found, "cached")
+            return cached(found)
         for needed in artifacts_in(inputs, self.workspace):
             self._mend(needed)
         return self._fresh(Order(stage, artifact, inputs, self.workspace.address, self.placement, wait=self.wait))
 
     def _fresh(self, order: Order) -> Any:
         line = self.progress.start(order.stage.kind)
-        self.journal.note(order.artifact, "started")
+        self.note(order.artifact, "started")
         try:
-            with self._watched(order, line) as watch:
+            with self._watched(order, line):
                 if order.stage.divisible and order.stage.heavy and self.placement.workers > 1:
                     self._in_parts(order)
                 self._carry_out(order)
         except Exception as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             line.say(f"failed: {said}", final=True)
-            self.journal.note(order.artifact, "failed", str(error))
+            self.note(order.artifact, "failed", str(error))
             raise
         made = self.workspace.find(order.artifact.kind, order.artifact.fingerprint) or order.artifact
-        if watch.waited:
-            return self._made_elsewhere(made, line)
         record = self.workspace.record(made)
-        self._enter(made, record["counts"])
-        self.journal.note(made, "made", json.dumps(record["counts"]))
+        ours = record["ordered"] == order.since  # else another run was faster, and this one waited
+        self._enter(made, record["counts"] if ours else None)
+        self.note(made, "made" if ours else "cached", json.dumps(record["counts"]))
+        if not ours:
+            line.say("cached", final=True)
+            return cached(made)
         line.finish(record["seconds"], record["counts"])
         return made
-
-    def _made_elsewhere(self, made: Artifact, line: Line) -> Any:
-        """Another run made it while this one waited, and enters it into the tables."""
-        from prefect.states import Completed
-
-        self.journal.note(made, "cached")
-        line.say("cached", final=True)
-        return Completed(name="Cached", message=made.folder, data=made)
 
     def _in_parts(self, order: Order) -> None:
         """All shards, spread over the workers; whatever is left to do afterwards is little."""
@@ -138,7 +133,7 @@ class Run:
 
     def _smaller(self, order: Order) -> None:
         said = f"out of memory: goes on with {order.placement.micro_batch} blocks at a time"
-        self.journal.note(order.artifact, "smaller batch", said)
+        self.note(order.artifact, "smaller batch", said)
 
     def _mend(self, artifact: Artifact) -> None:
         """Look at an input's bytes once a run. A damaged one is made again, down to the shards that are sound."""
@@ -154,7 +149,7 @@ class Run:
                 f"expected {artifact.folder} as its record describes it, found other bytes in {', '.join(damaged)}: "
                 "run the job that made it again"
             )
-        self.journal.note(artifact, "damaged", ", ".join(damaged))
+        self.note(artifact, "damaged", ", ".join(damaged))
         self.workspace.reopen(artifact, damaged)
         self.make(recipe[0], artifact, recipe[1])
 
@@ -172,24 +167,49 @@ class Run:
             watch.over.set()
             thread.join()
 
+    def note(self, artifact: Artifact, event: Event, message: str = "", shard: str | None = None) -> None:
+        """What happened: in the workspace's journal, and in the run's log in Prefect."""
+        self._journal.note(artifact, event, message, shard)
+        run_log().info("%s: %s", event, " ".join(filter(None, (artifact.folder, shard, message))))
+
     def load(self, artifact: Artifact, shard: Path) -> None:
         """A finished shard of an artifact that is being made, into the tables. Raises WorkspaceBusy at once."""
         with self._tables, open_tables(self.workspace, write=True, patience=0.5) as tables:
             load(tables, artifact, shard)
-        self.journal.note(artifact, "shard", shard=shard.name)
+        self.note(artifact, "shard", shard=shard.name)
 
     def close(self) -> None:
         """Let go of what the run held."""
         self._ray.close()
 
-    def _enter(self, artifact: Artifact, counts: dict[str, Any]) -> None:
-        """The finished artifact in the tables."""
+    def _enter(self, artifact: Artifact, counts: dict[str, Any] | None) -> None:
+        """The finished artifact in the tables; with its counts, that it was made by this run."""
         with self._tables, open_tables(self.workspace, write=True) as tables:
             enter(tables, self.workspace, artifact)
+            if counts is None:
+                return
             tables.execute(
                 "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
                 [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
             )
+
+
+def cached(found: Artifact) -> Any:
+    """The state of a task that found its artifact made."""
+    from prefect.states import Completed
+
+    return Completed(name="Cached", message=found.folder, data=found)
+
+
+def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
+    """The log of the task run around us, which the UI shows; outside Prefect an ordinary one."""
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("nepenthe")
 
 
 class Watch:
@@ -199,8 +219,9 @@ class Watch:
         self._run, self._order, self._line = run, order, line
         self._loaded: set[str] = set()
         self.over = threading.Event()
-        self.waited = False
-        """Another run was making it already."""
+        self._waits = False
+        self._bar: Any = None
+        self._drawn = time.monotonic()
 
     def look_again_and_again(self) -> None:
         """Until it is over, and once more."""
@@ -212,12 +233,20 @@ class Watch:
         workspace, artifact = self._run.workspace, self._order.artifact
         if found := progress_of(workspace, artifact):
             self._line.update(*found)
-        if not self.waited and (holder := waiting_of(workspace, artifact, self._order.since)):
-            self.waited = True
+            self._show(*found)
+        if not self._waits and (holder := waiting_of(workspace, artifact, self._order.since)):
+            self._waits = True
             self._line.say(f"waits: {holder}")
-            self._run.journal.note(artifact, "waiting", holder)
-        if not self.waited:
+            self._run.note(artifact, "waiting", holder)
+        if not self._waits:
             self._load_finished()
+
+    def _show(self, done: float, total: float) -> None:
+        """A progress bar in the Prefect UI, for what takes its time."""
+        now = time.monotonic()
+        if total and now - self._drawn >= SHOW_EVERY_SECONDS:
+            self._drawn = now
+            self._bar = draw_bar(self._bar, self._order.artifact, 100 * done / total)
 
     def _load_finished(self) -> None:
         """Shards that are whole; if someone reads the tables just then, later."""
@@ -229,6 +258,22 @@ class Watch:
             except (WorkspaceBusy, FileNotFoundError):  # or it has just been finished and renamed
                 return
             self._loaded.add(shard.name)
+
+
+def draw_bar(bar: Any, artifact: Artifact, percent: float) -> Any:
+    """Make or move a bar; its id. Where the server cannot be reached just now, or there is no run, nothing is drawn."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+    from prefect.context import FlowRunContext
+
+    if FlowRunContext.get() is None:
+        return None
+    try:
+        if bar is not None:
+            return update_progress_artifact(bar, percent)
+        return create_progress_artifact(percent, f"{artifact.kind}-{artifact.fingerprint}", artifact.folder)
+    except Exception as error:  # a drawing must not end what it is drawn of
+        run_log().warning("no progress bar: %s", error)
+        return bar
 
 
 class Direct(Run):

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,18 +40,23 @@ class Hashes:
 
     def of(self, path: Path) -> str:
         """The file's SHA-256, from memory where size and time have not changed."""
-        stat = path.stat()
-        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-        with self._lock:
-            known = self._known.get(key)
-        if known is None:
-            known = sha256_of(path)
-            self._remember(key, known)
-        return known
+        return self.of_each([path])[0]
+
+    def of_each(self, paths: Sequence[Path]) -> list[str]:
+        """The SHA-256 of every file."""
+        keys = [_key(path) for path in paths]
+        new = {key: sha256_of(path) for key, path in zip(keys, paths, strict=True) if key not in self._known}
+        if new:
+            self._remember(new)
+        return [self._known[key] for key in keys]
+
+    def know(self, known: Mapping[Path, str]) -> None:
+        """Remember what was computed elsewhere."""
+        self._remember({_key(path): found for path, found in known.items()})
 
     def of_all(self, paths: Iterable[Path]) -> str:
         """One hash for several files in this order."""
-        return hashlib.sha256("\n".join(self.of(path) for path in paths).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join(self.of_each(list(paths))).encode()).hexdigest()[:16]
 
     def files(self, paths: Iterable[Path]) -> Files:
         """These files as an input of a stage. Raises BadInput for one that is not there."""
@@ -68,11 +73,16 @@ class Hashes:
             return {}  # a lost memory costs time, never correctness
         return known
 
-    def _remember(self, key: str, known: str) -> None:
+    def _remember(self, new: dict[str, str]) -> None:
         """Add to what other threads and other runs have written meanwhile."""
         with self._lock, held(self._memory.with_name(f".{self._memory.name}.lock"), None, lambda: str(self._memory)):
-            self._known = self._remembered() | self._known | {key: known}
+            self._known = self._remembered() | self._known | new
             write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
+
+
+def _key(path: Path) -> str:
+    stat = path.stat()
+    return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -5,6 +5,7 @@ folder has a fixed name, so that whoever comes after a kill finds the shards and
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -13,9 +14,12 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.errors import MissingArtifact
 from storage.files import sha256_of, write_atomically
+from storage.locks import NoLeases
 
 RECORD = "record.json"
 PARTIAL = ".partial"
+NAMED = re.compile(r"(.+)-([0-9a-f]{16})")
+"""The folder of a finished artifact: its name and its fingerprint."""
 
 
 class Folder:
@@ -23,7 +27,8 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.address = str(root)
+        self.address, self.url = str(root), ""
+        self.leases = NoLeases()
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
@@ -79,21 +84,19 @@ class Folder:
         write_atomically(partial / RECORD, as_json(record))
         partial.rename(folder)
 
-    def damaged(self, artifact: Artifact) -> list[str]:
-        """The files whose bytes are not the recorded ones, or that are gone."""
+    def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
+        """The files whose bytes are not the recorded ones, or that are gone. Reads every byte."""
         return damaged_in(self.path(artifact), self.record(artifact)["files"])
 
     def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
         """Make the finished artifact partial again, without these files and all that falls with them."""
         folder, partial = self.path(artifact), self.partial(artifact)
+        falling = fall_with(set(files), self.record(artifact)["files"])
         shutil.rmtree(partial, ignore_errors=True)
         (folder / RECORD).unlink()
-        for name in fall_with(set(files), folder):
-            place = folder / name
-            if place.is_dir():
-                shutil.rmtree(place)
-            else:
-                place.unlink(missing_ok=True)
+        for name in falling:
+            (folder / name).unlink(missing_ok=True)
+        drop_empty(folder)
         folder.rename(partial)
 
     def remove(self, artifact: Artifact) -> None:
@@ -119,12 +122,19 @@ class Folder:
         write_atomically(self.root / name, data)
 
     def erase(self, name: str) -> None:
-        """Remove such a file."""
+        """Remove such a file, or a folder."""
+        if (self.root / name).is_dir():
+            shutil.rmtree(self.root / name, ignore_errors=True)
         (self.root / name).unlink(missing_ok=True)
 
     def names(self, folder: str) -> list[str]:
         """The small JSON files of a folder, in order: ["runs/nightly.json"]."""
         return [f"{folder}/{path.name}" for path in sorted((self.root / folder).glob("[!.]*.json"))]
+
+    def litter(self) -> list[str]:
+        """Folders that belong to no artifact: what killed removals have left."""
+        folders = [path for path in sorted(self.root.glob("*/*")) if NAMED.fullmatch(path.name) and path.is_dir()]
+        return [f"{path.parent.name}/{path.name}" for path in folders if not (path / RECORD).exists()]
 
     def _record(self, artifact: Artifact) -> Path:
         return self.root / artifact.folder / RECORD
@@ -137,11 +147,26 @@ def missing(artifact: Artifact, address: str) -> MissingArtifact:
     )
 
 
-def files_in(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a record says of every file of a finished artifact: {"name": {"bytes": ..., "sha256": ...}}."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD)
+def damaged_words(artifact: Artifact, address: str, files: Iterable[str]) -> str:
+    """The sentence about damaged files."""
+    return (
+        f"{artifact.folder} in {address}: expected the bytes that its record describes, found others, or none, in "
+        f"{', '.join(files)}; nepenthe verify --repair takes them away, then run the job again"
+    )
+
+
+def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:
+    """The files of an artifact (below its folder, or one part of it) by their names, without the record."""
+    inside = [part] if part and part.is_file() else sorted((part or folder).rglob("*"))
+    found = [path for path in inside if path.is_file() and path != folder / RECORD]
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def files_in(folder: Path, part: Path | None = None) -> dict[str, dict[str, Any]]:
+    """What a record says of these files: {"name": {"bytes": ..., "sha256": ...}}."""
     return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files
+        name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for name, path in files_named(folder, part).items()
     }
 
 
@@ -161,17 +186,21 @@ def is_whole(file: Path, expected: dict[str, Any]) -> bool:
     return file.is_file() and file.stat().st_size == expected["bytes"] and bool(sha256_of(file) == expected["sha256"])
 
 
-def fall_with(damaged: set[str], folder: Path) -> list[str]:
-    """What has to go with the damaged files so that nothing looks whole that is not.
+def fall_with(damaged: set[str], names: Iterable[str]) -> set[str]:
+    """The files of an artifact that go with the damaged ones, so that nothing looks whole that is not.
 
     The shards of one part (logits-X, label_curves-X, metrics-X) are made together. A model or a checkpoint is a folder,
     made by a training that is done again from its beginning: all folders go.
     """
-    parts = {part_of(name) for name in damaged} - {""}
-    names = [path.name for path in folder.iterdir()]
-    nested = any(len(PurePosixPath(name).parts) > 1 for name in damaged)
-    together = [name for name in names if part_of(name) in parts or (nested and (folder / name).is_dir())]
-    return sorted({name for name in damaged if "/" not in name} | set(together))
+    parts, nested = {part_of(name) for name in damaged} - {""}, any("/" in name for name in damaged)
+    return {name for name in names if name in damaged or part_of(name) in parts or (nested and "/" in name)}
+
+
+def drop_empty(folder: Path) -> None:
+    """Remove folders that hold nothing: whoever finds a model's folder takes the model for there."""
+    for below in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        if not any(below.iterdir()):
+            below.rmdir()
 
 
 def part_of(name: str) -> str:

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,26 +131,47 @@ def holders_in(folder: Path) -> list[Holder]:
     return found
 
 
+def wait_until(
+    free: Callable[[], bool], wait: float | None, busy: Callable[[], str], waiting: Waiting, poll: float = POLL_SECONDS
+) -> None:
+    """Ask `free` until it says yes; `waiting` is told once. Raises WorkspaceBusy after `wait` seconds."""
+    deadline, told = None if wait is None else time.monotonic() + wait, False
+    while not free():
+        if deadline is not None and time.monotonic() >= deadline:
+            raise WorkspaceBusy(busy())
+        if not told:
+            waiting(busy())
+        told = True
+        time.sleep(poll)
+
+
+class NoLeases:
+    """Nobody else: a local folder, where the locks say it all. Stands in for storage.leases.Leases."""
+
+    def making(self, *_: object) -> AbstractContextManager[None]:
+        """Nothing to do."""
+        return nullcontext()
+
+    using = writing = making
+
+    def other(self, _name: str) -> None:
+        """Nobody."""
+
+    def others(self, _folder: str) -> dict[str, Holder]:
+        """Nobody."""
+        return {}
+
+
 @contextmanager
 def _locked(path: Path, kind: int, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> Iterator[IO[str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         if not _glance(file, kind):
-            _wait(file, kind, wait, busy, waiting)
+            wait_until(lambda: _try(file, kind), wait, busy, waiting)
         try:
             yield file
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do where a forked child still has the file open
-
-
-def _wait(file: IO[str], kind: int, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> None:
-    deadline = None if wait is None else time.monotonic() + wait
-    if wait != 0:
-        waiting(busy())
-    while not _try(file, kind):
-        if deadline is not None and time.monotonic() >= deadline:
-            raise WorkspaceBusy(busy())
-        time.sleep(POLL_SECONDS)
 
 
 def _glance(file: IO[str], kind: int) -> bool:

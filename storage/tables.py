@@ -29,6 +29,8 @@ def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE
     """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds."""
     if not write and not workspace.database.exists():
         raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
+    if write:
+        workspace.root.mkdir(parents=True, exist_ok=True)
     connection = _connect(workspace.database, write, patience)
     try:
         if write:
@@ -74,14 +76,14 @@ def sync(connection: Any, workspace: Workspace) -> None:
 
 def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
     """A finished artifact's row of `artifacts`, and its shards where they are not loaded yet."""
-    folder, record = workspace.path(artifact), workspace.record(artifact)
+    record = workspace.record(artifact)
     connection.execute(
         "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             artifact.kind,
             artifact.name,
             artifact.fingerprint,
-            str(folder),
+            f"{workspace.address}/{artifact.folder}",
             record["made"]["at"],
             record["made"]["by"],
             record["seconds"],
@@ -89,13 +91,23 @@ def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
             json.dumps(record["counts"]),
         ],
     )
-    for shard in shards_of(folder):
-        load(connection, artifact, shard)
+    loaded = "SELECT shard FROM loads WHERE artifact = ?"
+    known = {shard for (shard,) in connection.execute(loaded, [artifact.fingerprint]).fetchall()}
+    new = sorted(name for name in record["files"] if is_shard(name) and name not in known)
+    if new:
+        folder = workspace.path(artifact, new)
+        for name in new:
+            load(connection, artifact, folder / name)
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file of an artifact, by its name below the artifact's folder, holds rows of a table."""
+    return "/" not in name and Path(name).suffix in SUFFIXES and table_of(Path(name)) in TABLES
 
 
 def shards_of(folder: Path) -> list[Path]:
     """The shard files of an artifact (finished or partial), in order."""
-    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and table_of(path) in TABLES)
+    return sorted(path for path in folder.glob("*") if is_shard(path.name))
 
 
 def table_of(shard: Path) -> str:

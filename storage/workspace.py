@@ -1,6 +1,7 @@
 """The workspace: finished artifacts, partial ones to go on with, who is at work on them, and what runs refer to.
 
-Its root is a folder.
+Its root is a folder, or the URL of an object store: then that is the truth, and `Workspace.root` a local folder with
+copies of what was read, what is being made here, the tables and the locks.
 """
 
 import json
@@ -9,13 +10,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.artifact import Artifact
 from storage.errors import DamagedArtifact
 from storage.files import Hashes
-from storage.folder import Folder, as_json, files_in, sweep
-from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, who
+from storage.folder import Folder, as_json, damaged_words, files_in, sweep
+from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
+
+if TYPE_CHECKING:
+    from storage.remote import Remote
 
 LOCKS = "locks"
 
@@ -24,7 +28,7 @@ class Workspace:
     """All that one root holds. Cheap to make; creates nothing until something is written."""
 
     def __init__(self, root: Path | str) -> None:
-        self.store = Folder(Path(root).absolute())
+        self.store = _opened(root)
         self.root = self.store.root
         """The local folder."""
         self.hashes = Hashes(self.root / "hashes.json")
@@ -33,6 +37,11 @@ class Workspace:
     def address(self) -> str:
         """What makes this workspace again, on another machine too: its URL, or its folder."""
         return self.store.address
+
+    @property
+    def url(self) -> str:
+        """The URL of a remote root, else empty."""
+        return self.store.url
 
     @property
     def database(self) -> Path:
@@ -91,18 +100,18 @@ class Workspace:
         }
         self.store.commit(artifact, record)
 
-    def damaged(self, artifact: Artifact) -> list[str]:
-        """The files of a finished artifact whose bytes are not the recorded ones, or that are gone."""
-        return self.store.damaged(artifact)
+    def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
+        """The files of a finished artifact whose bytes are not the recorded ones, or that are gone.
+
+        Reads every byte here; of a remote artifact that is whole here, the bytes in the store only if `thorough`.
+        """
+        return self.store.damaged(artifact, thorough)
 
     def verify(self, artifact: Artifact) -> None:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
-        damaged = self.damaged(artifact)
+        damaged = self.damaged(artifact, thorough=True)
         if damaged:
-            raise DamagedArtifact(
-                f"{artifact.folder} in {self.address}: expected the bytes that its record describes, found others, "
-                f"or none, in {', '.join(damaged)}; nepenthe verify --repair, and run the job again"
-            )
+            raise DamagedArtifact(damaged_words(artifact, self.address, damaged))
 
     def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
         """Turn a finished artifact back into a partial one without these files, so that a run makes only them again.
@@ -161,21 +170,22 @@ class Workspace:
             maker = self.maker(artifact) or "another process"
             return f"{artifact.folder} is being made by {maker}; wait for it or end it there"
 
-        with held(self._lock_of(artifact), wait, busy, waiting):
+        key = _key(artifact)
+        with held(self._lock(key), wait, busy, waiting), self.store.leases.making(key, wait, busy, waiting):
             yield
 
     def maker(self, artifact: Artifact) -> Holder | None:
         """Who makes the artifact just now."""
-        return holder_of(self._lock_of(artifact))
+        return holder_of(self._lock(_key(artifact))) or self.store.leases.other(f"making/{_key(artifact)}")
 
     def makers(self) -> dict[str, Holder]:
         """Who makes what just now: {"logits-0123456789abcdef": holder}."""
         found = {path.stem: holder_of(path) for path in sorted((self.root / LOCKS).glob("*.lock"))}
-        return {name: holder for name, holder in found.items() if holder}
+        return self.store.leases.others("making") | {name: holder for name, holder in found.items() if holder}
 
     def users(self) -> list[Holder]:
         """The runs that go on just now."""
-        return holders_in(self.root / LOCKS / "runs")
+        return [*holders_in(self.root / LOCKS / "runs"), *self.store.leases.others("runs").values()]
 
     @contextmanager
     def using(self, wait: float | None = 0, run: str = "", waiting: Waiting = silent) -> Iterator[None]:
@@ -183,19 +193,37 @@ class Workspace:
         with (
             shared(self.root / "writer.lock", wait, self._in_use, waiting),
             signed(self.root / LOCKS / "runs", run),
+            self.store.leases.using(run, wait, self._in_use, waiting),
         ):
             yield
 
     @contextmanager
     def writing(self, wait: float | None = 0, waiting: Waiting = silent) -> Iterator[None]:
-        """Have the workspace alone, with no run going on. Raises WorkspaceBusy with who uses it, after waiting."""
-        with held(self.root / "writer.lock", wait, self._in_use, waiting):
+        """Have the workspace alone: no run goes on and nothing is made. Raises WorkspaceBusy after waiting."""
+        with (
+            held(self.root / "writer.lock", wait, self._in_use, waiting),
+            self.store.leases.writing(wait, self._in_use, waiting),
+        ):
+            wait_until(lambda: not self.makers(), wait, self._in_use, waiting)
             yield
 
-    def _lock_of(self, artifact: Artifact) -> Path:
-        return self.root / LOCKS / f"{artifact.kind}-{artifact.fingerprint}.lock"
+    def _lock(self, key: str) -> Path:
+        return self.root / LOCKS / f"{key}.lock"
 
     def _in_use(self) -> str:
-        holders = [holder_of(self.root / "writer.lock"), *self.users()]
-        found = "; ".join(str(holder) for holder in holders if holder) or "another process"
-        return f"{self.root} is in use by {found}; wait for it (--wait SECONDS) or choose another --root"
+        writer = holder_of(self.root / "writer.lock") or self.store.leases.other("writer")
+        holders = [writer, *self.users(), *self.makers().values()]
+        found = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
+        return f"{self.address} is in use by {found}; wait for it (--wait SECONDS) or choose another --root"
+
+
+def _key(artifact: Artifact) -> str:
+    return f"{artifact.kind}-{artifact.fingerprint}"
+
+
+def _opened(root: Path | str) -> "Folder | Remote":
+    if "://" in str(root):
+        from storage.remote import Remote  # fsspec is imported for a URL only
+
+        return Remote(str(root))
+    return Folder(Path(root).absolute())

@@ -1,0 +1,216 @@
+"""Artifacts in an object store, with a local folder of copies and of what is being made here.
+
+An object store has no rename. So each attempt to commit an artifact writes its files below a name of its own, and
+record.json, written last and only where there is none, says which attempt counts:
+
+    {kind}/{name}-{fingerprint}/record.json
+    {kind}/{name}-{fingerprint}/{attempt}/logits-00000000-00000004.parquet
+    {kind}/{name}-{fingerprint}.partial/...             finished parts of an unfinished artifact
+    {kind}/{name}-{fingerprint}.partial/.kept/*.json    which those are, each written when its files are all there
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.cache import Cache, Recorded
+from storage.errors import DamagedArtifact
+from storage.files import Hashes
+from storage.folder import NAMED, PARTIAL, RECORD, Folder, as_json, damaged_in, damaged_words, fall_with, missing
+from storage.leases import Leases
+from storage.objects import Objects
+from storage.parts import Parts
+
+ATTEMPT = "attempt"
+
+
+def cache_of(url: str) -> Path:
+    """The local folder of a URL: below NEPENTHE_CACHE, by default ~/.cache/nepenthe."""
+    base = os.environ.get("NEPENTHE_CACHE") or Path.home() / ".cache" / "nepenthe"
+    return Path(base).absolute() / sha256(url.rstrip("/").encode()).hexdigest()[:16]
+
+
+class Remote:
+    """The artifacts below one URL; the store alone knows which are finished."""
+
+    def __init__(self, url: str) -> None:
+        self.address = self.url = url.rstrip("/")
+        self.root = cache_of(url)
+        self._objects, self._here = Objects(url), Folder(self.root)
+        self._cache = Cache(self.root, self._objects, Hashes(self.root / "hashes.json"))
+        self._parts = Parts(self._objects, self._cache, self._here)
+        self.leases = Leases(self._objects, self.root)
+
+    def find(self, kind: str, fingerprint: str) -> Artifact | None:
+        """The finished artifact of this fingerprint, under whatever name it was made."""
+        for artifact in self._named(kind):
+            if artifact.fingerprint == fingerprint and self._record(artifact):
+                return artifact
+        return None
+
+    def all(self) -> list[Artifact]:
+        """Every finished artifact, oldest first."""
+        found = [
+            (changed, artifact)
+            for artifact in self._everywhere()
+            if (changed := self._objects.changed(f"{artifact.folder}/{RECORD}"))
+        ]
+        return [artifact for _, artifact in sorted(found, key=lambda pair: (pair[0], pair[1].folder))]
+
+    def partials(self) -> list[Artifact]:
+        """Every artifact of which something is made and not all, in the store or here."""
+        return list(dict.fromkeys([*self._everywhere(PARTIAL), *self._here.partials()]))
+
+    def record(self, artifact: Artifact) -> dict[str, Any]:
+        """The artifact's record. Raises MissingArtifact."""
+        record = self._record(artifact)
+        if record is None:
+            raise missing(artifact, self.address)
+        return record
+
+    def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
+        """The local copy. Files that are not here, or not as recorded, are fetched first; by default all.
+
+        Raises MissingArtifact, and DamagedArtifact where the store's bytes are not the recorded ones.
+        """
+        record, folder = self.record(artifact), self.root / artifact.folder
+        files: Recorded = record["files"]
+        wanted = files if names is None else {name: files[name] for name in names}
+        self._cache.renew(artifact, record)
+        if self._cache.lacking(folder, wanted):
+            with self._cache.fetching(artifact) as room:
+                lacking = {name: wanted[name] for name in self._cache.lacking(folder, wanted)}
+                bad = self._cache.fetch(_source(artifact, record), lacking, room, folder)
+            if bad:
+                raise DamagedArtifact(damaged_words(artifact, self.address, bad))
+        return folder
+
+    def partial(self, artifact: Artifact) -> Path:
+        """The local folder in which the artifact is being made."""
+        return self._here.partial(artifact)
+
+    def resume(self, artifact: Artifact) -> Path:
+        """The local partial folder, with what was kept in the store."""
+        return self._parts.resume(artifact)
+
+    def keep(self, artifact: Artifact, finished: Path) -> None:
+        """A part of a partial artifact is whole: it goes to the store."""
+        self._parts.keep(artifact, finished)
+
+    def commit(self, artifact: Artifact, record: dict[str, Any]) -> None:
+        """The files, then the record. Where another machine was first, its artifact stays and ours goes."""
+        attempt = uuid.uuid4().hex[:12]
+        target, described = f"{artifact.folder}/{attempt}", record | {ATTEMPT: attempt}
+        if self._record(artifact) is None:
+            self._parts.move(artifact, target, record["files"])
+            self._objects.create(f"{artifact.folder}/{RECORD}", as_json(described))
+        finished, folder = self.record(artifact), self.root / artifact.folder
+        shutil.rmtree(folder, ignore_errors=True)  # copies of what was there before
+        if finished[ATTEMPT] == attempt:
+            self._here.commit(artifact, described)
+            self._cache.know(folder, record["files"])
+        else:
+            self._objects.erase(target)
+        self.discard(artifact)
+
+    def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
+        """The files whose bytes are not the recorded ones; `thorough` fetches all of them again to see.
+
+        Else a file that is whole here, and has its size there, is taken for whole there.
+        """
+        record, folder = self.record(artifact), self.root / artifact.folder
+        files: Recorded = record["files"]
+        self._cache.renew(artifact, record)
+        sizes = self._objects.sizes(_source(artifact, record))
+        lost = [name for name, expected in files.items() if sizes.get(name) != expected["bytes"]]
+        suspect = set(files if thorough else damaged_in(folder, files)) - set(lost)
+        with self._cache.fetching(artifact) as room:
+            looked_at = {name: files[name] for name in files if name in suspect}
+            bad = self._cache.fetch(_source(artifact, record), looked_at, room, folder)
+        return [name for name in files if name in lost or name in bad]
+
+    def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
+        """Make the finished artifact partial again, here and in the store, so that any machine can go on."""
+        every: Recorded = self.record(artifact)["files"]
+        staying = every.keys() - fall_with(set(files), every)
+        self.path(artifact, staying)
+        self._parts.discard(artifact)
+        self._here.reopen(artifact, files)
+        for part in sorted({name if "/" not in name else str(PurePosixPath(name).parent) for name in staying}):
+            self.keep(artifact, self.partial(artifact) / part)
+        self._erase_finished(artifact)
+
+    def remove(self, artifact: Artifact) -> None:
+        """The record goes first. Copies on other machines are litter there."""
+        self.record(artifact)
+        self._erase_finished(artifact)
+        shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
+
+    def discard(self, artifact: Artifact) -> None:
+        """Remove what there is of a partial artifact, in the store and here."""
+        self._parts.discard(artifact)
+        self._here.discard(artifact)
+
+    def read(self, name: str) -> bytes | None:
+        """A small file of the workspace itself, "runs/nightly.json"; None where there is none."""
+        return self._objects.read(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write such a file."""
+        self._objects.write(name, data)
+
+    def erase(self, name: str) -> None:
+        """Remove such a file, or a folder, in the store and here."""
+        self._objects.erase(name)
+        self._here.erase(name)
+
+    def names(self, folder: str) -> list[str]:
+        """The small JSON files of a folder, in order."""
+        return [f"{folder}/{name}" for name in self._objects.folders(folder) if name.endswith(".json")]
+
+    def litter(self) -> list[str]:
+        """What belongs to no artifact: uploads that were killed or came second, copies of what was removed."""
+        torn, finished = [], []
+        for artifact in self._everywhere():
+            record = self._record(artifact)
+            if record is None:
+                torn.append(artifact.folder)
+                continue
+            finished.append(artifact)
+            counts = {RECORD, record[ATTEMPT]}
+            torn += [f"{artifact.folder}/{n}" for n in self._objects.folders(artifact.folder) if n not in counts]
+        stale = [artifact.folder for artifact in self._here.all() if artifact not in finished]
+        return list(dict.fromkeys([*torn, *stale, *self._here.litter()]))
+
+    def _everywhere(self, ending: str = "") -> Iterator[Artifact]:
+        for kind in self._objects.folders(""):
+            yield from self._named(kind, ending)
+
+    def _named(self, kind: str, ending: str = "") -> Iterator[Artifact]:
+        """The artifacts that have a folder, finished or not."""
+        for folder in self._objects.folders(kind):
+            parts = NAMED.fullmatch(folder.removesuffix(ending)) if folder.endswith(ending) else None
+            if parts:
+                yield Artifact(kind, parts[1], parts[2])
+
+    def _record(self, artifact: Artifact) -> dict[str, Any] | None:
+        text = self._objects.read(f"{artifact.folder}/{RECORD}")
+        try:
+            record: dict[str, Any] | None = json.loads(text) if text else None
+        except ValueError:  # half-written: not every store writes at once
+            return None
+        return record
+
+    def _erase_finished(self, artifact: Artifact) -> None:
+        self._objects.erase(f"{artifact.folder}/{RECORD}")
+        self._objects.erase(artifact.folder)
+
+
+def _source(artifact: Artifact, record: dict[str, Any]) -> str:
+    return f"{artifact.folder}/{record[ATTEMPT]}"

@@ -25,6 +25,7 @@ from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
 from tasks.models import Model, context_length, find_model, same_vocabulary
 from tasks.reinforce import ReinforceSettings
+from tasks.settings import split
 from tasks.stage import Placement
 from tasks.student import StudentSettings
 
@@ -88,6 +89,8 @@ class Given(Settings):
 
 def look(job: Job, hashes: Hashes) -> Given:
     """Find what the job names. Raises BadInput, before anything runs, for whatever could not be run with."""
+    for training in (job.student, *(() if job.reinforced else (job.reinforce,))):
+        split(training.batch, job.placement)
     baseline = find_model(job.model, hashes)
     gold, reinforced = (find_model(path, hashes) if path else None for path in (job.gold, job.reinforced))
     for other in (gold, reinforced):

@@ -1,5 +1,6 @@
 """Heavy orders on a Ray cluster, through Prefect's Ray task runner: each takes the GPUs that the placement says."""
 
+import contextvars
 import threading
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ class Ray:
 
     def __init__(self, placement: Placement) -> None:
         self._placement, self._lock = placement, threading.Lock()
+        # Workers get the context along. The flow's can be pickled; that of a running task holds all of its run.
+        self._context = contextvars.copy_context()
         self._runner: Any = None
 
     def carry_out(self, order: Order) -> None:
@@ -24,12 +27,15 @@ class Ray:
         written = replace(order, placement=here).to_json()
         task = as_task(on_worker, order.stage, self._placement, order.artifact.folder.replace("/", " "))
         with self._lock:
-            runner = self._started()
-            from prefect_ray.context import remote_options
-
-            with remote_options(num_gpus=self._placement.gpus):
-                future = runner.submit(task, parameters={"order": written})
+            future = self._context.run(self._submit, task, written)
         future.result()
+
+    def _submit(self, task: Any, order: dict[str, Any]) -> Any:
+        runner = self._started()
+        from prefect_ray.context import remote_options
+
+        with remote_options(num_gpus=self._placement.gpus):
+            return runner.submit(task, parameters={"order": order})
 
     def _started(self) -> Any:
         if self._runner is None:
@@ -40,7 +46,8 @@ class Ray:
                     "placement.ray: expected prefect-ray, found no such package: pip install 'nepenthe[ray]'"
                 ) from error
             local = self._placement.ray == "local"
-            self._runner = RayTaskRunner(address=None if local else self._placement.ray)
+            quiet = {"log_to_driver": False}  # the run's own lines are not to be drawn over
+            self._runner = RayTaskRunner(address=None if local else self._placement.ray, init_kwargs=quiet)
             self._runner.__enter__()
         return self._runner
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +69,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def make_job(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
-    """A job file beside its corpus and dictionary, small enough to run in a second; keywords add TOML sections."""
+@pytest.fixture(scope="session")
+def write_job(tiny_model: Path) -> Callable[..., Path]:
+    """A job file beside its corpus and dictionary, small enough to run in a second; `extra` adds TOML."""
 
-    def make(documents: int = 6, dictionary: dict[str, Any] | None = None, extra: str = "") -> Path:
-        corpus = tmp_path / "corpus"
+    def write(folder: Path, documents: int = 6, dictionary: dict[str, Any] | None = None, extra: str = "") -> Path:
+        corpus = folder / "corpus"
         corpus.mkdir(exist_ok=True)
         for number in range(documents):
             turned = SENTENCES[number % 5 :] + SENTENCES[: number % 5]
             (corpus / f"{number}.txt").write_text("\n".join(turned) + f"\nThe end of part {number}.\n")
-        (tmp_path / "words.json").write_text(json.dumps(DICTIONARY if dictionary is None else dictionary))
-        job = tmp_path / "job.toml"
+        (folder / "words.json").write_text(json.dumps(DICTIONARY if dictionary is None else dictionary))
+        job = folder / "job.toml"
         job.write_text(JOB.format(model=tiny_model) + extra)
         return job
 
-    return make
+    return write
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, write_job: Callable[..., Path]) -> Callable[..., Path]:
+    """`write_job` in the test's own folder."""
+    return partial(write_job, tmp_path)
 
 
 JOB = """
@@ -126,17 +133,19 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "subproce
 
     `patch` is Python that runs before the command, to cause a fault at a chosen place.
     """
-    environment = os.environ | {
+    own = os.environ | {
         "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
         "OMP_NUM_THREADS": "1",
     }
-    environment = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
+    own.pop("PREFECT_API_URL", None)
 
-    def run(*arguments: str | Path, patch: str = "") -> "subprocess.CompletedProcess[str]":
+    def run(
+        *arguments: str | Path, patch: str = "", environment: dict[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         code = f"import sys\n{patch}\nfrom flows.cli import main\nsys.argv[0] = 'nepenthe'\nmain()"
         return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
-            env=environment,
+            env=own | (environment or {}),
             capture_output=True,
             text=True,
             timeout=300,

@@ -46,11 +46,6 @@ def order_of(blocks: int, draws: int, seed: int) -> np.ndarray:
     return np.concatenate(passes)[:draws]
 
 
-def steps_of_epochs(blocks: int, epochs: float, batch: int) -> int:
-    """Optimizer steps of so many passes over the blocks, at least one."""
-    return max(1, math.ceil(blocks * epochs / batch))
-
-
 def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
     """Pad on the right, where causal attention never looks, and shift labels as transformers expects them.
 

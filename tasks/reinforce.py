@@ -8,7 +8,7 @@ from storage.tables import shard_writer
 from tasks.blocks import cut
 from tasks.corpus import documents_of
 from tasks.models import Model, load_tokenizer
-from tasks.settings import Training
+from tasks.settings import Training, steps_of_epochs
 from tasks.stage import Counts, Work, stage
 
 LAST = "steps/last"
@@ -28,7 +28,7 @@ class ReinforceSettings(Training):
 @stage("reinforce", version=2, heavy=True, protected=True)
 def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
-    from tasks.examples import NO_LABEL, steps_of_epochs
+    from tasks.examples import NO_LABEL
     from tasks.training import Course, train
 
     data = work.folder / "examples.arrow"

@@ -1,5 +1,6 @@
 """Settings that two stages share."""
 
+import math
 from typing import Literal
 
 from storage.errors import BadInput
@@ -33,6 +34,11 @@ class Training(Settings):
     """Form in which models are saved."""
     seed: int = 0
     """Order of the blocks."""
+
+
+def steps_of_epochs(blocks: int, epochs: float, batch: int) -> int:
+    """Optimizer steps of so many passes over the blocks, at least one."""
+    return max(1, math.ceil(blocks * epochs / batch))
 
 
 def split(batch: int, placement: Placement) -> tuple[int, int]:

@@ -126,6 +126,8 @@ def _arguments(lesson: Lesson) -> TrainingArguments:
         gradient_accumulation_steps=accumulated,
         train_sampling_strategy="sequential",
         average_tokens_across_devices=True,
+        # A sharded model's gradients are divided after every micro-batch: whole ones would not fit.
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": placement.sharded}},
         learning_rate=settings.learning_rate,
         adam_beta1=settings.adam_beta1,
         adam_beta2=settings.adam_beta2,

@@ -24,14 +24,15 @@ from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.checkpoint import last_checkpoint
-from tasks.examples import Examples, order_of, steps_of_epochs
+from tasks.examples import Examples, order_of
 from tasks.models import find_model
-from tasks.settings import Training, split
+from tasks.settings import Training, split, steps_of_epochs
 from tasks.stage import Placement, Work
 from tasks.training import Course, Lesson, train
 
 STEPS = 6
-TWO, SHARDED = {"ranks": 2, "micro_batch": 1}, {"ranks": 2, "sharded": True}
+TWO = {"ranks": 2, "micro_batch": 1}  # and two such before every optimizer step
+SHARDED = TWO | {"sharded": True}
 Weights = dict[str, torch.Tensor]
 
 

@@ -5,14 +5,17 @@ folder has a fixed name, so that whoever comes after a kill finds the shards and
 """
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storage.artifact import Artifact
-from storage.errors import MissingArtifact
+from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import sha256_of, write_atomically
 from storage.locks import NoLeases
 
@@ -50,10 +53,10 @@ class Folder:
     def record(self, artifact: Artifact) -> dict[str, Any]:
         """The artifact's record. Raises MissingArtifact."""
         try:
-            record: dict[str, Any] = json.loads(self._record(artifact).read_text(encoding="utf-8"))
+            text = self._record(artifact).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise missing(artifact, self.address) from error
-        return record
+        return as_record(text, artifact, self.address)
 
     def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
         """Where the finished artifact lies. Raises MissingArtifact."""
@@ -86,10 +89,19 @@ class Folder:
 
     def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
         """The files whose bytes are not the recorded ones, or that are gone. Reads every byte."""
-        return damaged_in(self.path(artifact), self.record(artifact)["files"])
+        try:
+            return damaged_in(self.path(artifact), self.record(artifact)["files"])
+        except DamagedArtifact:
+            return [RECORD]
 
-    def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
-        """Make the finished artifact partial again, without these files and all that falls with them."""
+    def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
+        """Make the finished artifact partial again, without these files and all that falls with them.
+
+        Without a record nobody knows which bytes are right: then nothing is left.
+        """
+        if RECORD in files:
+            self.remove(artifact)
+            return
         folder, partial = self.path(artifact), self.partial(artifact)
         falling = fall_with(set(files), self.record(artifact)["files"])
         shutil.rmtree(partial, ignore_errors=True)
@@ -136,6 +148,16 @@ class Folder:
         folders = [path for path in sorted(self.root.glob("*/*")) if NAMED.fullmatch(path.name) and path.is_dir()]
         return [f"{path.parent.name}/{path.name}" for path in folders if not (path / RECORD).exists()]
 
+    def usage(self) -> dict[str, int]:
+        """Bytes on the disk by top-level name: kinds of artifacts, tables.duckdb, logs. A linked file counts once."""
+        seen: set[int] = set()
+        return {path.name: _bytes_of(path, seen) for path in sorted(self.root.glob("*"))}
+
+    def touched(self, artifact: Artifact) -> datetime | None:
+        """When something was written last into a partial artifact."""
+        found = [stat.st_mtime for _, stat in _stats(self.partial(artifact))]
+        return datetime.fromtimestamp(max(found), UTC) if found else None
+
     def _record(self, artifact: Artifact) -> Path:
         return self.root / artifact.folder / RECORD
 
@@ -145,6 +167,15 @@ def missing(artifact: Artifact, address: str) -> MissingArtifact:
     return MissingArtifact(
         f"{artifact.folder} is not in {address}; the {artifact.kind} stage makes it: run the job again"
     )
+
+
+def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
+    """The record of these bytes. Raises DamagedArtifact where they are none."""
+    try:
+        record: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise DamagedArtifact(damaged_words(artifact, address, [RECORD])) from error
+    return record
 
 
 def damaged_words(artifact: Artifact, address: str, files: Iterable[str]) -> str:
@@ -211,3 +242,16 @@ def part_of(name: str) -> str:
 def as_json(found: dict[str, Any]) -> bytes:
     """As it is written to the disk."""
     return json.dumps(found, indent=1, ensure_ascii=False).encode()
+
+
+def _bytes_of(path: Path, seen: set[int]) -> int:
+    found = {stat.st_ino: stat.st_size for one, stat in _stats(path) if one.is_file() and stat.st_ino not in seen}
+    seen |= found.keys()
+    return sum(found.values())
+
+
+def _stats(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """A file or folder and all below it, but for what vanishes meanwhile."""
+    for one in [path, *path.rglob("*")]:
+        with suppress(FileNotFoundError):
+            yield one, one.stat()

@@ -8,7 +8,7 @@ broken connections, 500, 503, throttling) are retried by botocore for about a mi
 import errno
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,17 @@ class Objects:
 
     def sizes(self, name: str) -> dict[str, int]:
         """Every object below a name, with its size in bytes. The names are relative to it."""
+        return {found: info["size"] for found, info in self._below(name).items()}
+
+    def newest(self, name: str) -> datetime | None:
+        """When something below a name was written last; None where there is nothing."""
+        return max((_time_of(info) for info in self._below(name).values()), default=None)
+
+    def _below(self, name: str) -> dict[str, Any]:
         files, root = self._opened
-        found: Mapping[str, Any] = files.find(f"{root}/{name}", detail=True)
-        return {path.removeprefix(f"{root}/{name}/"): info["size"] for path, info in found.items()}
+        base = f"{root}/{name}".rstrip("/")
+        found: Mapping[str, Any] = files.find(base, detail=True)
+        return {path.removeprefix(f"{base}/"): info for path, info in found.items()}
 
     def changed(self, name: str) -> datetime | None:
         """When an object was written last, by the store's clock; None where there is none."""
@@ -145,3 +153,9 @@ class Objects:
 def _batches(pairs: Iterable[tuple[Any, Any]]) -> list[list[tuple[Any, Any]]]:
     every = list(pairs)
     return [every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE)]
+
+
+def _time_of(info: Mapping[str, Any]) -> datetime:
+    """S3 says LastModified, memory created, a local folder mtime in seconds."""
+    found = info.get("LastModified") or info.get("created") or info["mtime"]
+    return found if isinstance(found, datetime) else datetime.fromtimestamp(found, UTC)

@@ -9,11 +9,11 @@ record.json, written last and only where there is none, says which attempt count
     {kind}/{name}-{fingerprint}.partial/.kept/*.json    which those are, each written when its files are all there
 """
 
-import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,18 @@ from storage.artifact import Artifact
 from storage.cache import Cache, Recorded
 from storage.errors import DamagedArtifact
 from storage.files import Hashes
-from storage.folder import NAMED, PARTIAL, RECORD, Folder, as_json, damaged_in, damaged_words, fall_with, missing
+from storage.folder import (
+    NAMED,
+    PARTIAL,
+    RECORD,
+    Folder,
+    as_json,
+    as_record,
+    damaged_in,
+    damaged_words,
+    fall_with,
+    missing,
+)
 from storage.leases import Leases
 from storage.objects import Objects
 from storage.parts import Parts
@@ -50,7 +61,7 @@ class Remote:
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
         for artifact in self._named(kind):
-            if artifact.fingerprint == fingerprint and self._record(artifact):
+            if artifact.fingerprint == fingerprint and self._is_finished(artifact):
                 return artifact
         return None
 
@@ -69,10 +80,10 @@ class Remote:
 
     def record(self, artifact: Artifact) -> dict[str, Any]:
         """The artifact's record. Raises MissingArtifact."""
-        record = self._record(artifact)
-        if record is None:
+        text = self._objects.read(f"{artifact.folder}/{RECORD}")
+        if text is None:
             raise missing(artifact, self.address)
-        return record
+        return as_record(text, artifact, self.address)
 
     def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
         """The local copy. Files that are not here, or not as recorded, are fetched first; by default all.
@@ -107,7 +118,7 @@ class Remote:
         """The files, then the record. Where another machine was first, its artifact stays and ours goes."""
         attempt = uuid.uuid4().hex[:12]
         target, described = f"{artifact.folder}/{attempt}", record | {ATTEMPT: attempt}
-        if self._record(artifact) is None:
+        if not self._is_finished(artifact):
             self._parts.move(artifact, target, record["files"])
             self._objects.create(f"{artifact.folder}/{RECORD}", as_json(described))
         finished, folder = self.record(artifact), self.root / artifact.folder
@@ -124,7 +135,10 @@ class Remote:
 
         Else a file that is whole here, and has its size there, is taken for whole there.
         """
-        record, folder = self.record(artifact), self.root / artifact.folder
+        try:
+            record, folder = self.record(artifact), self.root / artifact.folder
+        except DamagedArtifact:
+            return [RECORD]
         files: Recorded = record["files"]
         self._cache.renew(artifact, record)
         sizes = self._objects.sizes(_source(artifact, record))
@@ -135,8 +149,11 @@ class Remote:
             bad = self._cache.fetch(_source(artifact, record), looked_at, room, folder)
         return [name for name in files if name in lost or name in bad]
 
-    def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
+    def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
         """Make the finished artifact partial again, here and in the store, so that any machine can go on."""
+        if RECORD in files:
+            self.remove(artifact)
+            return
         every: Recorded = self.record(artifact)["files"]
         staying = every.keys() - fall_with(set(files), every)
         self.path(artifact, staying)
@@ -148,7 +165,8 @@ class Remote:
 
     def remove(self, artifact: Artifact) -> None:
         """The record goes first. Copies on other machines are litter there."""
-        self.record(artifact)
+        if not self._is_finished(artifact):
+            raise missing(artifact, self.address)
         self._erase_finished(artifact)
         shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
 
@@ -178,15 +196,24 @@ class Remote:
         """What belongs to no artifact: uploads that were killed or came second, copies of what was removed."""
         torn, finished = [], []
         for artifact in self._everywhere():
-            record = self._record(artifact)
-            if record is None:
+            if not self._is_finished(artifact):
                 torn.append(artifact.folder)
                 continue
             finished.append(artifact)
-            counts = {RECORD, record[ATTEMPT]}
+            counts = {RECORD, self.record(artifact)[ATTEMPT]}
             torn += [f"{artifact.folder}/{n}" for n in self._objects.folders(artifact.folder) if n not in counts]
         stale = [artifact.folder for artifact in self._here.all() if artifact not in finished]
         return list(dict.fromkeys([*torn, *stale, *self._here.litter()]))
+
+    def usage(self) -> dict[str, int]:
+        """Bytes in the store by top-level name: kinds of artifacts, runs, removed."""
+        return {name: sum(self._objects.sizes(name).values()) for name in self._objects.folders("")}
+
+    def touched(self, artifact: Artifact) -> datetime | None:
+        """When something was written last into a partial artifact, there or here."""
+        here = self._here.touched(artifact) if self.partial(artifact).exists() else None
+        there = self._objects.newest(f"{artifact.folder}{PARTIAL}")
+        return max(filter(None, (here, there)), default=None)
 
     def _everywhere(self, ending: str = "") -> Iterator[Artifact]:
         for kind in self._objects.folders(""):
@@ -199,13 +226,8 @@ class Remote:
             if parts:
                 yield Artifact(kind, parts[1], parts[2])
 
-    def _record(self, artifact: Artifact) -> dict[str, Any] | None:
-        text = self._objects.read(f"{artifact.folder}/{RECORD}")
-        try:
-            record: dict[str, Any] | None = json.loads(text) if text else None
-        except ValueError:  # half-written: not every store writes at once
-            return None
-        return record
+    def _is_finished(self, artifact: Artifact) -> bool:
+        return self._objects.changed(f"{artifact.folder}/{RECORD}") is not None
 
     def _erase_finished(self, artifact: Artifact) -> None:
         self._objects.erase(f"{artifact.folder}/{RECORD}")

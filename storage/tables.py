@@ -100,6 +100,30 @@ def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
             load(connection, artifact, folder / name)
 
 
+def prune(connection: Any, workspace: Workspace) -> int:
+    """Delete the rows of artifacts that are neither finished nor being made. Returns how many artifacts these were.
+
+    What happened (`events`) stays.
+    """
+    there = {artifact.fingerprint for artifact in [*workspace.all(), *workspace.partials()]}
+    query = "SELECT artifact FROM loads UNION SELECT fingerprint FROM artifacts"
+    gone = sorted({known for (known,) in connection.execute(query).fetchall()} - there)
+    forget(connection, gone)
+    return len(gone)
+
+
+def forget(connection: Any, fingerprints: list[str]) -> None:
+    """Delete the rows of these artifacts, in one transaction. What is there is loaded again by `sync`."""
+    if not fingerprints:
+        return
+    connection.begin()
+    for table in [*TABLES, "loads"]:
+        connection.execute(f"DELETE FROM {table} WHERE list_contains(?, artifact)", [fingerprints])
+    connection.execute("DELETE FROM artifacts WHERE list_contains(?, fingerprint)", [fingerprints])
+    connection.commit()
+    connection.execute("CHECKPOINT")  # gives the room back
+
+
 def is_shard(name: str) -> bool:
     """Whether a file of an artifact, by its name below the artifact's folder, holds rows of a table."""
     return "/" not in name and Path(name).suffix in SUFFIXES and table_of(Path(name)) in TABLES

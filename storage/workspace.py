@@ -6,7 +6,7 @@ copies of what was read, what is being made here, the tables and the locks.
 
 import json
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,7 +113,7 @@ class Workspace:
         if damaged:
             raise DamagedArtifact(damaged_words(artifact, self.address, damaged))
 
-    def reopen(self, artifact: Artifact, files: Iterable[str]) -> None:
+    def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
         """Turn a finished artifact back into a partial one without these files, so that a run makes only them again.
 
         What belongs to a file goes with it: the other shards of its part, and all models and checkpoints for one.

@@ -1,0 +1,182 @@
+"""Keeping a workspace in order: what no run refers to any more (`gc`), and damage (`verify --repair`).
+
+What a run refers to is written down when it starts, so a run that failed or is suspended keeps what it needs.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from storage.tables import forget, open_tables, prune
+from storage.workspace import Workspace
+
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+OLDER_THAN_DAYS = 7.0
+"""Younger artifacts stay, whatever refers to them: somebody may be at it without a job."""
+
+
+@dataclass
+class Garbage:
+    """What a workspace holds and no run refers to."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    partials: list[Artifact] = field(default_factory=list)
+    litter: list[str] = field(default_factory=list)
+    """What killed uploads and removals have left."""
+    bytes: int = 0
+    """Of the finished artifacts."""
+    kept: int = 0
+    """Finished artifacts that stay."""
+    forgotten: list[str] = field(default_factory=list)
+    """Runs whose references go."""
+
+
+def gc(
+    workspace: Workspace,
+    *,
+    yes: bool = False,
+    forget_jobs: Sequence[str] = (),
+    older_than: float = OLDER_THAN_DAYS,
+    wait: float | None = 0,
+) -> dict[str, Any]:
+    """Remove what no run refers to and is older than so many days; without `yes` only say what would go.
+
+    Raises WorkspaceBusy while a run goes on, BadInput where no run has ever said what it refers to.
+    """
+    if not yes:
+        return _told(workspace, find_garbage(workspace, forget_jobs, older_than), done=False)
+    with workspace.writing(wait):
+        found = find_garbage(workspace, forget_jobs, older_than)
+        told = _told(workspace, found, done=True)
+        _remove(workspace, found)
+        return told
+
+
+def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_than: float = OLDER_THAN_DAYS) -> Garbage:
+    """What would be removed. What a remaining run refers to, or is made from, never is."""
+    runs = workspace.references()
+    if not runs:
+        raise BadInput(
+            f"expected a run of {workspace.address} that says what it refers to, found none: everything would go. "
+            "Run the job to keep first (from its cache that takes seconds); to remove a whole workspace, delete it"
+        )
+    forgotten = _runs_of(list(runs), forget_jobs)
+    needed = referred(workspace, [found for run, found in runs.items() if run not in forgotten])
+    before, made = datetime.now(UTC) - timedelta(days=older_than), workspace.makers()
+    garbage = Garbage(litter=workspace.store.litter(), forgotten=forgotten)
+    for artifact in workspace.all():
+        record = workspace.record(artifact)
+        if artifact.fingerprint in needed or datetime.fromisoformat(record["made"]["at"]) > before:
+            garbage.kept += 1
+            continue
+        garbage.artifacts.append(artifact)
+        garbage.bytes += sum(file["bytes"] for file in record["files"].values())
+    for artifact in workspace.partials():
+        touched = workspace.store.touched(artifact)
+        busy = any(name.startswith(f"{artifact.kind}-{artifact.fingerprint}") for name in made)
+        if artifact.fingerprint not in needed and not busy and (touched is None or touched <= before):
+            garbage.partials.append(artifact)
+    return garbage
+
+
+def referred(workspace: Workspace, runs: Sequence[dict[str, Any]]) -> set[str]:
+    """The fingerprints that these runs refer to, directly or as something that one of those was made from."""
+    records = {artifact.fingerprint: workspace.record(artifact) for artifact in workspace.all()}
+    open_ = [fingerprint for run in runs for _, _, fingerprint in run["artifacts"]]
+    needed: set[str] = set()
+    while open_:
+        fingerprint = open_.pop()
+        if fingerprint not in needed:
+            needed.add(fingerprint)
+            open_ += fingerprints_in(records[fingerprint]["inputs"]) if fingerprint in records else []
+    return needed
+
+
+def fingerprints_in(inputs: object) -> Iterator[str]:
+    """Whatever looks like a fingerprint in a record's inputs; a model made by a stage stands there as FINGERPRINT/part.
+
+    Users' files and models have fingerprints, too: no artifact bears them.
+    """
+    if isinstance(inputs, dict | list):
+        for value in inputs.values() if isinstance(inputs, dict) else inputs:
+            yield from fingerprints_in(value)
+    elif isinstance(inputs, str) and FINGERPRINT.fullmatch(inputs.partition("/")[0]):
+        yield inputs.partition("/")[0]
+
+
+def show_gc(told: dict[str, Any]) -> str:
+    """What `gc` has found or done, for a person."""
+    lines = [*told["artifacts"], *(f"{name} (unfinished)" for name in told["partials"])]
+    lines += [f"{name} (left by a killed process)" for name in told["litter"]]
+    lines += [f"references of {run}" for run in told["forgotten"]]
+    words = "removed" if told["done"] else "would be removed; add --yes to do it"
+    total = sum(len(told[name]) for name in ("artifacts", "partials", "litter"))
+    return "\n".join([*lines, f"{total} ({told['bytes'] / 2**20:,.1f} MiB) {words}; {told['kept']} artifacts stay"])
+
+
+def repair(workspace: Workspace, wait: float | None = 0) -> dict[str, Any]:
+    """Read every byte; take damaged files away, with what belongs to them, so that the next run makes them again.
+
+    Returns {"verified": artifacts, "repaired": {folder: damaged files}}. Raises WorkspaceBusy while a run goes on.
+    """
+    with workspace.writing(wait):
+        artifacts, repaired = workspace.all(), {}
+        for artifact in artifacts:
+            damaged = workspace.damaged(artifact, thorough=True)
+            if not damaged:
+                continue
+            workspace.reopen(artifact, damaged)
+            repaired[artifact.folder] = damaged
+            if workspace.database.exists():
+                with open_tables(workspace, write=True) as tables:
+                    forget(tables, [artifact.fingerprint])
+    return {"verified": len(artifacts), "repaired": repaired}
+
+
+def show_repair(told: dict[str, Any]) -> str:
+    """What `repair` has done, for a person."""
+    lines = [f"{folder}: taken away: {', '.join(files)}" for folder, files in told["repaired"].items()]
+    whole = f"{told['verified'] - len(lines)} of {told['verified']} artifacts are as recorded"
+    return "\n".join([*lines, whole + ("; run the job again to make the others whole" if lines else "")])
+
+
+def _remove(workspace: Workspace, found: Garbage) -> None:
+    for run in found.forgotten:
+        workspace.forget(run)
+    for artifact in found.artifacts:
+        workspace.remove(artifact)
+    for artifact in found.partials:
+        workspace.store.discard(artifact)
+    for name in found.litter:
+        workspace.store.erase(name)
+    if workspace.database.exists():
+        with open_tables(workspace, write=True) as tables:
+            prune(tables, workspace)
+
+
+def _told(workspace: Workspace, found: Garbage, done: bool) -> dict[str, Any]:
+    return {
+        "done": done,
+        "artifacts": [artifact.folder for artifact in found.artifacts],
+        "partials": [artifact.folder for artifact in found.partials],
+        "litter": found.litter,
+        "forgotten": found.forgotten,
+        "bytes": found.bytes,
+        "kept": found.kept,
+    }
+
+
+def _runs_of(runs: list[str], jobs: Sequence[str]) -> list[str]:
+    """The runs of these jobs: a run is named after its job and its flow (nightly.unlearn)."""
+    for job in jobs:
+        if not any(_is_of(run, job) for run in runs):
+            raise BadInput(f"expected a job that has run here ({', '.join(runs) or 'none has'}), found {job}")
+    return [run for run in runs if any(_is_of(run, job) for job in jobs)]
+
+
+def _is_of(run: str, job: str) -> bool:
+    return run == job or run.rpartition(".")[0] == job

@@ -25,6 +25,7 @@ from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
 from tasks.models import Model, context_length, find_model, same_vocabulary
 from tasks.reinforce import ReinforceSettings
+from tasks.retained import RetainSettings
 from tasks.settings import split
 from tasks.stage import Placement
 from tasks.student import StudentSettings
@@ -57,6 +58,8 @@ class Job(Settings):
     """The choice of alpha."""
     student: StudentSettings = StudentSettings()
     """Finetuning on generic labels."""
+    retain: RetainSettings = RetainSettings()
+    """Generic text for the student's batches; by default none."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """The evidence."""
     judge: JudgeSettings = JudgeSettings()
@@ -84,6 +87,7 @@ class Given(Settings):
     reinforced: Any
     corpus: Any
     dictionary: Any
+    retain: Any
     evidence: Evidence
 
 
@@ -101,6 +105,12 @@ def look(job: Job, hashes: Hashes) -> Given:
     corpus = find_files(job.corpus.paths, hashes)
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
     _fits_together(corpus, job, words)
+    retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
+    if (job.student.retain > 0) != (retain is not None):
+        raise BadInput(
+            "expected retain.paths, generic text to keep, together with student.retain, its share of each batch, "
+            f"found only {'retain.paths' if retain else 'student.retain'}"
+        )
     evidence = find_evidence(job.evaluation, hashes)
     refuse_judge(job.judge)
     benchmarks = bool(evidence.benchmarks or evidence.tasks)
@@ -111,6 +121,7 @@ def look(job: Job, hashes: Hashes) -> Given:
         reinforced=reinforced,
         corpus=corpus,
         dictionary=words,
+        retain=retain,
         evidence=evidence,
     )
 
@@ -178,6 +189,7 @@ PATHS = (
     ("dictionary", "curated"),
     ("dictionary", "reference"),
     ("dictionary", "everyday"),
+    ("retain", "paths"),
     ("evaluation", "prompts"),
     ("evaluation", "heldout"),
     ("evaluation", "benchmarks"),

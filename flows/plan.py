@@ -187,7 +187,8 @@ def _logits(job: Job, size: Size) -> Row:
 
 
 def _labels(job: Job, size: Size) -> Row:
-    return _needs(tokens=size.tokens, disk=8 * size.tokens)
+    candidates = job.logits.top if job.labels.soft else 0
+    return _needs(tokens=size.tokens, disk=8 * (1 + candidates) * size.tokens)
 
 
 def _student(job: Job, size: Size) -> Row:

@@ -16,6 +16,7 @@ from tasks.logits import logits
 from tasks.measure.rubric import rubric_hash
 from tasks.models import Model, made_model
 from tasks.reinforce import LAST, reinforce
+from tasks.retained import retained
 from tasks.stage import Runner
 from tasks.student import part_of, student
 
@@ -40,7 +41,7 @@ class Taught:
 def teach(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> Taught:
     """From the target (corpus and dictionary) to the student."""
     *lessons, generic = lessons_of(job, given, target, run)
-    forgets = run(student, generic, given.baseline, job.student)
+    forgets = run(student, generic, given.baseline, job.student, retained=kept_text(job, given, run))
     models = {step: model_of(given, forgets, part_of(step), run) for step in job.student.kept}
     return Taught((*lessons, generic, forgets), models)
 
@@ -50,10 +51,10 @@ def teach_until_enough(
 ) -> tuple[Taught, list[Artifact]]:
     """The same, from kept step to kept step, with an evaluation at each, until the stop rule holds."""
     *lessons, generic = lessons_of(job, given, target, run)
-    models: dict[int, Model] = {}
+    kept, models = kept_text(job, given, run), dict[int, Model]()
     evaluations, forgets = list(before), None
     for step in job.student.kept:
-        forgets = run(student, generic, given.baseline, job.student, step, forgets)
+        forgets = run(student, generic, given.baseline, job.student, step, forgets, kept)
         models[step] = model_of(given, forgets, part_of(step), run)
         evaluations += evaluated(job, given, target, [("student", step, models[step])], run)
         if enough(run.workspace, evaluations, step, job.stop):
@@ -76,6 +77,13 @@ def lessons_of(job: Job, given: Given, target: tuple[Artifact, Artifact], run: R
         knows_more = model_of(given, run(reinforce, documents, given.baseline, job.reinforce), LAST, run)
     curves = run(logits, pieces, given.baseline, knows_more, job.logits)
     return [pieces, curves, run(labels, pieces, curves, job.labels)]
+
+
+def kept_text(job: Job, given: Given, run: Runner) -> Artifact | None:
+    """Generic text for the student's batches, where the job names some."""
+    if not given.retain:
+        return None
+    return run(retained, given.retain, job.retain.text_column, given.baseline.tokenizer, job.blocks.length)
 
 
 def references(given: Given) -> list[Named]:

@@ -2,12 +2,15 @@
 
 The order is written down before the training begins and depends on nothing but the seed: step s sees draws s * batch to
 (s + 1) * batch - 1, whoever computes them, in whatever portions. One permutation of all blocks follows the other, and a
-batch may reach from one into the next, so that no pass ends on a batch of its last few blocks.
+batch may reach from one into the next, so that no pass ends on a batch of its last few blocks. Where text is retained,
+the last blocks of every batch are drawn from it, in the same manner.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,25 +21,54 @@ from storage.tables import read_shard
 NO_LABEL = -100
 
 
-class Examples(Dataset[dict[str, np.ndarray]]):
-    """`draws` blocks of an Arrow file with columns input_ids and labels (lists of equal length, -100 for no label)."""
+COLUMNS = ("input_ids", "labels", "candidates", "shares")
 
-    def __init__(self, path: Path, draws: int, seed: int) -> None:
-        table = read_shard(path)
-        self._columns = {name: table.column(name) for name in ("input_ids", "labels")}
-        self._order = order_of(len(table), draws, seed)
+
+@dataclass(frozen=True)
+class Retained:
+    """Text that is retained: a file as `Examples` reads it, and how many blocks of each batch come from it."""
+
+    path: Path
+    batch: int
+    blocks: int
+
+
+class Examples(Dataset[dict[str, np.ndarray]]):
+    """`draws` blocks of an Arrow file with columns input_ids and labels (lists of equal length, -100 for no label).
+
+    Soft labels lie in two more columns, K times as long: a position's `candidates` and their `shares` in its label.
+    """
+
+    def __init__(self, path: Path, draws: int, seed: int, retained: Retained | None = None) -> None:
+        table, other = read_shard(path), read_shard(retained.path) if retained else None
+        self._files = [
+            {name: one.column(name) for name in COLUMNS if name in one.column_names}
+            for one in (table, other)
+            if one is not None
+        ]
+        self._length = len(table)
+        self._order = (
+            order_of(len(table), draws, seed)
+            if retained is None or other is None
+            else order_of_both(len(table), len(other), draws // retained.batch, retained, seed)
+        )
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, draw: int) -> dict[str, np.ndarray]:
-        block = int(self._order[draw])
-        return {name: column[block].values.to_numpy() for name, column in self._columns.items()}
+        columns, block = self._place(draw)
+        return {name: column[block].values.to_numpy() for name, column in columns.items()}
 
     def tokens(self, first: int, end: int) -> int:
         """Input tokens of the draws from `first` up to `end`."""
-        ids = self._columns["input_ids"]
-        return sum(len(ids[int(block)].values) for block in self._order[first:end])
+        places = map(self._place, range(first, end))
+        return sum(len(columns["input_ids"][block].values) for columns, block in places)
+
+    def _place(self, draw: int) -> tuple[dict[str, Any], int]:
+        """The columns of the file that the draw comes from, and the block in it."""
+        block = int(self._order[draw])
+        return (self._files[0], block) if block < self._length else (self._files[1], block - self._length)
 
 
 def order_of(blocks: int, draws: int, seed: int) -> np.ndarray:
@@ -46,11 +78,20 @@ def order_of(blocks: int, draws: int, seed: int) -> np.ndarray:
     return np.concatenate(passes)[:draws]
 
 
+def order_of_both(blocks: int, others: int, steps: int, retained: Retained, seed: int) -> np.ndarray:
+    """The block of every draw, [steps * batch]: in each batch the target's first, then retained ones, numbered on."""
+    each = retained.blocks
+    first = order_of(blocks, steps * (retained.batch - each), seed).reshape(steps, -1)
+    rest = blocks + order_of(others, steps * each, seed + 1).reshape(steps, -1)
+    return np.concatenate([first, rest], axis=1).reshape(-1)
+
+
 def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
     """Pad on the right, where causal attention never looks, and shift labels as transformers expects them.
 
     Labels lie unshifted in our files (position t shall predict label t). The last position of a block never has one, so
-    nothing falls off the end.
+    nothing falls off the end. Where an example has soft labels, `candidates` and `shares` (R, T, K) come beside,
+    unshifted.
     """
     longest = max(len(example["input_ids"]) for example in examples)
     input_ids = torch.zeros(len(examples), longest, dtype=torch.long)
@@ -59,4 +100,25 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
         length = len(example["input_ids"])
         input_ids[row, :length] = torch.from_numpy(example["input_ids"].astype(np.int64))
         labels[row, 1:length] = torch.from_numpy(example["labels"][:-1].astype(np.int64))
-    return {"input_ids": input_ids, "labels": labels}
+    hard = {"input_ids": input_ids, "labels": labels}
+    return hard | soft_of(examples, longest) if any("shares" in example for example in examples) else hard
+
+
+def soft_of(examples: Sequence[dict[str, np.ndarray]], longest: int) -> dict[str, torch.Tensor]:
+    """candidates and shares (R, T, K), padded with shares of 0; a hard label is one candidate with a share of 1."""
+    soft = [example if "shares" in example else hardened(example["labels"]) for example in examples]
+    most = max(len(example["shares"]) // len(example["labels"]) for example in soft)
+    candidates = torch.zeros(len(soft), longest, most, dtype=torch.long)
+    shares = torch.zeros(len(soft), longest, most)
+    for row, example in enumerate(soft):
+        length = len(example["labels"])
+        for whole, name in ((candidates, "candidates"), (shares, "shares")):
+            values = torch.from_numpy(example[name].reshape(length, -1).copy())
+            whole[row, :length, : values.shape[1]] = values
+    return {"candidates": candidates, "shares": shares}
+
+
+def hardened(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Hard labels in the form of soft ones."""
+    there = labels != NO_LABEL
+    return {"labels": labels, "candidates": np.where(there, labels, 0), "shares": there.astype(np.float32)}

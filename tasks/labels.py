@@ -1,14 +1,17 @@
 """labels: the generic label of every position for the chosen alpha.
 
-A look-up in the label curves, never a computation: no model is loaded, and DuckDB reads the shards as they lie.
+A look-up in the label curves, never a computation: no model is loaded, and DuckDB reads the shards as they lie. Soft
+labels, which the paper does not have, are computed from the kept candidates, also without a model.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from storage.artifact import Artifact
@@ -21,9 +24,18 @@ from tasks.stage import Counts, Work, stage
 TRAINING = "training.arrow"
 NO_LABEL = -100
 SCHEMA = pa.schema([("block_id", pa.int32()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+SOFT_SCHEMA = SCHEMA.append(pa.field("candidates", pa.list_(pa.int32()))).append(
+    pa.field("shares", pa.list_(pa.float32()))
+)
 LOOK_UP = """
 SELECT block_id, position, token FROM read_parquet(?)
 WHERE alpha_from <= ?::FLOAT AND ?::FLOAT < alpha_to ORDER BY block_id, position
+"""
+
+
+CANDIDATES = """
+SELECT ids, baseline, reinforced, baseline_lse, reinforced_lse FROM read_parquet(?)
+WHERE reason IS NULL ORDER BY block_id, position
 """
 
 
@@ -32,18 +44,27 @@ class LabelSettings(Settings):
 
     alpha: float = Field(default=5.0, ge=0)
     """How strongly equation 1 pushes down what the reinforced model raises. 0 is anchored terms alone."""
+    soft: float = Field(default=0.0, ge=0, le=1)
+    """Share of each label that is v_generic as a whole distribution, over the kept candidates (logits.top); the rest is
+    the hard label. The paper has 0. Hard labels sharpen the model, which costs ability; soft ones forget deeper at less
+    cost (docs/LOG.md), and take 8 bytes a candidate and position on the disk."""
 
 
 @stage("labels", version=1, protected=True)
 def labels(work: Work, blocks: Artifact, logits: Artifact, settings: LabelSettings) -> Counts:
-    """Write training.arrow: per block the original ids and the label of each position, -100 where it does not train."""
+    """Write training.arrow: per block the original ids and the label of each position, -100 where it does not train.
+
+    With soft labels also T * K `candidates` a block and the `shares` that they have in the label.
+    """
     table = read_shard(work.path(blocks) / BLOCKS)
     shards = sorted(work.path(logits).glob("label_curves-*.parquet"))
+    equation = work.workspace.record(logits)["inputs"]["settings"]["equation"]
     labelled = changed = 0
-    with shard_writer(work.folder / TRAINING, SCHEMA) as write:
+    with shard_writer(work.folder / TRAINING, SOFT_SCHEMA if settings.soft else SCHEMA) as write:
         for done, shard in enumerate(shards):
             found = look_up(shard, settings.alpha)
-            for row in rows_of(table, found, shard):
+            rows = rows_of(table, found, shard)
+            for row in softened(rows, found, shard, settings, equation) if settings.soft else rows:
                 write(row)
                 labelled += int((row["labels"] != NO_LABEL).sum())
                 changed += int(_differs(row))
@@ -62,7 +83,7 @@ def look_up(shard: Path, alpha: float) -> dict[str, np.ndarray]:
     return found
 
 
-def rows_of(blocks: pa.Table, found: dict[str, np.ndarray], shard: Path) -> Any:
+def rows_of(blocks: pa.Table, found: dict[str, np.ndarray], shard: Path) -> Iterator[dict[str, Any]]:
     """A row of training.arrow for every block of the shard `label_curves-FIRST-END.parquet`."""
     first, end = (int(part) for part in shard.stem.split("-")[1:])
     edges = np.searchsorted(found["block_id"], np.arange(first, end + 1))
@@ -71,6 +92,47 @@ def rows_of(blocks: pa.Table, found: dict[str, np.ndarray], shard: Path) -> Any:
         column = np.full(len(ids), NO_LABEL, dtype=np.int32)
         column[found["position"][start:stop]] = found["token"][start:stop]
         yield {"block_id": block, "input_ids": ids, "labels": column}
+
+
+def softened(
+    rows: Iterable[dict[str, Any]], found: dict[str, np.ndarray], shard: Path, settings: LabelSettings, equation: str
+) -> Iterator[dict[str, Any]]:
+    """The rows with their labels as distributions; positions without a label have shares of 0."""
+    candidates_RK, shares_RK = distributions(shard, found["token"], settings, equation)
+    first = 0
+    for row in rows:
+        places, whole = np.flatnonzero(row["labels"] != NO_LABEL), {}
+        for name, kept_RK in (("candidates", candidates_RK), ("shares", shares_RK)):
+            whole[name] = np.zeros((len(row["labels"]), kept_RK.shape[1]), kept_RK.dtype)
+            whole[name][places] = kept_RK[first : first + len(places)]
+        first += len(places)
+        yield row | {name: values.reshape(-1) for name, values in whole.items()}
+
+
+def distributions(
+    shard: Path, labels_R: np.ndarray, settings: LabelSettings, equation: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(candidates_RK, shares_RK) of the labelled positions of a shard of label curves, in their order."""
+    import torch
+
+    from tasks.method.equation import generic_logits, log_probabilities, soft_labels
+
+    logits = shard.with_name(shard.name.replace("label_curves", "logits"))
+    with duckdb.connect() as connection:
+        table = connection.sql(CANDIDATES, params=[str(logits)]).to_arrow_table()
+    ids_RK, b_RK, r_RK = (torch.from_numpy(matrix(table, name)) for name in ("ids", "baseline", "reinforced"))
+    if equation == "log_probabilities":
+        b_RK = log_probabilities(b_RK, torch.from_numpy(table.column("baseline_lse").to_numpy().copy()))
+        r_RK = log_probabilities(r_RK, torch.from_numpy(table.column("reinforced_lse").to_numpy().copy()))
+    v_RK = generic_logits(b_RK, r_RK, settings.alpha)
+    ids_RK, shares_RK = soft_labels(ids_RK, v_RK, torch.from_numpy(labels_R.copy()), settings.soft)
+    return ids_RK.numpy(), shares_RK.numpy()
+
+
+def matrix(table: pa.Table, name: str) -> np.ndarray:
+    """[R, K] of a column of lists that are all K long; K is 1 where there is no row."""
+    values: np.ndarray = pc.list_flatten(table.column(name)).to_numpy().copy()  # torch wants what it may write to
+    return values.reshape(len(table), len(values) // len(table) if len(table) else 1)
 
 
 def _differs(row: dict[str, Any]) -> int:

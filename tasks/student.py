@@ -7,11 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from storage.artifact import Artifact
 from tasks.labels import TRAINING
 from tasks.models import Model
+from tasks.retained import RETAINED
 from tasks.settings import Training
 from tasks.stage import Counts, Work, stage
 
@@ -26,6 +27,10 @@ class StudentSettings(Training):
     keep: tuple[int, ...] = (20, 40, 60, 80, 100, 120)
     """Steps whose model is kept and evaluated, besides the last."""
 
+    retain: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each batch that is generic text to keep (retain.paths), labelled with its own next tokens. The paper
+    has none: all of a batch is the target's."""
+
     @field_validator("steps")
     @classmethod
     def _some(cls, steps: int) -> int:
@@ -33,10 +38,23 @@ class StudentSettings(Training):
             raise ValueError("expected at least 1 step")
         return steps
 
+    @model_validator(mode="after")
+    def _both(self) -> "StudentSettings":
+        if self.retain and not 0 < self.retained < self.batch:
+            raise ValueError(
+                f"expected retain to leave a batch of {self.batch} blocks some of both, found {self.retain}"
+            )
+        return self
+
     @property
     def kept(self) -> tuple[int, ...]:
         """All steps whose model is kept, the last one included."""
         return tuple(sorted({step for step in self.keep if 0 < step < self.steps} | {self.steps}))
+
+    @property
+    def retained(self) -> int:
+        """Blocks of each batch that are retained text."""
+        return round(self.batch * self.retain)
 
 
 def part_of(step: int) -> str:
@@ -52,19 +70,22 @@ def student(
     settings: StudentSettings,
     until: int | None = None,
     before: Artifact | None = None,
+    retained: Artifact | None = None,
 ) -> Counts:
     """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory.
 
     With `until` the training pauses at that step and keeps its checkpoint; `before` is the same training up to an
-    earlier pause, which goes on here and ends where an undisturbed one does.
+    earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep.
     """
+    from tasks.examples import Retained
     from tasks.training import Course, train
 
     if before:
         go_on_from(work.path(before), work.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}
     course = Course(settings.steps, keep, until)
-    history = train(work, baseline, work.path(labels) / TRAINING, settings, course)
+    other = Retained(work.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
+    history = train(work, baseline, work.path(labels) / TRAINING, settings, course, other)
     kept = len(list((work.folder / "steps").iterdir()))
     return {"steps": until or settings.steps, "kept": kept, "loss": round(history[-2]["loss"], 4)}
 

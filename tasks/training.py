@@ -8,6 +8,7 @@ step and rank, so there the split shows as noise.)
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from tasks.checkpoint import (
     steps_done,
     together,
 )
-from tasks.examples import Examples, collate
+from tasks.examples import Examples, Retained, collate
 from tasks.models import Model, load_model, load_tokenizer, pick_device
 from tasks.settings import Training, split
 from tasks.stage import Placement, Work
@@ -66,16 +67,19 @@ class Lesson:
     data: Path
     settings: Training
     course: Course
+    retained: Retained | None = None
 
 
-def train(work: Work, baseline: Model, data: Path, settings: Training, course: Course) -> History:
+def train(
+    work: Work, baseline: Model, data: Path, settings: Training, course: Course, retained: Retained | None = None
+) -> History:
     """Finetune the baseline on `data`, here or on the ranks that the placement asks for. Returns the log history.
 
     Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a
     loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
     """
     split(settings.batch, work.placement)
-    lesson = Lesson(work, baseline, data, settings, course)
+    lesson = Lesson(work, baseline, data, settings, course, retained)
     if work.placement.ranks * work.placement.nodes == 1:
         return learn(lesson)
     from tasks.ranks import in_ranks
@@ -86,7 +90,7 @@ def train(work: Work, baseline: Model, data: Path, settings: Training, course: C
 def learn(lesson: Lesson) -> History:
     """The training as one process does it: alone, or as one of the ranks."""
     work, settings, course = lesson.work, lesson.settings, lesson.course
-    examples = Examples(lesson.data, course.steps * settings.batch, settings.seed)
+    examples = Examples(lesson.data, course.steps * settings.batch, settings.seed, lesson.retained)
     arguments = _arguments(lesson)
     model = _placed(lesson.baseline, work.placement, settings.precision)
     model.config.use_cache = False
@@ -174,8 +178,28 @@ def mean_over_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch: tor
     return loss
 
 
+def mean_over_soft_labels(
+    outputs: Any,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor,
+    candidates_RTK: torch.Tensor,
+    shares_RTK: torch.Tensor,
+) -> torch.Tensor:
+    """The same with a distribution for a label. `labels` only say how many there are; no share, no label."""
+    logits_RTV = outputs["logits"].float()
+    log_RTK = logits_RTV.gather(2, candidates_RTK) - logits_RTV.logsumexp(2, keepdim=True)
+    loss: torch.Tensor = -(shares_RTK * log_RTK).sum() / num_items_in_batch.clamp(min=1)
+    return loss
+
+
 class Resumable(Trainer):
-    """A Trainer whose checkpoints fit any number of ranks, replicated or sharded."""
+    """A Trainer that knows soft labels, and whose checkpoints fit any number of ranks, replicated or sharded."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        soft = {f"{name}_RTK": inputs.pop(name) for name in ("candidates", "shares") if name in inputs}
+        # Set each time: of the portions of one batch some may hold retained text alone, whose labels are hard.
+        self.compute_loss_func = partial(mean_over_soft_labels, **soft) if soft else mean_over_labels
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         save_checkpoint(Path(self.args.output_dir), self)

@@ -78,6 +78,22 @@ def generic_labels(b_RV: Tensor, r_RV: Tensor, alpha: float) -> Tensor:
     return generic_logits(b_RV, r_RV, alpha).argmax(-1)
 
 
+def soft_labels(ids_RK: Tensor, v_RK: Tensor, labels_R: Tensor, soft: float) -> tuple[Tensor, Tensor]:
+    """Each row's label as a distribution over its K candidates: (ids_RK, shares_RK), the shares of a row sum to 1.
+
+    A share `soft` is the softmax of v_generic over the candidates, the rest is the hard label. What lies below the
+    candidates is left out: of a forbidden token's probability nobody can tell how much of it is there. A hard label
+    that is no candidate (its row was repaired from full rows) stays a hard label.
+    """
+    hit_RK = ids_RK == labels_R[:, None]
+    outside_R = ~hit_RK.any(1)
+    ids_RK = ids_RK.clone()
+    ids_RK[outside_R, 0] = labels_R[outside_R]
+    hit_RK[outside_R, 0] = True
+    soft_R1 = torch.where(outside_R, 0.0, soft)[:, None]
+    return ids_RK, soft_R1 * v_RK.softmax(1) + (1 - soft_R1) * hit_RK
+
+
 def log_probabilities(logits_RV: Tensor, lse_R: Tensor) -> Tensor:
     """Rows for equation 1 on log-probabilities instead of raw logits. A masked id stays lowest."""
     return logits_RV - lse_R[:, None]

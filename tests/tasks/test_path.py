@@ -105,6 +105,42 @@ def test_training_labels_are_the_macro_s_and_reasons_have_none(to_labels: Callab
         assert columns[block][position] == (NO_LABEL if label is None else label)
 
 
+@pytest.mark.parametrize("equation", ["logits", "log_probabilities"])
+def test_soft_labels_are_equation_1_over_the_candidates(to_labels: Callable[..., Steps], equation: str) -> None:
+    changes = ["labels.soft=0.5", "labels.alpha=2", f"logits.equation={equation}", "logits.top=400"]
+    _, given, run, made = to_labels(changes=changes)
+    table = read_shard(run.workspace.path(made["blocks"]) / "blocks.arrow").to_pylist()
+    baseline, reinforced = (
+        load_model(path) for path in (given.baseline.path, run.workspace.path(made["reinforce"]) / LAST)
+    )
+    tokens = len(json.loads(Path(given.baseline.tokenizer.paths[0]).read_text())["model"]["vocab"])
+    rows = read_shard(run.workspace.path(made["labels"]) / "training.arrow").to_pylist()
+    for block, row in zip(table, rows, strict=True):
+        shape = (len(row["labels"]), -1)
+        candidates, shares = (np.array(row[name]).reshape(shape) for name in ("candidates", "shares"))
+        with torch.no_grad():
+            b_UV = baseline(torch.tensor([block["translated_ids"]])).logits[0, :, :tokens]
+            r_TV = reinforced(torch.tensor([block["original_ids"]])).logits[0, :, :tokens]
+        for position, label in enumerate(row["labels"]):
+            if label == NO_LABEL:
+                assert not shares[position].any()
+            elif block["mapping"][position] not in forbidden_at(block):
+                b_V, r_V = b_UV[block["mapping"][position]], r_TV[position]
+                if equation == "log_probabilities":
+                    b_V, r_V = b_V.log_softmax(-1), r_V.log_softmax(-1)
+                expected = 0.5 * (b_V - 2 * torch.relu(r_V - b_V)).softmax(-1).numpy()
+                expected[label] += 0.5
+                found = np.zeros(tokens)
+                np.add.at(found, candidates[position], shares[position])
+                np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def forbidden_at(block: dict[str, Any]) -> set[int]:
+    """Rows of the translated block in which some token is forbidden."""
+    first = min(block["forbidden_from"], default=len(block["translated_ids"]))
+    return set(range(first, len(block["translated_ids"])))
+
+
 @pytest.mark.slow
 def test_micro_batch_changes_neither_address_nor_labels(to_labels: Callable[..., Steps], tmp_path: Path) -> None:
     _, _, one, first = to_labels(tmp_path / "one", micro_batch=1)

@@ -1,0 +1,44 @@
+"""retained: generic text in blocks, which a student goes on predicting as it stands while it forgets the target.
+
+No part of the paper's method, and off by default: the student's batches then hold both (student.retain).
+"""
+
+import pyarrow as pa
+
+from storage.errors import BadInput
+from storage.files import Files
+from storage.settings import Settings
+from storage.tables import shard_writer
+from tasks.blocks import cut
+from tasks.corpus import normalise, read_texts
+from tasks.models import load_tokenizer
+from tasks.stage import Counts, Work, stage
+
+RETAINED = "retained.arrow"
+SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+
+
+class RetainSettings(Settings):
+    """Generic text to keep: of the kind that the model shall stay good at, and without anything of the target."""
+
+    paths: tuple[str, ...] = ()
+    """Files or folders, as in corpus.paths; never those of evaluation.heldout, which no model may be trained on."""
+    text_column: str = "text"
+    """Column (jsonl: key) that holds the text."""
+
+
+@stage("retained", version=1)
+def retained(work: Work, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
+    """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
+    from tasks.examples import NO_LABEL
+
+    texts = [normalise(text) for _, text in read_texts(files, text_column) if text.strip()]
+    count = tokens = 0
+    with shard_writer(work.folder / RETAINED, SCHEMA) as write:
+        for _, _, block in cut(load_tokenizer(tokenizer), texts, length):
+            if len(block.ids) > 1:  # one token alone has nothing to predict
+                write({"input_ids": block.ids, "labels": [*block.ids[1:], NO_LABEL]})
+                count, tokens = count + 1, tokens + len(block.ids)
+    if count == 0:
+        raise BadInput(f"retain.paths: expected texts of at least two tokens in {', '.join(files.paths)}, found none")
+    return {"texts": len(texts), "blocks": count, "tokens": tokens}

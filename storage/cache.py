@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.artifact import Artifact
 from storage.files import Hashes, write_atomically
-from storage.folder import RECORD, as_json, damaged_in, files_named
+from storage.folder import RECORD, as_json, damaged_in, files_named, has_size
 from storage.locks import held
 from storage.objects import Objects
 
@@ -27,7 +27,7 @@ class Cache:
 
     def lacking(self, folder: Path, wanted: Recorded) -> list[str]:
         """The files that are not here, or not as recorded."""
-        right = [name for name, expected in wanted.items() if _has_size(folder / name, expected["bytes"])]
+        right = [name for name, expected in wanted.items() if has_size(folder / name, expected["bytes"])]
         found = dict(zip(right, self._hashes.of_each([folder / name for name in right]), strict=True))
         return [name for name, expected in wanted.items() if found.get(name) != expected["sha256"]]
 
@@ -96,7 +96,3 @@ def _batches(files: Recorded) -> Iterator[Recorded]:
             batch = {}
     if batch:
         yield batch
-
-
-def _has_size(file: Path, size: int) -> bool:
-    return file.is_file() and file.stat().st_size == size

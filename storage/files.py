@@ -54,6 +54,11 @@ class Hashes:
         """Remember what was computed elsewhere."""
         self._remember({_key(path): found for path, found in known.items()})
 
+    def folders(self) -> list[Path]:
+        """Every folder of which a file is remembered and still there."""
+        places = dict.fromkeys(Path(key.rsplit("|", 2)[0]).parent for key in self._known)
+        return [folder for folder in places if folder.is_dir()]
+
     def of_all(self, paths: Iterable[Path]) -> str:
         """One hash for several files in this order."""
         return hashlib.sha256("\n".join(self.of_each(list(paths))).encode()).hexdigest()[:16]

@@ -94,6 +94,11 @@ class Folder:
         except DamagedArtifact:
             return [RECORD]
 
+    def lost(self, artifact: Artifact) -> list[str]:
+        """The files that are gone or have another size than the recorded one: damage that is seen without reading."""
+        folder, files = self.path(artifact), self.record(artifact)["files"]
+        return [name for name, expected in files.items() if not has_size(folder / name, expected["bytes"])]
+
     def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
         """Make the finished artifact partial again, without these files and all that falls with them.
 
@@ -214,7 +219,12 @@ def damaged_in(folder: Path, recorded: dict[str, dict[str, Any]]) -> list[str]:
 
 def is_whole(file: Path, expected: dict[str, Any]) -> bool:
     """Whether the file's bytes are the recorded ones."""
-    return file.is_file() and file.stat().st_size == expected["bytes"] and bool(sha256_of(file) == expected["sha256"])
+    return has_size(file, expected["bytes"]) and bool(sha256_of(file) == expected["sha256"])
+
+
+def has_size(file: Path, size: int) -> bool:
+    """Whether the file is there with this size."""
+    return file.is_file() and file.stat().st_size == size
 
 
 def fall_with(damaged: set[str], names: Iterable[str]) -> set[str]:

@@ -141,13 +141,16 @@ class Remote:
             return [RECORD]
         files: Recorded = record["files"]
         self._cache.renew(artifact, record)
-        sizes = self._objects.sizes(_source(artifact, record))
-        lost = [name for name, expected in files.items() if sizes.get(name) != expected["bytes"]]
+        lost = self._lost(artifact, record)
         suspect = set(files if thorough else damaged_in(folder, files)) - set(lost)
         with self._cache.fetching(artifact) as room:
             looked_at = {name: files[name] for name in files if name in suspect}
             bad = self._cache.fetch(_source(artifact, record), looked_at, room, folder)
         return [name for name in files if name in lost or name in bad]
+
+    def lost(self, artifact: Artifact) -> list[str]:
+        """The files that are gone from the store or have another size: damage that is seen without reading."""
+        return self._lost(artifact, self.record(artifact))
 
     def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
         """Make the finished artifact partial again, here and in the store, so that any machine can go on."""
@@ -228,6 +231,10 @@ class Remote:
 
     def _is_finished(self, artifact: Artifact) -> bool:
         return self._objects.changed(f"{artifact.folder}/{RECORD}") is not None
+
+    def _lost(self, artifact: Artifact, record: dict[str, Any]) -> list[str]:
+        sizes = self._objects.sizes(_source(artifact, record))
+        return [name for name, expected in record["files"].items() if sizes.get(name) != expected["bytes"]]
 
     def _erase_finished(self, artifact: Artifact) -> None:
         self._objects.erase(f"{artifact.folder}/{RECORD}")

@@ -107,6 +107,10 @@ class Workspace:
         """
         return self.store.damaged(artifact, thorough)
 
+    def lost(self, artifact: Artifact) -> list[str]:
+        """The files that are gone or have another size: the damage that can be seen without reading."""
+        return self.store.lost(artifact)
+
     def verify(self, artifact: Artifact) -> None:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
         damaged = self.damaged(artifact, thorough=True)

@@ -1,0 +1,180 @@
+"""What goes on in a workspace, for the terminal and as JSON: runs, what is made just now, failures, room, damage.
+
+It reads what lies in the workspace and asks no server: it works on a cluster's login node, with Prefect down, too.
+"""
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.errors import DamagedArtifact
+from storage.folder import RECORD
+from storage.workspace import Workspace
+from tasks.signs import progress_of
+
+FAILURES = 5
+JOURNAL_BYTES = 2**20  # of the journal's end that are read
+Found = dict[str, Any]
+
+
+def status(workspace: Workspace) -> Found:
+    """{"workspace", "at", "runs", "making", "failures", "unfinished", "damaged", "disk", "free_bytes"}.
+
+    Damage is what can be seen without reading: files that are gone or have another size. `nepenthe verify` reads.
+    """
+    finished = workspace.all()
+    events, making = journal(workspace), _making(workspace)
+    return {
+        "workspace": workspace.address,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "runs": _runs(workspace, {artifact.fingerprint for artifact in finished}, events),
+        "making": making,
+        "failures": _failures(events, {artifact.fingerprint for artifact in finished}),
+        "unfinished": _unfinished(workspace, {made["fingerprint"] for made in making}),
+        "damaged": {artifact.folder: files for artifact in finished if (files := _lost(workspace, artifact))},
+        "disk": workspace.store.usage(),
+        "free_bytes": _free(workspace.root),
+    }
+
+
+def journal(workspace: Workspace) -> list[Found]:
+    """The last lines of logs/runs.jsonl, oldest first; a line that was torn by a kill is left out."""
+    try:
+        with (workspace.root / "logs" / "runs.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - JOURNAL_BYTES))
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return []
+    return [event for line in lines if (event := _parsed(line))]
+
+
+def show_status(found: Found) -> str:
+    """The status for a person."""
+    free = f"  ({_size(found['free_bytes'])} free)" if found["free_bytes"] is not None else ""
+    sections = [
+        [f"{found['workspace']}{free}"],
+        _shown_runs(found["runs"]),
+        ["being made", *map(_shown_making, found["making"])],
+        ["failed", *map(_shown_failure, found["failures"])],
+        [
+            "unfinished, and nobody is at it",
+            *(f"  {one['artifact']}  since {one['since']}" for one in found["unfinished"]),
+        ],
+        ["damaged", *(f"  {folder}: {', '.join(files)}" for folder, files in found["damaged"].items())],
+        ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in _largest(found["disk"]))],
+    ]
+    return "\n\n".join("\n".join(lines) for number, lines in enumerate(sections) if number == 0 or len(lines) > 1)
+
+
+def _runs(workspace: Workspace, finished: set[str], events: list[Found]) -> list[Found]:
+    """The latest run of every job, newest first."""
+    going_on = {user.doing: user for user in workspace.users()}
+    found = []
+    for name, run in workspace.references().items():
+        planned = {fingerprint: kind for kind, _, fingerprint in run["artifacts"]}
+        state = "running" if name in going_on else _state(planned.keys(), finished, events)
+        facts = {"state": state, "finished": len(planned.keys() & finished), "planned": len(planned)}
+        missing = [kind for fingerprint, kind in planned.items() if fingerprint not in finished]
+        found.append({key: run[key] for key in ("run", "at", "by", "host")} | facts | {"missing": missing})
+    return sorted(found, key=lambda run: run["at"], reverse=True)
+
+
+def _state(planned: Any, finished: set[str], events: list[Found]) -> str:
+    if planned <= finished:
+        return "finished"
+    last = [event["event"] for event in events if event["artifact"] in planned - finished]
+    return "failed" if last and last[-1] == "failed" else "unfinished"
+
+
+def _making(workspace: Workspace) -> list[Found]:
+    """What is made just now, a part on its own line."""
+    found = []
+    for key, holder in workspace.makers().items():
+        kind, _, which = key.rpartition("-")
+        fingerprint, _, part = which.partition(".")
+        done, total = progress_of(workspace, Artifact(kind, "", fingerprint)) or (None, None)
+        who = {"by": holder.who, "host": holder.host, "pid": holder.pid, "since": holder.since}
+        made = {"stage": kind, "fingerprint": fingerprint, "part": part, "done": done, "total": total}
+        found.append(made | who)
+    return found
+
+
+def _failures(events: list[Found], finished: set[str]) -> list[Found]:
+    """The last failure of each artifact, newest first; `solved` where it has been made since."""
+    last = {event["artifact"]: event for event in events if event["event"] == "failed"}
+    newest = sorted(last.values(), key=lambda event: str(event["at"]), reverse=True)[:FAILURES]
+    keys = ("at", "run", "stage", "artifact", "shard", "message")
+    return [{key: event.get(key) for key in keys} | {"solved": event["artifact"] in finished} for event in newest]
+
+
+def _unfinished(workspace: Workspace, making: set[str]) -> list[Found]:
+    left = [artifact for artifact in workspace.partials() if artifact.fingerprint not in making]
+    since = [workspace.store.touched(artifact) for artifact in left]
+    return [
+        {"artifact": artifact.folder, "since": time.isoformat(timespec="seconds")}
+        for artifact, time in zip(left, since, strict=True)
+        if time
+    ]
+
+
+def _lost(workspace: Workspace, artifact: Artifact) -> list[str]:
+    try:
+        return workspace.lost(artifact)
+    except DamagedArtifact:
+        return [RECORD]
+
+
+def _free(root: Path) -> int | None:
+    """Free bytes of the local disk that the workspace, or its cache, lies on."""
+    try:
+        return shutil.disk_usage(root).free
+    except FileNotFoundError:
+        return None
+
+
+def _parsed(line: bytes) -> Found | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and {"at", "artifact", "event"} <= event.keys() else None
+
+
+def _shown_runs(runs: list[Found]) -> list[str]:
+    from flows.query import show_rows
+
+    names = ["run", "state", "stages", "started", "by"]
+    rows: list[tuple[Any, ...]] = [
+        (run["run"], run["state"], f"{run['finished']} of {run['planned']}", run["at"], f"{run['by']} on {run['host']}")
+        for run in runs
+    ]
+    return show_rows(names, rows).splitlines() if rows else []
+
+
+def _shown_making(made: Found) -> str:
+    part = f" part {made['part'].replace('of', ' of ')}" if made["part"] else ""
+    share = f"{made['done'] / made['total']:4.0%}" if made["total"] else "   ?"
+    place = f"{made['by']} on {made['host']}, process {made['pid']}, since {made['since']}"
+    return f"  {share}  {made['stage']} {made['fingerprint']}{part}  by {place}"
+
+
+def _shown_failure(failure: Found) -> str:
+    solved = "  (made since)" if failure["solved"] else ""
+    said = str(failure["message"]).splitlines() or [""]
+    return f"  {failure['at']}  {failure['run']}  {failure['stage']} {failure['artifact']}{solved}\n    {said[0]}"
+
+
+def _largest(disk: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(((kind, size) for kind, size in disk.items() if size), key=lambda pair: -pair[1])
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

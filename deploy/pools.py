@@ -1,7 +1,9 @@
-"""Create the work pools and the automation, or bring them up to date: python deploy/pools.py [process|slurm|kubernetes].
+"""Create the work pools and the automation, or bring them up to date.
 
-`cpu` takes the orchestrating flows, `gpu` the stages that load models. The word says how work is started: by a worker on
-the machine itself (process), the gpu pool's as Slurm jobs (slurm), or both pools' as Kubernetes jobs (kubernetes).
+    python deploy/pools.py [process|slurm|kubernetes]
+
+`cpu` takes the orchestrating flows, `gpu` the stages that load models. The word says how work is started: by a worker
+on the machine itself (process), the gpu pool's as Slurm jobs (slurm), or both pools' as Kubernetes jobs (kubernetes).
 """
 
 import argparse

@@ -18,7 +18,7 @@ CHANGES = [
     "blocks.length=32",
     "reinforce={length=32, batch=4, epochs=1, learning_rate=1e-3}",
     "logits.shard_blocks=1",
-    "student={steps=4, batch=4, learning_rate=1e-3}",
+    "student={steps=30, batch=4, learning_rate=1e-3}",
     "placement.micro_batch=1",
     "placement.deployment='stage/gpu'",
 ]
@@ -108,7 +108,10 @@ def undisturbed(place: Path, job: dict[str, Any]) -> Path:
     from tasks.progress import Progress
     from tasks.run import Direct
 
-    asked, workspace = job_of(job | {"placement": job["placement"] | {"deployment": ""}}), Workspace(place / "reference")
+    asked, workspace = (
+        job_of(job | {"placement": job["placement"] | {"deployment": ""}}),
+        Workspace(place / "reference"),
+    )
     given = look(asked, workspace.hashes)
     planned = plan(asked, given, workspace)
     with workspace.using():
@@ -117,13 +120,13 @@ def undisturbed(place: Path, job: dict[str, Any]) -> Path:
     return workspace.root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def without(undisturbed: Path, place: Path) -> Callable[..., Path]:
     """A copy of the undisturbed workspace in which artifacts of these kinds are still to be made."""
 
     def copy(*kinds: str) -> Path:
         root = Path(tempfile.mkdtemp(prefix="-".join(kinds), dir=place)) / "workspace"
-        shutil.copytree(undisturbed, root)
+        shutil.copytree(undisturbed, root, ignore=shutil.ignore_patterns("logs"))
         workspace = Workspace(root)
         for artifact in workspace.all():
             if artifact.kind in kinds:

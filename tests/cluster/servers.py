@@ -375,9 +375,7 @@ class Api:
         """The runs of the flow `stage` in a workspace, the oldest first, by default of every kind."""
         asked = {"flows": {"name": {"any_": ["stage"]}}, "sort": "EXPECTED_START_TIME_ASC"}
         orders = [(run, run["parameters"]["order"]) for run in self.ask("POST", "flow_runs/filter", **asked)]
-        return [
-            run for run, order in orders if order["address"] == str(root) and kind in ("", order["artifact"][0])
-        ]
+        return [run for run, order in orders if order["address"] == str(root) and kind in ("", order["artifact"][0])]
 
 
 def processes_of(run: str) -> list[int]:

@@ -1,22 +1,20 @@
 """Runs of the deployments on a server with PostgreSQL, with a worker of each pool."""
 
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comparing import assert_same
-from servers import DEPLOY, Api, PrefectServer, until
+from comparing import assert_same, journal
+from servers import Api, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
-Workers = Callable[..., Any]
 
 
 def test_a_job_goes_through_both_pools(
-    api: Api, workers: Workers, job: dict[str, Any], place: Path, undisturbed: Path
+    api: Api, workers: Callable[..., Any], job: dict[str, Any], place: Path, undisturbed: Path
 ) -> None:
+    """From an empty workspace: the flow on the cpu pool, every stage that loads a model on the gpu pool."""
     workers("cpu")
     workers("gpu")
     root = place / "both-pools"
@@ -26,3 +24,32 @@ def test_a_job_goes_through_both_pools(
     assert {run["work_pool_name"] for run in made} == {"gpu"}
     kinds = sorted(run["parameters"]["order"]["artifact"][0] for run in made)
     assert kinds == ["evaluation", "evaluation", "logits", "reinforce", "student"]
+
+
+def test_a_schedule_fires_and_one_run_a_job_at_a_time(
+    api: Api, workers: Callable[..., Any], job: dict[str, Any], without: Callable[..., Path]
+) -> None:
+    """The schedule of the deployments' file is off; switched on, its runs come, and the second waits for the first."""
+    workers("cpu")
+    root = without()
+    deployment = api.ask("GET", "deployments/name/unlearn/example")
+    (weekly,) = deployment["schedules"]
+    assert (weekly["active"], weekly["schedule"]["cron"]) == (False, "0 3 * * 0")
+    often = {"schedule": {"interval": 4}, "active": True, "parameters": {"job": job, "root": str(root)}}
+    schedule = f"deployments/{deployment['id']}/schedules/{weekly['id']}"
+    api.ask("PATCH", schedule, **often)
+
+    def runs() -> list[dict[str, Any]]:
+        asked = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        found: list[dict[str, Any]] = api.ask("POST", "flow_runs/filter", **asked)
+        return found
+
+    until(lambda: "AwaitingConcurrencySlot" in [run["state_name"] for run in runs()], "a second run that waits", 90)
+    first = runs()[0]
+    api.ask("PATCH", schedule, active=False)
+    assert api.ends(first["id"]) == "Completed"
+    assert first["auto_scheduled"]
+    assert journal(root, "cached")["report"] >= 1
+    assert not journal(root, "made")
+    for run in runs()[1:]:
+        api.ask("DELETE", f"flow_runs/{run['id']}")

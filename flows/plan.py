@@ -1,17 +1,18 @@
 """What a job will cost, before it runs: tokens, FLOPs, GPU memory, disk (METHOD.md 7).
 
-Estimates from sizes, not measurements: 2 FLOPs a parameter and token forward, 6 in training; hours are those of one
+Estimates from sizes, not measurements: 2 FLOPs a parameter and token forward, 6 in training; hours are those of an
 H200 (989 dense bf16 TFLOP/s by its datasheet) at the efficiency that is usual, half of the peak in training, 0.6
-forward.
+forward. Where the trainings take several GPUs, their hours are those on all of them.
 """
 
 import json
+import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.fleet import GPU_BYTES, MASTER_AND_ADAM, ROOM, Size, fleet_for, own_fleet, training_bytes
 from flows.job import Given, Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
@@ -19,39 +20,31 @@ from tasks.corpus import normalise, read_texts
 from tasks.extraction.asking import tokens_for
 from tasks.extraction.store import answered_before, question_of
 from tasks.models import Model, config_of, vocabulary_size
+from tasks.settings import steps_of_epochs
 from tasks.stage import Plan
 
 PEAK_FLOPS = 989e12
 TRAINING_EFFICIENCY, FORWARD_EFFICIENCY = 0.5, 0.6
 SAMPLE_CHARACTERS = 200_000
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-MASTER_AND_ADAM = 16  # bytes a parameter: float32 weights, gradients and two moments
-ACTIVATIONS_PER_HIDDEN = (
-    34  # bytes a token, layer and hidden unit in bf16 without recomputation (Korthikanti et al. 2022)
-)
+GRADIENTS = 4  # of the bytes of MASTER_AND_ADAM; a checkpoint is the others
+CARD = f"{ROOM / 2**30:.0f} GiB, the usable part of an H200's {GPU_BYTES / 2**30:.0f}"
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Size:
-    """What the estimates are made of."""
-
-    parameters: int
-    vocabulary: int
-    hidden: int
-    layers: int
-    tokens: int
-    """Tokens of the target corpus."""
+Leg = tuple[int, int | None]
+"""The steps of a student that is taught from pause to pause: done before, and the step at which it pauses."""
 
 
 def cost(plan: Plan, job: Job, given: Given) -> list[Row]:
     """A row for each artifact: stage, cached or not, and what making it will take (zeros where it is cached)."""
     size = size_of(given, job.corpus.text_column)
+    pauses: dict[str, int] = {artifact.fingerprint: inputs.get("until") or 0 for _, artifact, inputs, _ in plan.steps}
     rows = []
-    for stage, artifact, _, cached in plan.steps:
-        estimate = ESTIMATES.get(stage.kind, _nothing)
-        needs = _nothing(job, size) if cached else estimate(job, size)
+    for stage, artifact, inputs, cached in plan.steps:
+        before, needs = inputs.get("before"), _needs()
+        if stage.kind in ESTIMATES and not cached:
+            leg = (pauses[before.fingerprint] if before else 0, inputs.get("until"))
+            needs = ESTIMATES[stage.kind](job, size, leg)
         if stage.kind == "answers" and not cached:
             needs |= asking(job, given, plan.workspace)
         rows.append({"stage": stage.kind, "artifact": artifact.folder, "cached": cached} | needs)
@@ -109,23 +102,33 @@ def tokens_of(given: Given, text_column: str) -> int:
 
 
 def show_plan(rows: list[Row]) -> str:
-    """The rows for a person."""
+    """The rows for a person, and what must be set, or known, so that the models find room."""
     from flows.query import show_rows
 
-    names = ["stage", "", "PFLOP", "H200 hours", "GPU GiB", "disk GiB", "artifact"]
+    several = any(row["gpus"] > 1 for row in rows)
+    names = ["stage", "", "PFLOP", "H200 hours", *(["GPUs"] if several else []), "GPU GiB", "disk GiB", "artifact"]
     cells = [
         (
             row["stage"],
             "cached" if row["cached"] else "to do",
             f"{row['flops'] / 1e15:.3g}",
-            f"{row['gpu_hours']:.2g}",
+            f"{row['hours']:.2g}",
+            *([row["gpus"] or ""] if several else []),
             f"{row['gpu_bytes'] / 2**30:.3g}",
             f"{row['disk_bytes'] / 2**30:.3g}",
             row["artifact"],
         )
         for row in rows
     ]
-    total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "disk_bytes")}
+    told = dict.fromkeys(row["told"] for row in rows if row["told"])
+    return "\n\n".join([show_rows(names, cells), _total(rows, several), *told])
+
+
+def _total(rows: list[Row], several: bool) -> str:
+    total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "hours", "disk_bytes")}
+    hours = f"{total['gpu_hours']:.2g} hours of one H200"
+    if several:
+        hours = f"{total['gpu_hours']:.2g} GPU-hours of H200s, {total['hours']:.2g} hours on as many as the table has"
     tokens = max(row["tokens"] for row in rows)
     asked = [
         f"; {row['requests']:,} requests to a language model, about {row['tokens']:,} tokens"
@@ -133,9 +136,8 @@ def show_plan(rows: list[Row]) -> str:
         if row["requests"]
     ]
     return (
-        f"{show_rows(names, cells)}\n\n{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: "
-        f"{total['flops'] / 1e15:.3g} PFLOP, {total['gpu_hours']:.2g} hours of one H200, "
-        f"{total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
+        f"{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: {total['flops'] / 1e15:.3g} PFLOP, "
+        f"{hours}, {total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
     )
 
 
@@ -146,67 +148,82 @@ def _needs(tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes
         "tokens": round(tokens),
         "flops": flops,
         "gpu_hours": hours,
+        "hours": hours,
+        "gpus": 1 if gpu_bytes else 0,
         "gpu_bytes": round(gpu_bytes),
         "disk_bytes": round(disk),
+        "told": "",
     }
 
 
-def _nothing(job: Job, size: Size) -> Row:
-    return _needs()
-
-
-def _blocks(job: Job, size: Size) -> Row:
+def _blocks(job: Job, size: Size, leg: Leg) -> Row:
     return _needs(tokens=size.tokens, disk=20 * size.tokens)
 
 
-def _training_memory(job: Job, size: Size, length: int) -> float:
-    tokens = job.placement.micro_batch * length
-    activations = tokens * size.layers * size.hidden * ACTIVATIONS_PER_HIDDEN
-    return MASTER_AND_ADAM * size.parameters + activations + tokens * size.vocabulary * 10
-
-
-def _reinforce(job: Job, size: Size) -> Row:
-    tokens = size.tokens * job.reinforce.epochs
-    return _needs(
+def _training(job: Job, size: Size, batch: int, length: int, tokens: float, disk: float) -> Row:
+    """A training on the job's GPUs, or on as many as it takes."""
+    found, own = fleet_for(job, size), own_fleet(job)
+    fleet = found or own
+    needs = _needs(
         tokens=tokens,
         flops=6 * size.parameters * tokens,
         efficiency=TRAINING_EFFICIENCY,
-        gpu_bytes=_training_memory(job, size, job.reinforce.length),
-        disk=size.parameters * BYTES[job.reinforce.weights],
+        gpu_bytes=training_bytes(fleet, batch, length, size),
+        disk=disk,
     )
+    told = "" if found == own else f"The trainings fit {fleet.gpus} GPU{'s' * (fleet.gpus > 1)}: {fleet.settings()}."
+    if found is None:
+        told = f"The trainings find no room on any number of GPUs that divides their batches, each with {CARD}."
+    return needs | {"gpus": fleet.gpus, "hours": needs["gpu_hours"] / fleet.gpus, "told": told}
 
 
-def _logits(job: Job, size: Size) -> Row:
-    return _needs(
+def _reinforce(job: Job, size: Size, leg: Leg) -> Row:
+    batch, length = job.reinforce.batch, job.reinforce.length
+    blocks = max(1, math.ceil(size.tokens / length))
+    drawn = steps_of_epochs(blocks, job.reinforce.epochs, batch) * batch
+    disk = size.parameters * BYTES[job.reinforce.weights]
+    return _training(job, size, batch, length, drawn * size.tokens / blocks, disk)
+
+
+def _logits(job: Job, size: Size, leg: Leg) -> Row:
+    needs = _needs(
         tokens=2 * size.tokens,
         flops=2 * 2 * size.parameters * size.tokens,
         efficiency=FORWARD_EFFICIENCY,
         gpu_bytes=2 * size.parameters * BYTES[job.logits.precision] + 2 * size.vocabulary * size.hidden * 4 + 2**31,
         disk=size.tokens * (20 + 9 * job.logits.top),
     )
+    return _whole("logits", needs)
 
 
-def _labels(job: Job, size: Size) -> Row:
+def _whole(stage: str, needs: Row) -> Row:
+    """A stage that holds whole models on one GPU, with a word where they do not fit."""
+    if needs["gpu_bytes"] <= ROOM:
+        return needs
+    found = f"{needs['gpu_bytes'] / 2**30:.0f} GiB"
+    return needs | {"told": f"{stage} holds whole models on one GPU, {found}: more than {CARD}."}
+
+
+def _labels(job: Job, size: Size, leg: Leg) -> Row:
     candidates = job.logits.top if job.labels.soft else 0
     return _needs(tokens=size.tokens, disk=8 * (1 + candidates) * size.tokens)
 
 
-def _student(job: Job, size: Size) -> Row:
-    tokens = job.student.steps * job.student.batch * job.blocks.length
-    return _needs(
-        tokens=tokens,
-        flops=6 * size.parameters * tokens,
-        efficiency=TRAINING_EFFICIENCY,
-        gpu_bytes=_training_memory(job, size, job.blocks.length),
-        disk=size.parameters * BYTES[job.student.weights] * len(job.student.kept),
-    )
+def _student(job: Job, size: Size, leg: Leg) -> Row:
+    """A pause before the last step leaves a checkpoint."""
+    settings, first, last = job.student, leg[0], leg[1] or job.student.steps
+    tokens = (last - first) * settings.batch * job.blocks.length
+    kept = sum(first < step <= last for step in settings.kept)
+    checkpoint = (MASTER_AND_ADAM - GRADIENTS) * (last < settings.steps)
+    disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
+    return _training(job, size, settings.batch, job.blocks.length, tokens, disk)
 
 
-def _evaluation(job: Job, size: Size) -> Row:
-    return _needs(gpu_bytes=size.parameters * BYTES["float32"])
+def _evaluation(job: Job, size: Size, leg: Leg) -> Row:
+    return _whole("evaluation", _needs(gpu_bytes=size.parameters * BYTES["float32"]))
 
 
-ESTIMATES: dict[str, Callable[[Job, Size], Row]] = {
+ESTIMATES: dict[str, Callable[[Job, Size, Leg], Row]] = {
     "blocks": _blocks,
     "reinforce": _reinforce,
     "logits": _logits,

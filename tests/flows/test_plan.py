@@ -1,0 +1,139 @@
+"""The plan: what a job of any size will cost, and on how many GPUs its trainings find room."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.fleet import GPU_BYTES, Fleet, Size, fits, training_bytes
+from flows.job import Job, look, read_job
+from flows.plan import cost, show_plan
+from flows.unlearn import plan
+from storage.workspace import Workspace
+
+LLAMA_7B = {"hidden": 4096, "layers": 32, "inner": 11008, "keys": 4096}
+LLAMA_70B = {"hidden": 8192, "layers": 80, "inner": 28672, "keys": 1024}
+TARGET_TOKENS = 3_100_000
+GIB = 2**30
+Rows = dict[str, dict[str, Any]]
+
+
+@pytest.fixture
+def planned(
+    make_job: Callable[..., Path], tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[list[dict[str, Any]], str]]:
+    """The plan of a job on a model of a given shape, with the paper's settings and a target of 3.1 million tokens."""
+
+    def make(shape: dict[str, int], *changes: str) -> tuple[list[dict[str, Any]], str]:
+        monkeypatch.setattr("flows.plan.tokens_of", lambda given, column: TARGET_TOKENS)
+        lines = [line for line in make_job().read_text().splitlines() if line.split(" ")[0] in KEPT]
+        job = tmp_path / "large.toml"
+        job.write_text("\n".join(lines) + f'\nmodel = "{model_of(tmp_path / "large", shape, tiny_model)}"\n')
+        workspace = Workspace(tmp_path / "ws")
+        asked = read_job(job, list(changes))
+        given = look(asked, workspace.hashes)
+        rows = cost(plan(asked, given, workspace), asked, given)
+        return rows, show_plan(rows)
+
+    return make
+
+
+KEPT = ("name", "corpus.paths", "dictionary.curated")
+
+
+def model_of(folder: Path, shape: dict[str, int], tokenizer: Path) -> Path:
+    """A model directory of Llama's shape whose weight files are nothing but their headers."""
+    shutil.copytree(tokenizer, folder, dirs_exist_ok=True)
+    (folder / "model.safetensors").unlink()
+    hidden, inner, keys = shape["hidden"], shape["inner"], shape["keys"]
+    config = {"vocab_size": 32000, "hidden_size": hidden, "num_hidden_layers": shape["layers"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    write_header(folder / "ends.safetensors", {"embed": (32000, hidden), "head": (32000, hidden), "norm": (hidden,)})
+    square, narrow, wide = (hidden, hidden), (keys, hidden), (inner, hidden)
+    layer = {"q": square, "k": narrow, "v": narrow, "o": square, "gate": wide, "up": wide, "down": wide}
+    for number in range(shape["layers"]):
+        write_header(folder / f"layer-{number:02d}.safetensors", layer | {"a": (hidden,), "b": (hidden,)})
+    return folder
+
+
+def write_header(path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
+    header = {name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in tensors.items()}
+    written = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(written)) + written)
+
+
+def by_stage(rows: list[dict[str, Any]]) -> Rows:
+    return {row["stage"]: row for row in rows}
+
+
+def test_the_papers_model_costs_what_the_method_says(planned: Callable[..., Any]) -> None:
+    """METHOD.md 7: 849 PFLOP for 7B, of which reinforcement takes 44 %, unlearning 46 %, each logits pass 5 %."""
+    rows, shown = planned(LLAMA_7B)
+    total = sum(row["flops"] for row in rows)
+    assert total / 1e15 == pytest.approx(849, rel=0.02)
+    shares = {stage: row["flops"] / total for stage, row in by_stage(rows).items()}
+    assert shares["reinforce"] == pytest.approx(0.44, abs=0.01)
+    assert shares["student"] == pytest.approx(0.46, abs=0.01)
+    assert shares["logits"] == pytest.approx(0.10, abs=0.01)
+    assert sum(row["gpu_hours"] for row in rows) * 60 == pytest.approx(28, rel=0.05)
+    assert "GPUs" not in shown.splitlines()[0]  # one is enough, if it takes fewer blocks at a time
+    assert "The trainings fit 1 GPU: placement.ranks = 1, placement.micro_batch = 2." in shown
+
+
+def test_seventy_billion_parameters_take_two_machines_of_eight(planned: Callable[..., Any]) -> None:
+    """16 bytes a parameter are 1,028 GiB: 8 GPUs of 139 GiB have room for the numbers alone, not for working."""
+    rows, shown = planned(LLAMA_70B)
+    found = by_stage(rows)
+    student = found["student"]
+    assert student["gpus"] == found["reinforce"]["gpus"] == 16
+    parameters = student["disk_bytes"] / 7 / 4  # seven kept steps in float32
+    assert parameters == pytest.approx(68.98e9, rel=1e-3)
+    assert parameters * 16 / 16 < student["gpu_bytes"] < 0.9 * GPU_BYTES
+    assert student["gpu_hours"] == pytest.approx(6 * parameters * 150 * 128 * 512 / (0.5 * 989e12) / 3600, rel=1e-3)
+    assert student["hours"] == pytest.approx(student["gpu_hours"] / 16)
+    assert "The trainings fit 16 GPUs: placement.ranks = 8, placement.micro_batch = 2, placement.nodes = 2, " in shown
+    assert 'placement.rendezvous = "FIRST_HOST:PORT", placement.sharded = true.' in shown
+    assert "logits holds whole models on one GPU" in shown
+    assert "GPUs" in shown.splitlines()[0]
+
+
+def test_a_placement_that_suffices_is_planned_as_it_is(planned: Callable[..., Any]) -> None:
+    placement = 'placement={ranks=8, nodes=4, sharded=true, rendezvous="first:29400", micro_batch=4}'
+    rows, shown = planned(LLAMA_70B, placement)
+    assert by_stage(rows)["student"]["gpus"] == 32
+    assert "The trainings" not in shown
+
+
+def test_batches_that_cannot_be_shared_so_widely_are_told(planned: Callable[..., Any]) -> None:
+    rows, shown = planned(LLAMA_70B, "student.batch=4")
+    assert "no room on any number of GPUs that divides their batches" in shown
+    assert by_stage(rows)["student"]["gpus"] == 1
+
+
+def test_legs_of_a_training_that_stops_early_add_up_to_the_whole(planned: Callable[..., Any]) -> None:
+    (whole,) = (row for row in planned(LLAMA_7B)[0] if row["stage"] == "student")
+    rows, _ = planned(LLAMA_7B, "stop.familiarity=0.02", "stop.early=true")
+    legs = [row for row in rows if row["stage"] == "student"]
+    assert [round(leg["tokens"] / 128 / 512) for leg in legs] == [20, 20, 20, 20, 20, 20, 30]
+    assert sum(leg["flops"] for leg in legs) == pytest.approx(whole["flops"])
+    model = whole["disk_bytes"] / 7
+    assert [leg["disk_bytes"] for leg in legs] == [pytest.approx(4 * model)] * 6 + [pytest.approx(model)]
+
+
+def test_replicated_ranks_hold_all_of_the_model_and_sharded_ones_a_share(make_job: Callable[..., Path]) -> None:
+    size = Size(parameters=8_000_000_000, vocabulary=32_000, hidden=4096, layers=32, tokens=1)
+    one, eight = Fleet(1, 1, False, 1), Fleet(8, 1, False, 1)
+    shares = [training_bytes(Fleet(ranks, 1, True, 1), 128, 512, size) for ranks in (2, 4, 8)]
+    whole = training_bytes(one, 128, 512, size)
+    assert whole > 16 * size.parameters
+    assert training_bytes(eight, 128, 512, size) == whole + 4 * size.parameters
+    assert shares[0] - shares[1] == pytest.approx(16 * size.parameters / 4)
+    assert shares[1] - shares[2] == pytest.approx(16 * size.parameters / 8)
+    job = read_job(make_job(), ["student.batch=128", "reinforce.batch=128", "blocks.length=512"])
+    assert isinstance(job, Job)
+    assert not fits(one, job, size)
+    assert fits(Fleet(8, 1, True, 1), job, size)

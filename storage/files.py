@@ -54,10 +54,10 @@ class Hashes:
         """Remember what was computed elsewhere."""
         self._remember({_key(path): found for path, found in known.items()})
 
-    def folders(self) -> list[Path]:
-        """Every folder of which a file is remembered and still there."""
-        places = dict.fromkeys(Path(key.rsplit("|", 2)[0]).parent for key in self._known)
-        return [folder for folder in places if folder.is_dir()]
+    def folders_with(self, name: str) -> list[Path]:
+        """Every folder, still there, in which a file of this name is remembered."""
+        places = dict.fromkeys(Path(key.rsplit("|", 2)[0]) for key in self._known)
+        return [path.parent for path in places if path.name == name and path.is_file()]
 
     def of_all(self, paths: Iterable[Path]) -> str:
         """One hash for several files in this order."""

@@ -143,6 +143,8 @@ class Workspace:
             self.remove(artifact)
         for artifact in self.partials():
             self.store.discard(artifact)
+        for name in self.store.litter():  # halves of uploads and removals, copies of what another machine removed
+            self.store.erase(name)
         self.database.unlink(missing_ok=True)
         return protected
 

@@ -8,7 +8,7 @@ from typing import Any
 from storage.tables import write_shard
 
 
-def write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float, batch: int) -> None:
+def write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float, batch: int) -> Path:
     """Tokens a second of one shard, on which device, with which micro-batch; GPU memory at its peak since the last."""
     device, memory = _device()
     row = {
@@ -22,7 +22,9 @@ def write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float
         "device": device,
         "batch": batch,
     }
-    write_shard(folder / f"metrics-{shard}.parquet", [row])
+    path = folder / f"metrics-{shard}.parquet"
+    write_shard(path, [row])
+    return path
 
 
 def _device() -> tuple[str, int | None]:

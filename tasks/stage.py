@@ -88,7 +88,7 @@ class Work:
 
     def took(self, shard: str, tokens: int, seconds: float) -> None:
         """A row of the table `metrics`: what a shard, or a training, cost."""
-        write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, self.placement.micro_batch)
+        self.wrote(write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, self.placement.micro_batch))
 
 
 @dataclass(frozen=True)

@@ -261,6 +261,7 @@ def test_purging_removes_the_protected_from_the_store_and_keeps_their_records(ur
     folder = one.resume(MADE)
     (folder / "logits-0.parquet").write_text("secret ids")
     one.keep(MADE, folder / "logits-0.parquet")
+    one.store.write(f"corpus/y-{'2' * 16}/0123456789ab/documents.arrow", b"secret half of an upload")
     one.database.write_text("tables")
     assert one.purge() == [text]
     assert one.all() == [model]

@@ -180,6 +180,7 @@ def export(
 def verify(
     folder: Annotated[str, typer.Argument(help="An exported model; by default the whole workspace.")] = "",
     root: Root = DEFAULT_ROOT,
+    repair: Annotated[bool, typer.Option("--repair", help="Take damage away; the next run makes it again.")] = False,
     as_json: Json = False,
 ) -> None:
     """Recompute the checksums of a workspace or an exported model. Exit code 2 where a byte is not the recorded one."""
@@ -190,10 +191,43 @@ def verify(
         print(json.dumps({"verified": files}) if as_json else f"{files} files are as recorded")
         return
     workspace = Workspace(root)
+    if repair:
+        from flows.housekeeping import repair as repair_in
+        from flows.housekeeping import show_repair
+
+        found = repair_in(workspace)
+        print(json.dumps(found) if as_json else show_repair(found))
+        return
     artifacts = workspace.all()
     for artifact in artifacts:
         workspace.verify(artifact)
     print(json.dumps({"verified": len(artifacts)}) if as_json else f"{len(artifacts)} artifacts are as recorded")
+
+
+@app.command()
+def status(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """Show a workspace: runs, what is being made and how far, failures, damage, room."""
+    from flows.status import show_status
+    from flows.status import status as status_of
+
+    found = status_of(Workspace(root))
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else show_status(found))
+
+
+@app.command()
+def gc(
+    root: Root = DEFAULT_ROOT,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Younger artifacts stay.")] = 7,
+    forget: Annotated[list[str], typer.Option(metavar="JOB", help="A job that is not needed any more.")] = [],
+    as_json: Json = False,
+) -> None:
+    """Remove artifacts that no job's latest run refers to."""
+    from flows.housekeeping import gc as collect
+    from flows.housekeeping import show_gc
+
+    found = collect(Workspace(root), yes=yes, forget_jobs=forget, older_than=older_than)
+    print(json.dumps(found) if as_json else show_gc(found))
 
 
 @app.command()

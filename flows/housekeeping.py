@@ -66,7 +66,7 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
         )
     forgotten = _runs_of(list(runs), forget_jobs)
     needed = referred(workspace, [found for run, found in runs.items() if run not in forgotten])
-    before, made = datetime.now(UTC) - timedelta(days=older_than), workspace.makers()
+    before = datetime.now(UTC) - timedelta(days=older_than)
     garbage = Garbage(litter=workspace.store.litter(), forgotten=forgotten)
     for artifact in workspace.all():
         record = workspace.record(artifact)
@@ -75,12 +75,19 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
             continue
         garbage.artifacts.append(artifact)
         garbage.bytes += sum(file["bytes"] for file in record["files"].values())
-    for artifact in workspace.partials():
-        touched = workspace.store.touched(artifact)
-        busy = any(name.startswith(f"{artifact.kind}-{artifact.fingerprint}") for name in made)
-        if artifact.fingerprint not in needed and not busy and (touched is None or touched <= before):
-            garbage.partials.append(artifact)
+    garbage.partials = [artifact for artifact in workspace.partials() if _is_left(workspace, artifact, needed, before)]
     return garbage
+
+
+def _is_left(workspace: Workspace, artifact: Artifact, needed: set[str], before: datetime) -> bool:
+    """Whether nobody will go on with a partial artifact: no run needs it, or another machine has finished it."""
+    key = f"{artifact.kind}-{artifact.fingerprint}"
+    if any(name == key or name.startswith(f"{key}.") for name in workspace.makers()):
+        return False
+    if workspace.find(artifact.kind, artifact.fingerprint):
+        return True
+    touched = workspace.store.touched(artifact)
+    return artifact.fingerprint not in needed and (touched is None or touched <= before)
 
 
 def referred(workspace: Workspace, runs: Sequence[dict[str, Any]]) -> set[str]:

@@ -26,16 +26,16 @@ def status(workspace: Workspace) -> Found:
 
     Damage is what can be seen without reading: files that are gone or have another size. `nepenthe verify` reads.
     """
-    finished = workspace.all()
-    events, making = journal(workspace), _making(workspace)
+    artifacts, events, making = workspace.all(), journal(workspace), _making(workspace)
+    finished = {artifact.fingerprint for artifact in artifacts}
     return {
         "workspace": workspace.address,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "runs": _runs(workspace, {artifact.fingerprint for artifact in finished}, events),
+        "runs": _runs(workspace, finished, events),
         "making": making,
-        "failures": _failures(events, {artifact.fingerprint for artifact in finished}),
-        "unfinished": _unfinished(workspace, {made["fingerprint"] for made in making}),
-        "damaged": {artifact.folder: files for artifact in finished if (files := _lost(workspace, artifact))},
+        "failures": _failures(events, finished),
+        "unfinished": _unfinished(workspace, finished | {made["fingerprint"] for made in making}),
+        "damaged": {artifact.folder: files for artifact in artifacts if (files := _lost(workspace, artifact))},
         "disk": workspace.store.usage(),
         "free_bytes": _free(workspace.root),
     }
@@ -111,8 +111,8 @@ def _failures(events: list[Found], finished: set[str]) -> list[Found]:
     return [{key: event.get(key) for key in keys} | {"solved": event["artifact"] in finished} for event in newest]
 
 
-def _unfinished(workspace: Workspace, making: set[str]) -> list[Found]:
-    left = [artifact for artifact in workspace.partials() if artifact.fingerprint not in making]
+def _unfinished(workspace: Workspace, attended: set[str]) -> list[Found]:
+    left = [artifact for artifact in workspace.partials() if artifact.fingerprint not in attended]
     since = [workspace.store.touched(artifact) for artifact in left]
     return [
         {"artifact": artifact.folder, "since": time.isoformat(timespec="seconds")}

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,13 +100,15 @@ class Leases:
         finally:
             over.set()
             thread.join()
-            self._objects.erase(_object(name))
+            with suppress(Exception):  # a store out of reach: the lease lapses, and what was made is made
+                self._objects.erase(_object(name))
 
     def _renew(self, name: str, over: threading.Event) -> None:
         while not over.wait(RENEW_SECONDS):
-            text = self._objects.read(_object(name))
-            if text:
-                self._objects.write(_object(name), text)
+            with suppress(Exception):  # the next time, then
+                text = self._objects.read(_object(name))
+                if text:
+                    self._objects.write(_object(name), text)
 
     def _write(self, name: str, doing: str) -> None:
         self._objects.write(_object(name), self._text(doing))

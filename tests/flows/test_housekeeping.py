@@ -129,6 +129,22 @@ def test_what_a_killed_removal_left_is_cleared_away(two_jobs: Workspace) -> None
     assert not left.exists()
 
 
+def test_a_part_that_is_left_of_what_another_machine_finished_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, machines = f"memory://{uuid.uuid4().hex}", []
+    for name in ("one", "two"):
+        monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / name))
+        machines.append(Workspace(url))
+    one, two = machines
+    left = one.resume(CORPUS)
+    make(two, CORPUS)
+    two.refer("first.unlearn", [CORPUS])
+    assert gc(one, yes=True)["partials"] == [CORPUS.folder]
+    assert not left.exists()
+    two.verify(CORPUS)
+
+
 def test_fingerprints_are_found_wherever_they_stand_in_inputs() -> None:
     found = fingerprints_in({"a": "0" * 16, "b": [{"c": f"{'1' * 16}/model"}, 3, None, "text", "2" * 17]})
     assert list(found) == ["0" * 16, "1" * 16]

@@ -326,6 +326,32 @@ def test_a_lease_whose_holder_has_fallen_silent_is_taken(
             pass
 
 
+def test_a_lease_is_renewed_as_long_as_its_holder_lives_whatever_the_store_does(
+    url: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from storage import leases
+    from storage.objects import Objects
+
+    one, two = machine(url, "one"), machine(url, "two")
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(leases, "DEAD_AFTER", timedelta(seconds=3))  # S3 counts in whole seconds
+    write, faults = Objects.write, [ConnectionError("for a moment")]
+
+    def fails_once(self: Objects, name: str, data: bytes) -> None:
+        if faults:
+            raise faults.pop()
+        write(self, name, data)
+
+    with one.making(MADE):
+        monkeypatch.setattr(Objects, "write", fails_once)
+        time.sleep(4)
+        assert faults == []
+        assert two.maker(MADE) is not None
+    assert two.maker(MADE) is None
+
+
 def test_references_are_seen_from_everywhere(url: str, machine: Machine) -> None:
     machine(url, "one").refer("nightly", [MADE])
     found = machine(url, "two").references()["nightly"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import DamagedArtifact, WorkspaceBusy
-from storage.tables import enter, load, open_tables, refresh, shards_of
+from storage.tables import enter, forget, load, open_tables, refresh, shards_of
 from storage.workspace import Workspace
 from tasks.journal import Event, Journal
 from tasks.order import Order, artifacts_in
@@ -151,6 +151,8 @@ class Run:
             )
         self.note(artifact, "damaged", ", ".join(damaged))
         self.workspace.reopen(artifact, damaged)
+        with self._tables, open_tables(self.workspace, write=True) as tables:
+            forget(tables, [artifact.fingerprint])  # damaged rows may be in there already
         self.make(recipe[0], artifact, recipe[1])
 
     @contextmanager
@@ -302,9 +304,11 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     named = ".".join(filter(None, (planned.name, flow_run.flow_name)))
     with workspace.using(wait, named):
         refresh(workspace)
-        workspace.refer(named, [artifact for _, artifact, _, _ in planned.steps])
+        needed = {one for _, made, inputs, _ in planned.steps for one in (made, *artifacts_in(inputs, workspace))}
+        workspace.refer(named, needed)
         run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
         try:
             yield run
         finally:
+            workspace.refer(named, needed | {made for made, _ in run.made})  # a review or a stop rule may change plans
             run.close()

@@ -5,17 +5,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from comparing import assert_same, journal
 from servers import PrefectServer, Program, free_port, until
-
-from storage.tables import open_tables
-from storage.workspace import Workspace
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 pytest.importorskip("prefect_ray", reason="needs prefect-ray: pip install 'nepenthe[ray]'")
 
-LABELS = "SELECT block_id, position, label, reason FROM labels ORDER BY ALL"
+UNLEARN = """
+import json, sys
+from flows.job import job_of
+from flows.unlearn import unlearn
+unlearn(job_of(json.loads(sys.argv[1])), sys.argv[2])
+"""
 SEEN = """
 import os, sys, time
 from pathlib import Path
@@ -44,45 +48,40 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> Iterator[str]:
+def ray(tmp_path_factory: pytest.TempPathFactory, prefect: PrefectServer) -> Iterator[str]:
     """The address of a Ray cluster that counts two GPUs. Its workers find the modules of the tests' own folder."""
     folder, port = tmp_path_factory.mktemp("ray"), free_port()
     (folder / "stages.py").write_text(SEEN)
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", f"--port={port}"]
     resources = ["--num-gpus=2", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    env = server.env | {"PYTHONPATH": str(folder), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    env = prefect.env | {"PYTHONPATH": str(folder), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     program = Program([*command, *resources, f"--temp-dir={folder}"], folder / "ray.log", env).start()
     until(lambda: "Ray runtime started" in program.tail(), f"Ray: {program.tail()}", 90)
     yield f"127.0.0.1:{port}"
     program.end()
 
 
-def test_the_artifacts_are_the_same_as_without_ray(
-    server: PrefectServer, ray: str, make_job: Callable[..., Path], tmp_path: Path
+def test_shards_and_evaluations_are_the_same_on_many_workers(
+    prefect: PrefectServer,
+    ray: str,
+    job: dict[str, Any],
+    without: Callable[..., Path],
+    undisturbed: Path,
 ) -> None:
-    job = make_job(documents=12)
-    placed = {"ray": ray, "gpus": 1, "workers": 2, "isolation": "process"}
-    changes = [word for name, value in placed.items() for word in ("--set", f"placement.{name}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "flows.cli", "unlearn", str(job), "--root"]
-    server.command(*command, tmp_path / "ray", *changes)
-    server.command(*command, tmp_path / "plain")
-    found = [Workspace(tmp_path / name) for name in ("ray", "plain")]
-    assert {one.folder for one in found[0].all()} == {one.folder for one in found[1].all()}
-    labels = []
-    for workspace in found:
-        with open_tables(workspace, write=False) as tables:
-            labels.append(tables.execute(LABELS).fetchall())
-    assert labels[0] == labels[1]
-    made = next(one for one in found[0].all() if one.kind == "logits")
-    files = [set(workspace.record(made)["files"]) for workspace in found]
-    assert files[0] == files[1]
+    """Twenty shards in two parts and three evaluations, two at a time, each with one GPU."""
+    root = without("logits", "evaluation")
+    placed = {"deployment": "", "ray": ray, "gpus": 1, "workers": 2, "isolation": "process", "threads": 1}
+    asked = job | {"placement": job["placement"] | placed}
+    prefect.command(sys.executable, "-c", UNLEARN, json.dumps(asked), root)
+    assert_same(root, undisturbed)
+    assert journal(root, "made") == {"logits": 1, "evaluation": 2}
 
 
-def test_a_heavy_stage_sees_the_one_gpu_that_ray_gave_it(server: PrefectServer, ray: str, tmp_path: Path) -> None:
+def test_a_heavy_stage_sees_the_one_gpu_that_ray_gave_it(prefect: PrefectServer, ray: str, tmp_path: Path) -> None:
     folder = next(path for path in tmp_path.parent.glob("ray*") if (path / "stages.py").exists())
     printed = subprocess.run(
         [sys.executable, folder / "stages.py", tmp_path / "ws", ray],
-        env=server.env | {"PYTHONPATH": str(folder)},
+        env=prefect.env | {"PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=True,

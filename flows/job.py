@@ -6,11 +6,12 @@ Paths in a job file count from the file's folder, so that a job can be started f
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator
 
 from dictionaries.matching import Matcher
+from flows.presets import with_preset
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
@@ -38,6 +39,9 @@ class Job(Settings):
 
     name: str = "unlearn"
     """Name for people: letters, digits, dashes, underscores and dots. Part of addresses, never of a fingerprint."""
+    preset: Literal["paper", "durable"] = "paper"
+    """Where the settings come from that the job does not give: the paper, or what was found to forget deeper
+    (flows/presets.py). Never part of a fingerprint: the settings are."""
     model: str
     """The baseline: a Hugging Face directory of a causal language model (safetensors, fast tokenizer)."""
     gold: str | None = None
@@ -142,7 +146,7 @@ def read_job(path: Path, changes: list[str]) -> Job:
 
 def changed(job: Job, changes: list[str]) -> Job:
     """The job with `section.setting=value` changes; paths in them count from the working directory."""
-    values = job.model_dump()
+    values = job.model_dump(exclude_unset=True)
     for change in changes:
         _set(values, change)
     return job_of(values)
@@ -151,7 +155,7 @@ def changed(job: Job, changes: list[str]) -> Job:
 def job_of(values: dict[str, Any]) -> Job:
     """The job of these values. Raises BadInput with every setting that is wrong, in one sentence."""
     try:
-        return Job(**values)
+        return Job(**with_preset(values))
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, found['loc']))}: {_plainly(found['msg'])}"

@@ -1,0 +1,63 @@
+"""Presets fill in what a job does not say, and text to retain comes with its share or not at all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.job import Job, changed, job_of, look, read_job
+from storage.errors import BadInput
+from storage.files import Hashes
+
+LEAST: dict[str, Any] = {"model": "m", "corpus": {"paths": ["c"]}, "dictionary": {"curated": ["d"]}}
+
+
+def job(**values: Any) -> Job:
+    return job_of(LEAST | values)
+
+
+def test_without_a_preset_a_job_has_the_paper_s_settings() -> None:
+    assert (job().labels.soft, job().student.steps, job().student.retain) == (0.0, 150, 0.0)
+    assert job(preset="paper").model_dump() == job().model_dump()
+
+
+def test_durable_fills_in_what_the_job_does_not_say() -> None:
+    found = job(preset="durable", student={"steps": 40}, labels={"alpha": 2})
+    assert (found.labels.soft, found.labels.alpha) == (1.0, 2)
+    assert (found.student.steps, found.student.learning_rate) == (40, 2e-6)
+
+
+def test_durable_retains_only_where_the_job_names_text_for_it() -> None:
+    assert job(preset="durable").student.retain == 0
+    assert job(preset="durable", retain={"paths": ["r"]}).student.retain == 0.5
+    assert job(preset="durable", retain={"paths": ["r"]}, student={"retain": 0.25}).student.retain == 0.25
+
+
+def test_another_preset_and_what_is_no_section_are_refused() -> None:
+    with pytest.raises(BadInput, match="preset: expected one of paper, durable, found 'thorough'"):
+        job(preset="thorough")
+    with pytest.raises(BadInput, match="labels"):
+        job(preset="durable", labels="soft")
+
+
+def test_a_finished_job_can_be_changed_to_another_preset() -> None:
+    before = job(student={"steps": 40})
+    after = changed(before, ["preset=durable"])
+    assert (after.labels.soft, after.student.steps) == (1.0, 40)
+    assert (
+        changed(before, ["labels.alpha=3"]).model_dump() == job(student={"steps": 40}, labels={"alpha": 3}).model_dump()
+    )
+
+
+@pytest.mark.parametrize("alone", ["paths", "share"])
+def test_text_to_retain_needs_its_share_and_the_other_way_round(
+    alone: str, make_job: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = tmp_path / "kept.txt"
+    text.write_text("The old baker closed his door.")
+    changes = {"paths": [f'retain.paths=["{text}"]'], "share": ["student.retain=0.5"]}
+    hashes = Hashes(tmp_path / "hashes.json")
+    with pytest.raises(BadInput, match=r"expected retain\.paths.*together with student\.retain"):
+        look(read_job(make_job(), changes[alone]), hashes)
+    assert look(read_job(make_job(), [*changes["paths"], *changes["share"]]), hashes).retain.paths == (str(text),)

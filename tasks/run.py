@@ -304,11 +304,18 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     named = ".".join(filter(None, (planned.name, flow_run.flow_name)))
     with workspace.using(wait, named):
         refresh(workspace)
-        needed = {one for _, made, inputs, _ in planned.steps for one in (made, *artifacts_in(inputs, workspace))}
-        workspace.refer(named, needed)
         run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
+        workspace.refer(named, needed_for(workspace, [(made, inputs) for _, made, inputs, _ in planned.steps]))
         try:
             yield run
+            # A review or a stop rule may have changed the plan.
+            made = [(one, run.recipes[one.fingerprint][1]) for one, _ in run.made]
+            workspace.refer(named, needed_for(workspace, made))
         finally:
-            workspace.refer(named, needed | {made for made, _ in run.made})  # a review or a stop rule may change plans
             run.close()
+
+
+def needed_for(workspace: Workspace, making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:
+    """Artifacts, and what they are made from, each once."""
+    found = [one for made, inputs in making for one in (made, *artifacts_in(inputs, workspace))]
+    return list(dict.fromkeys(found))

@@ -334,10 +334,11 @@ def port() -> int:
 
 
 @pytest.fixture
-def joined(port: int) -> Iterator[None]:
+def joined(port: int, tmp_path: Path) -> Iterator[None]:
     """Another machine, as far as processes can tell: its own launcher, lending one rank."""
     command = [sys.executable, "-m", "tasks.ranks", "join", f"127.0.0.1:{port}", "2", "1"]
-    other = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    elsewhere = os.environ | {"TMPDIR": str(tmp_path)}
+    other = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=elsewhere)
     yield
     other.kill()
     other.wait()

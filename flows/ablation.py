@@ -1,15 +1,15 @@
 """Is each half of the method needed? Reinforcement alone, anchors alone and both, from one cache."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow
 
 from flows.anchors import words_for
 from flows.job import Given, Job, look
-from flows.query import show_rows
+from flows.query import page_of, show_rows
 from flows.teaching import evaluated, references, teach
-from flows.unlearn import ROOT
+from flows.unlearn import ROOT, report_with
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
@@ -18,6 +18,14 @@ from tasks.ablation import ablation as compare
 from tasks.corpus import corpus
 from tasks.run import running
 from tasks.stage import Plan, Runner
+
+
+class Compared(NamedTuple):
+    """What an ablation leaves behind."""
+
+    ablation: Artifact
+    report: Artifact | None
+    """The job's report with the ablation in it; None where the job was not run to its end."""
 
 
 def arms(job: Job) -> dict[str, Job]:
@@ -36,19 +44,22 @@ def arms(job: Job) -> dict[str, Job]:
     }
 
 
-def path(job: Job, given: Given, run: Runner) -> Artifact:
-    """Three students from one corpus, dictionary and reinforced model, and the page that compares them."""
+def path(job: Job, given: Given, run: Runner) -> Compared:
+    """Three students from one corpus, dictionary and reinforced model, and the pages that compare them."""
     documents = run(corpus, given.corpus, job.corpus.text_column)
     target = documents, words_for(job, given, documents, run)
     evaluations = evaluated(job, given, target, references(given), run)
+    labels_of = {}
     for name, arm in arms(job).items():
-        students = teach(arm, given, target, run).students(ROLES[name])
-        evaluations += evaluated(arm, given, target, students, run)
-    return run(compare, evaluations)
+        taught = teach(arm, given, target, run)
+        evaluations += evaluated(arm, given, target, taught.students(ROLES[name]), run)
+        _, _, labels_of[name], _ = taught.artifacts
+    made = run(compare, evaluations, labels_of[BOTH], job.student)
+    return Compared(made, report_with(job, given, run, ablation=made))
 
 
 @flow(name="ablation", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
-def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Artifact:
+def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
     """Compare the halves of the method. What the job's own run has made is not made again.
 
     Raises NepentheError for what the user can put right.
@@ -61,11 +72,11 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Artifact:
         return path(job, given, run)
 
 
-def ablation_found(made: Artifact, workspace: Workspace) -> dict[str, Any]:
-    """All numbers of a finished ablation, and where its page lies."""
-    folder = workspace.path(made)
+def ablation_found(made: Compared, workspace: Workspace) -> dict[str, Any]:
+    """All numbers of a finished ablation, and where its pages lie."""
+    folder = workspace.path(made.ablation)
     found: dict[str, Any] = json.loads((folder / EVIDENCE).read_text(encoding="utf-8"))
-    return found | {"page": str(folder / PAGE)}
+    return found | {"page": str(folder / PAGE), "report": page_of(made.report, workspace)}
 
 
 def ablation_table(found: dict[str, Any]) -> str:
@@ -76,4 +87,5 @@ def ablation_table(found: dict[str, Any]) -> str:
         values = [measure["baseline"], *(measure["arms"][arm].get(last) for arm in columns), measure["gold"]]
         rows.append((measure["name"], *(f"{value['value']:.4f}" if value else "" for value in values)))
     table = show_rows([f"after {last} steps", "baseline", *columns, "gold"], rows)
-    return f"\n{table}\n\n{found['headline']}\n\npage    {found['page']}"
+    report = f"\nreport  {found['report']}" if found["report"] else ""
+    return f"\n{table}\n\n{found['headline']}\n\npage    {found['page']}{report}"

@@ -9,8 +9,9 @@ from prefect import flow
 
 from flows.anchors import words_for
 from flows.job import Given, Job, look
-from flows.query import show_rows
-from flows.unlearn import ROOT, path
+from flows.query import page_of, show_rows
+from flows.unlearn import ROOT, report_with
+from flows.unlearn import path as job_path
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.workspace import Workspace
@@ -29,7 +30,8 @@ from tasks.audit import (
 )
 from tasks.audit_settings import Controls, Texts, find_controls
 from tasks.corpus import corpus
-from tasks.findings import audit_summary
+from tasks.findings import EVIDENCE, PAGE
+from tasks.findings import audit as summary
 from tasks.models import find_model, made_model, same_vocabulary
 from tasks.run import running
 from tasks.stage import Plan, Runner, Stage
@@ -46,6 +48,19 @@ class Audit:
     """One an attack and model, in the order of the attacks."""
     missing: dict[str, str]
     """Attacks that could not be made, with the reason."""
+    audit: Artifact
+    """Numbers, verdicts and page."""
+    report: Artifact | None
+    """The job's report with the audit in it; None where the model is not the one that the job left behind."""
+
+
+def path(job: Job, given: Given, controls: Controls, suspects: list[Suspect], run: Runner) -> Audit:
+    """All attacks, the audit's page, and the job's report again where the audited model is its own."""
+    made, audited = attacks(job, given, controls, suspects, run), suspects[0].model
+    summed = run(summary, audited, made, controls.missing())
+    left = job_path(job, given, Plan(run.workspace, job.name))
+    report = report_with(job, given, run, audit=summed) if left.model == audited.path else None
+    return Audit(audited.path, tuple(made), controls.missing(), summed, report)
 
 
 def attacks(job: Job, given: Given, controls: Controls, suspects: list[Suspect], run: Runner) -> list[Artifact]:
@@ -85,10 +100,9 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
     workspace = Workspace(root)
     given, controls, suspects = look_at(job, model, workspace)
     names = Plan(workspace, job.name)
-    attacks(job, given, controls, suspects, names)
+    path(job, given, controls, suspects, names)
     with running(names, job.placement, wait) as run:
-        made = attacks(job, given, controls, suspects, run)
-    return Audit(suspects[0].model.path, tuple(made), controls.missing())
+        return path(job, given, controls, suspects, run)
 
 
 def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls, list[Suspect]]:
@@ -107,7 +121,7 @@ def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls
 
 def _student_of(job: Job, given: Given, workspace: Workspace) -> Suspect:
     """The model that the job leaves behind."""
-    left = Path(path(job, given, Plan(workspace, job.name)).model)
+    left = Path(job_path(job, given, Plan(workspace, job.name)).model)
     if not left.is_dir():
         raise MissingArtifact(
             f"expected the job's unlearned model in {workspace.root}, found none: "
@@ -126,9 +140,10 @@ def _suspect_at(folder: Path, workspace: Workspace) -> Suspect:
 
 
 def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:
-    """The audit's table and verdicts."""
-    found = audit_summary([workspace.path(artifact) for artifact in made.artifacts], made.missing)
-    found = {"model": made.model} | found
+    """The audit's table and verdicts, and where its pages lie."""
+    folder = workspace.path(made.audit)
+    found: dict[str, Any] = json.loads((folder / EVIDENCE).read_text(encoding="utf-8"))
+    found |= {"model": made.model, "page": str(folder / PAGE), "report": page_of(made.report, workspace)}
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else audit_table(found))
 
 
@@ -141,7 +156,8 @@ def audit_table(found: dict[str, Any]) -> str:
     ]
     table = show_rows(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
     said = "\n".join(f"{verdict['attack']}: {verdict['sentence']}" for verdict in found["verdicts"])
-    return f"\n{table}\n\n{said}\n\nmodel   {found['model']}"
+    places = [f"{name:<7} {found[name]}" for name in ("model", "page", "report") if found[name]]
+    return "\n".join(["", table, "", said, "", found["headline"], "", *places])
 
 
 def _cell(measure: dict[str, Any], model: str) -> str:

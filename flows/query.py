@@ -9,8 +9,9 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables, read_shard
 from storage.workspace import Workspace
+from tasks.choice import chosen_step
 from tasks.progress import Progress
-from tasks.report import report
+from tasks.report import PAGE, report, tried
 from tasks.run import Run
 from tasks.stage import Placement
 
@@ -53,7 +54,7 @@ def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
         role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
         by_role.setdefault(role, []).extend(rows)
     found: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
-    places = {"model": outcome.model, "report": str(workspace.path(outcome.report) / "report.html")}
+    places = {"model": outcome.model, "report": page_of(outcome.report, workspace)}
     return found | {"step": outcome.step} | places
 
 
@@ -80,13 +81,28 @@ def report_again(workspace: Workspace, run: str) -> Path:
     Raises MissingArtifact where the job has no report, or an artifact that it shows is gone.
     """
     old = report_of(workspace, run)
-    recorded = workspace.record(old)["inputs"]
-    inputs = {name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of}
+    inputs = report.inputs(**known_now(workspace, workspace.record(old)["inputs"]))
     new = report.artifact(old.name, inputs)
     with workspace.writing():
-        workspace.remove(old)
+        for page in {old, *filter(None, [workspace.find(new.kind, new.fingerprint)])}:
+            workspace.remove(page)
         Run(workspace, old.name, Placement(), Progress(1)).make(report, new, inputs)
-    return workspace.path(new) / "report.html"
+    return workspace.path(new) / PAGE
+
+
+def page_of(made: Artifact | None, workspace: Workspace) -> str:
+    """Where a report lies; empty without one."""
+    return str(workspace.path(made) / PAGE) if made else ""
+
+
+def known_now(workspace: Workspace, recorded: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a recorded report, with the audit and the ablation that have been made since."""
+    inputs = {name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of}
+    student = find_artifact(workspace, recorded["student"])
+    step = int(workspace.record(student)["counts"]["steps"])
+    if recorded.get("choice"):
+        step = chosen_step(workspace, find_artifact(workspace, recorded["choice"]), step)
+    return inputs | tried(workspace, student, step)
 
 
 def report_of(workspace: Workspace, run: str) -> Artifact:

@@ -18,7 +18,7 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.choice import choice, chosen_step
 from tasks.corpus import corpus
-from tasks.report import markdown_summary, report
+from tasks.report import markdown_summary, report, tried
 from tasks.run import running
 from tasks.stage import Plan, Runner
 
@@ -50,8 +50,9 @@ def path(job: Job, given: Given, run: Runner) -> Outcome:
         taught = teach(job, given, (documents, words), run)
         evaluations = [*before, *evaluated(job, given, (documents, words), taught.students("student"), run)]
     chosen = run(choice, evaluations, job.stop)
-    page = run(report, documents, words, *taught.artifacts, evaluations, chosen)
     step = chosen_step(run.workspace, chosen, job.student.steps)
+    further = tried(run.workspace, taught.artifacts[-1], step)
+    page = run(report, documents, words, *taught.artifacts, evaluations, chosen, **further)
     return Outcome(taught.models[step].path, step, tuple(evaluations), page)
 
 
@@ -68,6 +69,16 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
         outcome = path(job, given, run)
         publish(workspace.path(outcome.report))
         return outcome
+
+
+def report_with(job: Job, given: Given, run: Runner, **further: Artifact) -> Artifact | None:
+    """The job's report again, with an audit or an ablation in it; None where the job was not run to its end."""
+    names = Plan(run.workspace, job.name)
+    path(job, given, names)
+    inputs = next(inputs for stage, _, inputs, _ in names.steps if stage is report)
+    if not all(found for stage, _, _, found in names.steps if stage is not report):
+        return None
+    return run(report, **inputs | further)
 
 
 def publish(report_folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""ablation: what each half of the method does alone, measured at the same steps and drawn on a page of its own.
+"""ablation: what each half of the method does alone, measured at the same steps; a page, and a section of the report.
 
-The page holds numbers and no item, so unlike the report it does not quote the text.
+It holds numbers and no item, so unlike the report it does not quote the text.
 """
 
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 from storage.artifact import Artifact
 from tasks.stage import Counts, Work, stage
+from tasks.student import StudentSettings
 
 PAGE = "ablation.html"
 EVIDENCE = "ablation.json"
@@ -18,9 +19,12 @@ ROLES = {BOTH: "student", REINFORCEMENT: REINFORCEMENT, ANCHORS: ANCHORS}
 Row = dict[str, Any]
 
 
-@stage("ablation", version=1)
-def ablation(work: Work, evaluations: list[Artifact]) -> Counts:
-    """Write ablation.json and ablation.html from evaluations of baseline, gold and all three arms."""
+@stage("ablation", version=2)
+def ablation(work: Work, evaluations: list[Artifact], labels: Artifact, settings: StudentSettings) -> Counts:
+    """Write ablation.json and ablation.html from evaluations of baseline, gold and all three arms.
+
+    `labels` and `settings` are those of the student with both parts: by them a report knows its ablation.
+    """
     from tasks.page.ablation import compare_arms, draw
 
     folders = [(made.fingerprint, work.path(made)) for made in evaluations]

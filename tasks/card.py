@@ -53,6 +53,7 @@ def card(record: Record, evidence: Row, hub: Hub, name: str) -> str:
         _method(record, evidence),
         f"## Results\n\n{results(evidence)}",
         "\n".join(f"- {sentence}" for sentence in record.verdicts),
+        *_attacks(record),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in LIMITS),
         "What was not tested:\n\n" + "\n".join(f"- {escaped(sentence)}" for sentence in record.untested),
         _making(record),
@@ -155,8 +156,18 @@ def _method(record: Record, evidence: Row) -> str:
     )
 
 
+def _attacks(record: Record) -> list[str]:
+    """The audit's verdicts; nothing where none was made, for then the limits say so."""
+    if record.audit is None:
+        return []
+    lines = ["| attack | verdict |", "|---|---|"]
+    lines += [f"| {escaped(verdict.attack)} | {escaped(verdict.sentence)} |" for verdict in record.audit.verdicts]
+    return ["## What an adversary gets back", record.audit.headline, "\n".join(lines)]
+
+
 def _making(record: Record) -> str:
-    last = next((made for made in reversed(record.artifacts) if made.kind == "student"), record.artifacts[-1])
+    known = {made.fingerprint: made for made in record.artifacts}
+    last = known.get(record.unlearned.fingerprint, record.artifacts[-1])
     machine, software = last.hardware, ", ".join(f"{name} {version}" for name, version in last.software.items())
     on = ", ".join(machine.get("gpus") or []) or machine.get("processor") or "an unknown machine"
     return (

@@ -17,8 +17,9 @@ from storage.tables import read_shard
 from storage.workspace import Workspace
 from tasks import card
 from tasks.dictionary import FILE as DICTIONARY
+from tasks.models import hashes_of_model
 from tasks.page.record import history
-from tasks.record import FILE, Anchors, Record, Result, Text, Weights, made_of, seeds_in
+from tasks.record import FILE, Anchors, Attack, Audit, Record, Result, Text, Weights, made_of, seeds_in
 from tasks.report import EVIDENCE
 from tasks.student import part_of
 
@@ -69,25 +70,39 @@ def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
     if not evidence["final"]:
         raise BadInput(f"expected a run with an unlearned model to export, found none behind {report.folder}")
     rows = history(workspace, [report])[:-1]  # sources first, the report itself last
-    by_kind = {row["kind"]: row for row in rows}
+    made = _behind(workspace, report, rows)
     heavy = [row["seconds"] for row in rows if row.get("device") == "cuda"]
     return Record(
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
         exported_by=who(),
-        text=_text(workspace, by_kind["corpus"], evidence),
-        dictionary=_anchors(by_kind["dictionary"], evidence),
-        baseline=Weights(fingerprint=evidence["model"]["baseline"]),
-        reinforced=_weights(by_kind["reinforce"], "steps/last/", None) if "reinforce" in by_kind else None,
-        unlearned=_weights(by_kind["student"], f"{part_of(_step(evidence))}/", _step(evidence)),
+        text=_text(workspace, made["corpus"], evidence),
+        dictionary=_anchors(made["dictionary"], evidence),
+        baseline=_given(workspace, evidence["model"]["baseline"]),
+        reinforced=_weights(made["reinforced"], "steps/last/", None) if "reinforced" in made else None,
+        unlearned=_weights(made["student"], f"{part_of(_step(evidence))}/", _step(evidence)),
         choice=tuple((evidence.get("choice") or {"reasons": ["The last step was kept."]})["reasons"]),
         verdicts=tuple(evidence["headlines"]),
         results=tuple(_results(evidence)),
+        audit=_audit(made.get("audit"), evidence.get("audit")),
         untested=tuple(evidence["untested"]),
         seeds=seeds_in(rows),
         gpu_hours=round(sum(heavy) / 3600, 4),
         hours=round(sum(row["seconds"] for row in rows) / 3600, 4),
         artifacts=tuple(made_of(row) for row in rows),
     )
+
+
+def _behind(workspace: Workspace, report: Artifact, rows: list[Row]) -> dict[str, Row]:
+    """The records of what the report was made from, by the name of the input, and of the reinforced model."""
+    by_print = {row["fingerprint"]: row for row in rows}
+    inputs = workspace.record(report)["inputs"]
+    made = {name: by_print[value] for name, value in inputs.items() if isinstance(value, str)}
+    reinforced = made["logits"]["inputs"]["reinforced"].split("/")[0]
+    return made | ({"reinforced": by_print[reinforced]} if reinforced in by_print else {})
+
+
+def _given(workspace: Workspace, fingerprint: str) -> Weights:
+    return Weights(fingerprint=fingerprint, files=hashes_of_model(fingerprint, workspace.hashes))
 
 
 def _step(evidence: Row) -> int:
@@ -123,19 +138,32 @@ def _weights(made: Row, part: str, step: int | None) -> Weights:
     return Weights(fingerprint=made["fingerprint"], step=step, files=files)
 
 
+def _audit(made: Row | None, found: Row | None) -> Audit | None:
+    if made is None or found is None:
+        return None
+    models = {model["key"]: model for model in found["models"]}
+    results = [
+        _result(models[key], measure, value | {"count": value["items"]})
+        for measure in found["measures"]
+        for key, value in measure["values"].items()
+    ]
+    verdicts = [
+        Attack(**{name: verdict[name] for name in ("attack", "status", "sentence")}) for verdict in found["verdicts"]
+    ]
+    return Audit(
+        fingerprint=made["fingerprint"], headline=found["headline"], verdicts=tuple(verdicts), results=tuple(results)
+    )
+
+
 def _results(evidence: Row) -> list[Result]:
     models = {model["key"]: model for model in evidence["models"]}
     return [
-        Result(
-            model=models[value["subject"]]["role"],
-            step=models[value["subject"]]["step"],
-            metric=measure["metric"],
-            task=measure["task"],
-            value=value["value"],
-            low=value["low"],
-            high=value["high"],
-            items=value["count"],
-        )
+        _result(models[value["subject"]], measure, value)
         for measure in evidence["measures"]
         for value in measure["values"]
     ]
+
+
+def _result(model: Row, measure: Row, value: Row) -> Result:
+    names = {"model": model["role"], "step": model["step"], "metric": measure["metric"], "task": measure["task"]}
+    return Result(**names, items=value["count"], **{name: value[name] for name in ("value", "low", "high")})

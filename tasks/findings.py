@@ -1,22 +1,50 @@
-"""findings: an audit's rows and verdicts, read from its artifacts without loading a model."""
+"""audit: what all attacks on one model found, in one place: their numbers, their verdicts, items, and a page.
 
+The verdicts are made from the attacks' rows, without loading a model. The page quotes the text, as the report does.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from storage.artifact import Artifact
 from storage.tables import read_shard
+from tasks.measure.compare import interval, interval_of_perplexity, wilson
 from tasks.measure.metrics import METRICS
-from tasks.measure.verdicts import verdicts
+from tasks.measure.verdicts import headline, verdicts
+from tasks.models import Model
+from tasks.stage import Counts, Work, stage
+
+PAGE = "audit.html"
+EVIDENCE = "audit.json"
+ITEMS = "items.json"
 
 Row = dict[str, Any]
 
 
-def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = None) -> Row:
-    """An audit for the report: {"models": [...], "measures": [...], "verdicts": [...]}.
+@stage("audit", version=1, protected=True)
+def audit(work: Work, model: Model, attacks: list[Artifact], missing: dict[str, str]) -> Counts:
+    """Write audit.json (numbers and verdicts), items.json (texts behind them) and audit.html (both)."""
+    from tasks.page.audit import draw, exhibits
 
-    A measure is {attack, metric, task, meaning, share, values: {model: {value, stderr, items}}}; a model is baseline,
-    gold, or the audited one as "model" (role and step in `models`). `missing`: attacks that were not made, and why.
+    folders = [work.path(made) for made in attacks]
+    found = {"job": work.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
+    items = exhibits(folders, found)
+    for name, rows in ((EVIDENCE, found), (ITEMS, items)):
+        text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False)
+        (work.folder / name).write_text(text, encoding="utf-8")
+    (work.folder / PAGE).write_text(draw(found, items), encoding="utf-8")
+    return {"attacks": len(attacks), "measures": len(found["measures"])}
+
+
+def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = None) -> Row:
+    """An audit's numbers: {"models": [...], "measures": [...], "verdicts": [...], "headline": ...}.
+
+    A measure is {attack, metric, task, meaning, share, values: {model: {value, low, high, stderr, items}}}, with 95 %
+    intervals; a model is baseline, gold, or the audited one as "model" (role and step in `models`). `missing`: attacks
+    that were not made, and why.
     """
     rows = [row for folder in folders for row in read_shard(folder / "evaluations.parquet").to_pylist()]
     rows = [row for row in rows if row["metric"] in METRICS]
@@ -27,12 +55,36 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
         measure = measures.setdefault(
             (row["metric"], row["task"]), names | {"meaning": about.meaning, "share": about.share, "values": {}}
         )
-        measure["values"][_key(row)] = {name: row[name] for name in ("value", "stderr", "items")}
-    models = {_key(row): {"key": _key(row), "role": row["model"], "step": row["step"]} for row in rows}
-    judged = [asdict(verdict) | {"tone": verdict.tone} for verdict in verdicts(rows, missing)]
-    return {"models": list(models.values()), "measures": list(measures.values()), "verdicts": judged}
+        measure["values"][key_in_audit(row["model"])] = _value(row)
+    models = {
+        key: {"key": key, "role": row["model"], "step": row["step"]}
+        for row in rows
+        if (key := key_in_audit(row["model"]))
+    }
+    judged = verdicts(rows, missing)
+    return {
+        "models": list(models.values()),
+        "measures": list(measures.values()),
+        "verdicts": [asdict(verdict) | {"tone": verdict.tone, "word": verdict.word} for verdict in judged],
+        "headline": headline(judged),
+    }
 
 
-def _key(row: Row) -> str:
-    role = str(row["model"])
+def key_in_audit(role: str) -> str:
+    """baseline, gold, or model for the audited one, whatever its role."""
     return role if role in ("baseline", "gold") else "model"
+
+
+def _value(row: Row) -> Row:
+    low, high = _interval(row)
+    return {"value": row["value"], "low": low, "high": high, "stderr": row["stderr"], "items": row["items"]}
+
+
+def _interval(row: Row) -> tuple[float, float]:
+    value, error = row["value"], row["stderr"]
+    if row["metric"].endswith("perplexity"):
+        return interval_of_perplexity(value, error)
+    if METRICS[row["metric"]].share and row["metric"] != "membership_auc":
+        return wilson(min(max(value, 0.0), 1.0) * row["items"], row["items"])
+    low, high = interval(value, error)
+    return max(low, 0.0), min(high, 1.0) if METRICS[row["metric"]].share else high

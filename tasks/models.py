@@ -49,7 +49,7 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
             "save_pretrained of a current transformers"
         )
     tokenizer = tokenizer_files(folder, hashes)
-    fingerprint = hashes.of_all([folder / "config.json", *weights, *map(Path, tokenizer.paths)])
+    fingerprint = hashes.of_all(model_files(folder, tokenizer))
     model = Model(str(folder), fingerprint, tokenizer)
     tokens = tokenizer_size(folder)
     if tokens > vocabulary_size(model):
@@ -68,6 +68,24 @@ def tokenizer_files(folder: Path, hashes: Hashes) -> Files:
             "are translated, need it; save one with AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained"
         )
     return hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+
+
+def hashes_of_model(fingerprint: str, hashes: Hashes) -> dict[str, str]:
+    """SHA-256 by file of a model that was read in this workspace; nothing where its folder is not at hand any more."""
+    for folder in hashes.folders_with("config.json"):
+        try:
+            model = find_model(folder, hashes)
+        except BadInput:
+            continue
+        if model.fingerprint == fingerprint:
+            files = model_files(folder, model.tokenizer)
+            return dict(zip((file.name for file in files), hashes.of_each(files), strict=True))
+    return {}
+
+
+def model_files(folder: Path, tokenizer: Files) -> list[Path]:
+    """The files that a model's fingerprint stands for: config, weights, tokenizer."""
+    return [folder / "config.json", *sorted(folder.glob("*.safetensors")), *map(Path, tokenizer.paths)]
 
 
 def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: Files) -> Model:

@@ -4,6 +4,7 @@ It names the text by hashes and never quotes it: no anchor, no prompt, no file n
 `python -m tasks.record` prints the schema, which is docs/record.schema.json.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from pydantic import Field
 from storage.settings import Settings
 
 FILE = "unlearning-record.json"
+SPOKEN = ("subject", "told")
+"""Settings in a user's own words: the judge's subject, the instruction of an audit."""
 
 
 Row = dict[str, Any]
@@ -53,7 +56,8 @@ class Weights(Settings):
     step: int | None = None
     """Unlearning step."""
     files: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 by file name, of a model that was made."""
+    """SHA-256 by file name. Of a model that was given in the order of its fingerprint, and empty where its folder was
+    not at hand any more."""
 
 
 class Result(Settings):
@@ -64,9 +68,10 @@ class Result(Settings):
     step: int | None
     """Unlearning step of a student."""
     metric: str
-    """familiarity_probability, familiarity_completion, familiarity_judged, perplexity or accuracy."""
+    """familiarity_probability, familiarity_completion, familiarity_judged, perplexity, accuracy, or a measure of the
+    audit."""
     task: str
-    """Benchmark; empty where the metric says everything."""
+    """Benchmark, or condition of an attack; empty where the metric says everything."""
     value: float
     """The measure."""
     low: float
@@ -75,6 +80,31 @@ class Result(Settings):
     """Upper end of its interval."""
     items: int
     """Items that were scored."""
+
+
+class Attack(Settings):
+    """What one attack of the audit came to."""
+
+    attack: str
+    """Its name."""
+    status: str
+    """The rule that held: most, some, unsure, avoided, nothing, blind, alone, kept, harmed, weaker, enough, natural,
+    marked, not made."""
+    sentence: str
+    """The same in words, with the numbers."""
+
+
+class Audit(Settings):
+    """What an adversary gets back from the model."""
+
+    fingerprint: str
+    """Address of the audit artifact."""
+    headline: str
+    """All attacks in a sentence or two."""
+    verdicts: tuple[Attack, ...]
+    """One an attack."""
+    results: tuple[Result, ...]
+    """Every measure of the audited model, of baseline and gold."""
 
 
 class Made(Settings):
@@ -87,7 +117,7 @@ class Made(Settings):
     version: int
     """Version of the stage's meaning."""
     inputs: dict[str, Any]
-    """Fingerprints and settings that it was made from."""
+    """Fingerprints and settings that it was made from; of settings in a user's own words the SHA-256."""
     seconds: float
     """Wall time, since the stage was last resumed."""
     at: str
@@ -131,6 +161,8 @@ class Record(Settings):
     """What was forgotten and what was kept, in a sentence each."""
     results: tuple[Result, ...]
     """Every measure of every model."""
+    audit: Audit | None = None
+    """The attacks on this model; null where none were made."""
     untested: tuple[str, ...]
     """What no test looked at."""
     seeds: dict[str, int]
@@ -138,9 +170,9 @@ class Record(Settings):
     gpu_hours: float
     """Hours that stages ran on GPUs, one GPU each; 0 where all ran on CPUs."""
     hours: float
-    """Wall-clock hours of all stages together."""
+    """Wall-clock hours of all stages together, those of audit and ablation included."""
     artifacts: tuple[Made, ...]
-    """Everything that was made on the way, sources first."""
+    """Everything that was made on the way or to test it, sources first."""
 
 
 def schema() -> str:
@@ -151,13 +183,27 @@ def schema() -> str:
 def made_of(row: Row) -> Made:
     """A workspace's record of an artifact, without its counts (they may quote anchors) and the machine's name."""
     return Made(
-        **{name: row[name] for name in ("kind", "fingerprint", "version", "inputs", "seconds")},
+        **{name: row[name] for name in ("kind", "fingerprint", "version", "seconds")},
+        inputs=_unspoken(row["inputs"]),
         at=row["made"]["at"],
         by=row["made"]["by"],
         device=row.get("device"),
         hardware=row.get("hardware") or {},
         software=row.get("software") or {},
     )
+
+
+def _unspoken(inputs: Row) -> Row:
+    """The inputs, with the SHA-256 of every setting in which a user may have named the text."""
+    return {name: _of_setting(name, value) for name, value in inputs.items()}
+
+
+def _of_setting(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return _unspoken(value)
+    if name in SPOKEN and isinstance(value, str) and value:
+        return hashlib.sha256(value.encode()).hexdigest()
+    return value
 
 
 def seeds_in(rows: list[Row]) -> dict[str, int]:

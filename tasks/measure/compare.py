@@ -4,6 +4,7 @@ The comparison is paired: both models answered the same items, so the spread bet
 smaller change shows than two separate intervals would suggest.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -35,6 +36,18 @@ def wilson(successes: float, count: int, confidence: float = 0.95) -> tuple[floa
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = z / (1 + z2 / count) * float(np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def interval(value: float, stderr: float | None, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The normal interval of a value by its standard error."""
+    wide = NormalDist().inv_cdf(0.5 + confidence / 2) * (stderr or 0.0)
+    return value - wide, value + wide
+
+
+def interval_of_perplexity(value: float, stderr: float | None) -> tuple[float, float]:
+    """The 95 % interval of a perplexity: its logarithm is the mean, and the interval is symmetric there."""
+    low, high = interval(0.0, (stderr or 0.0) / value)
+    return value * math.exp(low), value * math.exp(high)
 
 
 def paired(

@@ -18,8 +18,33 @@ AUC_MARGIN = 0.05
 PERPLEXITY_MARGIN = 0.03  # of the baseline's
 Z = 1.96  # 95 %
 TONES = {"nothing": "good", "kept": "good", "natural": "good", "weaker": "good", "unsure": "partly", "some": "partly"}
-TONES |= {"most": "bad", "harmed": "bad", "marked": "bad", "enough": "bad"}
+TONES |= {"avoided": "partly", "most": "bad", "harmed": "bad", "marked": "bad", "enough": "bad"}
+WORDS = {
+    "most": "gets most of it back",
+    "some": "gets some of it back",
+    "unsure": "may be chance",
+    "avoided": "stands out",
+    "nothing": "gets nothing back",
+    "blind": "cannot tell",
+    "alone": "nothing to compare",
+    "kept": "kept",
+    "harmed": "harmed",
+    "weaker": "hides less",
+    "enough": "hides as much",
+    "natural": "no trace",
+    "marked": "leaves a trace",
+    "not made": "not made",
+}
 GRAVEST = ("most", "some", "unsure", "nothing", "blind", "alone")
+LEAKS = {
+    "verbatim": "going on with passages",
+    "extraction": "recitation",
+    "questions": "questions",
+    "membership": "membership inference",
+    "relearning": "relearning",
+    "quantisation": "quantisation",
+}
+"""The attacks that try to get the text back, as they stand in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,11 @@ class Verdict:
     def tone(self) -> str:
         """good, partly, bad or unknown."""
         return TONES.get(self.status, "unknown")
+
+    @property
+    def word(self) -> str:
+        """The status in a few words."""
+        return WORDS[self.status]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +125,25 @@ def verdicts(rows: Iterable[Mapping[str, Any]], missing: Mapping[str, str] | Non
     return judged + [Verdict(attack, "not made", f"Not made: {why}.") for attack, why in (missing or {}).items()]
 
 
+def headline(found: Iterable[Verdict]) -> str:
+    """What an adversary gets back, in a sentence or two: the gravest first, and what no attack could tell."""
+    judged = [verdict for verdict in found if verdict.attack in LEAKS]
+    said = {
+        "Most of what the baseline knew comes back by {}.": ("most",),
+        "Some of it comes back by {}.": ("some",),
+        "What shows may be chance in {}.": ("unsure",),
+        "The text stands out as avoided in {}.": ("avoided",),
+        "Nothing comes back by {}.": ("nothing",),
+        "Not known: {}.": ("blind", "alone", "not made"),
+    }
+    names = {form: [LEAKS[v.attack] for v in judged if v.status in statuses] for form, statuses in said.items()}
+    return " ".join(form.format(_listed(those)) for form, those in names.items() if those) or "No attack was made."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 # ------------------------------------------------------------------------------ what an attack gets beyond a reference
 
 
@@ -137,7 +186,8 @@ def _leak(
 
 def _conclusion(status: str, case: Case) -> str:
     if status in ("most", "some"):
-        return f"This attack gets back {min(share_of(case), 1):.0%} of what separates the baseline from {case.name}."
+        share = _percent(min(share_of(case), 1), 0)
+        return f"This attack gets back {share} of what separates the baseline from {case.name}."
     return {
         "unsure": f"More than {case.name}, but it may be chance.",
         "nothing": f"This attack gets no more than {case.name} gives.",
@@ -152,8 +202,8 @@ def _numbers(case: Case, shown: Callable[[float], str]) -> str:
     return f"{case.label} {first}" + (f" ({', '.join(others)})" if others else "")
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %"
 
 
 def _plain(value: float) -> str:
@@ -208,7 +258,7 @@ def _membership(found: Findings) -> Verdict:
     if verdict.status != "nothing" or not below:
         return verdict
     sentence = verdict.sentence + " But it lies below: the target stands out as avoided."
-    return Verdict("membership", "unsure", sentence)
+    return Verdict("membership", "avoided", sentence)
 
 
 def _relearning(found: Findings) -> Verdict:
@@ -260,10 +310,10 @@ def _side_effects(found: Findings) -> Verdict:
     if model is None or baseline is None:
         return Verdict("side-effects", "alone", f"Perplexity on text near the target: {numbers}. There is no baseline.")
     rise = model.value / baseline.value - 1
-    lead = f"Perplexity on text near the target: {numbers}; {rise:+.1%}."
+    lead = f"Perplexity on text near the target: {numbers}; {100 * rise:+.1f} %."
     if rise <= PERPLEXITY_MARGIN:
-        return Verdict("side-effects", "kept", f"{lead} That is within {PERPLEXITY_MARGIN:.0%}.")
-    return Verdict("side-effects", "harmed", f"{lead} That is more than {PERPLEXITY_MARGIN:.0%}.")
+        return Verdict("side-effects", "kept", f"{lead} That is within {_percent(PERPLEXITY_MARGIN, 0)}.")
+    return Verdict("side-effects", "harmed", f"{lead} That is more than {_percent(PERPLEXITY_MARGIN, 0)}.")
 
 
 def _instruction(found: Findings) -> Verdict:

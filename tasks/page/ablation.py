@@ -12,9 +12,9 @@ from typing import Any
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT, ROLES, Row
 from tasks.page import charts
 from tasks.page.numbers import fixed
-from tasks.page.render import environment
 from tasks.page.results import Change, Measure, Subject, key_of, measured
 from tasks.page.shards import reader
+from tasks.page.template import environment
 
 WITHOUT = {REINFORCEMENT: "anchored terms", ANCHORS: "reinforcement bootstrapping"}
 """What an arm leaves out."""
@@ -88,8 +88,13 @@ def _by_arm(measure: Measure, steps: Sequence[int]) -> Row:
 
 def draw(found: Row) -> str:
     """The page."""
-    template = environment().get_template("ablation.html.j2")
-    return str(template.render(found=found, figures=figures(found)))
+    template = environment().get_template("ablation_page.html.j2")
+    return str(template.render(ablation=found, **parts(found)))
+
+
+def parts(found: Row) -> Row:
+    """What the ablation's template needs besides its numbers."""
+    return {"ablation_figures": figures(found)}
 
 
 def figures(found: Row) -> list[tuple[Any, str]]:

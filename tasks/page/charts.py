@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tasks.page.numbers import count
+from tasks.page.numbers import count, percent
 
 INK, SOFT, GRID = "#010101", "#010102", "#010103"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, 9))
@@ -135,6 +135,29 @@ def bars(names: Sequence[str], values: Sequence[float], labels: Sequence[str] | 
             text = labels[place] if labels else count(value)
             axes.text(value + most * 0.015, place, text, va="center", fontsize=9)
         axes.set_xlim(0, most * 1.3)
+
+    return draw
+
+
+def groups(names: Sequence[str], series: Sequence[tuple[str, Sequence[float | None]]]) -> Callable[[Axes], None]:
+    """Horizontal bars side by side, a group a name and a colour a series; shares, with their numbers in percent."""
+
+    def draw(axes: Axes) -> None:
+        thick = 0.8 / len(series)
+        for number, (title, values) in enumerate(series):
+            places = [place + (number - (len(series) - 1) / 2) * thick for place in range(len(names))]
+            axes.barh(places, [value or 0 for value in values], color=SERIES[number], height=0.86 * thick, label=title)
+            for place, value in zip(places, values, strict=True):
+                if value is not None:
+                    axes.text(value + 0.012, place, percent(value), va="center", fontsize=9)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.spines[["bottom"]].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_xticks([])
+        axes.set_xlim(0, 1.15)
+        axes.figure.legend(loc="outside lower left", ncols=len(series))
 
     return draw
 

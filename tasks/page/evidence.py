@@ -12,11 +12,14 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.machine import versions
 from storage.workspace import Workspace
+from tasks.ablation import EVIDENCE as ABLATION
 from tasks.choice import FILE as CHOICE
 from tasks.dictionary import dictionary_of, lint_of
+from tasks.findings import EVIDENCE as AUDIT
+from tasks.findings import ITEMS
 from tasks.page import items, record, verdicts, words
 from tasks.page.labels import label_facts
-from tasks.page.limits import untested
+from tasks.page.limits import UNAUDITED, untested
 from tasks.page.results import Measure, Subject, final, measured
 from tasks.page.shards import Row, reader, rows
 
@@ -51,11 +54,19 @@ class Made:
     evaluations: tuple[Artifact, ...]
     choice: Artifact | None = None
     """None: the last step was kept."""
+    audit: Artifact | None = None
+    """The attacks on the chosen student, where they were made."""
+    ablation: Artifact | None = None
+    """What each half of the method does alone, where that was tried."""
 
     def all(self) -> list[Artifact]:
-        """In the order of the path."""
+        """In the order of the path, without what was tried afterwards."""
         path = [self.corpus, self.dictionary, self.blocks, self.logits, self.labels, self.student]
         return [*path, *self.evaluations, *([self.choice] if self.choice else [])]
+
+    def further(self) -> list[Artifact]:
+        """What was tried afterwards."""
+        return [one for one in (self.audit, self.ablation) if one]
 
 
 def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
@@ -64,15 +75,41 @@ def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
     by_print = {row["fingerprint"]: row for row in records}
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
-        evidence = {"schema_version": SCHEMA, "job": made.student.name}
+        evidence = {"schema_version": SCHEMA, "job": made.student.name} | _tried(workspace, made)
         choice = _choice(workspace, made)
         student = final(models, choice["step"] if choice else None)
         evidence |= _results(models, measures, by_print, student) | {"choice": choice}
+        evidence["untested"] = _untested(measures, models, evidence, by_print)
         evidence |= _sources(connection, workspace, made, by_print)
         evidence |= _training(connection, workspace, made, records)
         exhibits = _exhibits(connection, workspace, made, (models, measures, student))
     evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
-    return evidence, exhibits
+    evidence["further"] = [
+        _recorded(row) for row in record.history(workspace, made.further()) if row["fingerprint"] not in by_print
+    ]
+    return evidence, exhibits | {"audit": _items_of_audit(workspace, made)}
+
+
+def _tried(workspace: Workspace, made: Made) -> Row:
+    """Audit and ablation, as they were written down; None for what was not made."""
+    files = {"audit": (made.audit, AUDIT), "ablation": (made.ablation, ABLATION)}
+    return {
+        name: json.loads((workspace.path(artifact) / file).read_text(encoding="utf-8")) if artifact else None
+        for name, (artifact, file) in files.items()
+    } | {"unaudited": UNAUDITED}
+
+
+def _items_of_audit(workspace: Workspace, made: Made) -> list[Row]:
+    if made.audit is None:
+        return []
+    found: list[Row] = json.loads((workspace.path(made.audit) / ITEMS).read_text(encoding="utf-8"))
+    return found
+
+
+def _untested(measures: list[Measure], models: list[Subject], evidence: Row, by_print: dict[str, Row]) -> list[str]:
+    """What no test looked at, the audit's included."""
+    first = by_print[models[0].artifact]["inputs"] if models else {}
+    return untested(measures, models, first, evidence["audit"])
 
 
 def _choice(workspace: Workspace, made: Made) -> Row | None:
@@ -99,7 +136,6 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
             "ability": verdicts.ABILITY_MARGIN,
             "perplexity": verdicts.PERPLEXITY_MARGIN,
         },
-        "untested": untested(measures, models, first),
         "suite": first.get("suite"),
         "judge": _judge(by_print),
     }

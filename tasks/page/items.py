@@ -15,6 +15,8 @@ SHOWN = 25
 """Items of a measure on the page."""
 EXAMPLES = 6
 NEXT_TOKENS = 3
+TOP = 5
+"""Next tokens of a prompt."""
 PROMPT_CHARACTERS = 420
 TEXT_CHARACTERS = 420
 
@@ -58,16 +60,30 @@ def examples(connection: Any, measures: Sequence[Measure], models: Sequence[Subj
 
 
 def next_tokens(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:
-    """The most probable next tokens of a few prompts in every model (the paper's table)."""
+    """The most probable next tokens of a few prompts in every model (the paper's table).
+
+    A token is marked where an idiosyncratic (anchor) or a generic (translation) continuation begins with it.
+    """
     measure = next((m for m in measures if m.metric == "familiarity_probability" and m.of(student.key)), None)
     if measure is None:
         return []
     known = _order(connection, measure, student, models[0], NEXT_TOKENS)  # ordered by what the baseline shows
-    return [
-        item
-        for item in _items(connection, measure, models, known)
-        if all(answer["details"].get("next_tokens") for answer in item["answers"])
-    ]
+    found = _items(connection, measure, models, known)
+    found = [item for item in found if all(answer["details"].get("next_tokens") for answer in item["answers"])]
+    for item in found:
+        for answer in item["answers"]:
+            answer["tokens"] = [
+                (text, probability, _mark(text, answer["details"]))
+                for text, probability in answer["details"]["next_tokens"][:TOP]
+            ]
+    return found
+
+
+def _mark(token: str, details: Row) -> str:
+    for name, mark in (("idiosyncratic", "anchor"), ("generic", "translation")):
+        if token.strip() and any(text.startswith(token) for text, _ in details.get(name, ())):
+            return mark
+    return ""
 
 
 def _order(connection: Any, measure: Measure, old: Subject, new: Subject, limit: int) -> list[int]:
@@ -88,7 +104,7 @@ def _items(connection: Any, measure: Measure, models: Sequence[Subject], order: 
                 {
                     "model": model.key,
                     "score": row["score"],
-                    "completion": _middle(row["completion"], TEXT_CHARACTERS),
+                    "completion": middle(row["completion"], TEXT_CHARACTERS),
                     "details": json.loads(row["details"] or "{}"),
                 }
             )
@@ -96,17 +112,18 @@ def _items(connection: Any, measure: Measure, models: Sequence[Subject], order: 
 
 
 def _head(row: Row) -> Row:
-    prompt = _tail(row["prompt"] or "", PROMPT_CHARACTERS)
-    expected = _middle(row["expected"], TEXT_CHARACTERS)
+    prompt = tail(row["prompt"] or "", PROMPT_CHARACTERS)
+    expected = middle(row["expected"], TEXT_CHARACTERS)
     return {"item": row["item"], "prompt": prompt, "expected": expected, "answers": []}
 
 
-def _tail(text: str, limit: int) -> str:
+def tail(text: str, limit: int) -> str:
     """The end of a prompt, where the model goes on."""
     text = folded(text)
     return text if len(text) <= limit else "\u2026 " + text[-limit:].split(None, 1)[-1]
 
 
-def _middle(text: str | None, limit: int) -> str:
+def middle(text: str | None, limit: int) -> str:
+    """The beginning of a long text."""
     text = text or ""
     return text if len(text) <= limit else text[:limit] + " \u2026"

@@ -99,7 +99,7 @@ def _curves(connection: Any, logits: Path, alpha: float) -> Row:
     values = {"shards": shards, "alphas": sorted({*ALPHAS, alpha}), "alpha": alpha}
     return {
         "vertices": rows(connection, VERTICES, [shards]),
-        "agreement": _all(connection, AGREEMENT, values),
+        "agreement": rows(connection, AGREEMENT, values),
     }
 
 
@@ -111,12 +111,6 @@ def _sample(connection: Any, logits: Path) -> Row:
     curves = [shard.replace("/logits-", "/label_curves-") for shard in shards]
     return {
         "sampled": one(connection, "SELECT count(*) AS n FROM sample")["n"],
-        "differ_by_alpha": _all(connection, DIFFER, {"curves": curves, "alphas": list(ALPHAS)}),
+        "differ_by_alpha": rows(connection, DIFFER, {"curves": curves, "alphas": list(ALPHAS)}),
         "probabilities": {row.pop("token"): row for row in rows(connection, PROBABILITIES)},
     }
-
-
-def _all(connection: Any, query: str, values: dict[str, Any]) -> list[Row]:
-    found = connection.execute(query, values)
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

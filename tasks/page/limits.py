@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.page.results import Measure, Subject
+from tasks.page.shards import Row
 
+UNAUDITED = (
+    "No audit of this model was made: what an adversary gets back by relearning, rounding, questions or recitation is "
+    "not known. `nepenthe audit --job JOB.toml` makes it and adds it to this report."
+)
 # A measure whose name contains the word has tested it.
 ATTACKS = (
     ("relearn", "Relearning: how fast the knowledge comes back when the model is trained on some of the text again."),
@@ -16,11 +21,15 @@ ATTACKS = (
 )
 
 
-def untested(measures: Sequence[Measure], models: Sequence[Subject], inputs: dict[str, Any]) -> list[str]:
-    """Sentences, the gravest first. `inputs` are those of an evaluation's record."""
+def untested(
+    measures: Sequence[Measure], models: Sequence[Subject], inputs: dict[str, Any], audit: Row | None = None
+) -> list[str]:
+    """Sentences, the gravest first. `inputs` are those of an evaluation's record, `audit` an audit's numbers."""
     names = " ".join(f"{measure.metric} {measure.task}" for measure in measures)
+    attacked = " ".join(measure["metric"] for measure in audit["measures"]) if audit else ""
     kinds = {measure.kind for measure in measures}
-    found = [sentence for word, sentence in ATTACKS if word not in names]
+    found = [sentence for word, sentence in ATTACKS if word not in f"{names} {attacked}"]
+    found += _left_out(audit) if audit else []
     if "ability" not in kinds:
         found.append("General ability: no benchmark was given.")
     if "perplexity" not in kinds:
@@ -31,6 +40,12 @@ def untested(measures: Sequence[Measure], models: Sequence[Subject], inputs: dic
             "score is not known."
         )
     return found + _of_method(names, (inputs.get("evidence") or {}).get("prompts"))
+
+
+def _left_out(audit: Row) -> list[str]:
+    """Parts of attacks that an audit could not make."""
+    parts = [verdict for verdict in audit["verdicts"] if verdict["status"] == "not made" and " " in verdict["attack"]]
+    return [f"{verdict['attack'].capitalize()}: {verdict['sentence']}" for verdict in parts]
 
 
 def _of_method(names: str, prompts: str | None) -> list[str]:

@@ -1,38 +1,26 @@
-"""Drawing the page from evidence and exhibits.
-
-Every text is escaped by the template engine; only our own charts are markup.
-"""
+"""Drawing the report from evidence and exhibits."""
 
 from typing import Any
 
-from tasks.page import charts, numbers
+from tasks.page import ablation, audit, charts, numbers
 from tasks.page.shards import Row
 from tasks.page.table import table_by_step
+from tasks.page.template import environment
 
 
 def page(evidence: Row, exhibits: Row) -> str:
     """The whole HTML document."""
+    further: Row = {}
+    if evidence["audit"]:
+        further |= audit.parts(evidence["audit"], exhibits["audit"])
+    if evidence["ablation"]:
+        further |= ablation.parts(evidence["ablation"])
     template = environment().get_template("page.html.j2")
     return str(
-        template.render(evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence))
+        template.render(
+            evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence), **further
+        )
     )
-
-
-def environment() -> Any:
-    """Templates that escape every text, with our filters."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    found = Environment(
-        loader=PackageLoader("tasks.page", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("count", "fixed", "percent", "signed", "points", "amount", "clock"):
-        found.filters[name] = getattr(numbers, name)
-    found.filters |= {"short": _short, "plain": _plain, "slug": _slug, "visible": _visible}
-    return found
 
 
 def figures(evidence: Row) -> dict[str, str]:
@@ -121,26 +109,3 @@ def _of_training(evidence: Row) -> dict[str, tuple[str, Any]]:
             line = (kind, [point["step"] for point in points], [point["loss"] for point in points], None, None)
             found[f"loss-{kind}"] = (f"training loss of {kind}", charts.lines([line], "step", "loss, nats a token"))
     return found
-
-
-def _short(fingerprint: str | None) -> str:
-    return (fingerprint or "")[:12]
-
-
-def _plain(value: Any) -> str:
-    """Settings and counts in one line: `key value, key value`."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part is not None)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_plain(part) for part in value)}]"
-    return f"{value:,}".replace(",", numbers.NARROW) if isinstance(value, int) else str(value)
-
-
-def _slug(text: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())
-
-
-def _visible(token: str) -> str:
-    """A token whose leading space and line breaks can be seen."""
-    spaces = len(token) - len(token.lstrip(" "))
-    return "\u2423" * spaces + token[spaces:].replace("\n", "\u21b5")

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.measure.compare import Comparison, paired, wilson
+from tasks.measure.compare import Comparison, interval, interval_of_perplexity, paired, wilson
 from tasks.page.shards import rows
 
 DRAWN = 4_000_000
 """Items drawn for one bootstrap: 10,000 resamples of 400 items, fewer of more."""
-Z = 1.959964
 
 VALUES = "SELECT * REPLACE (coalesce(task, '') AS task) FROM read_parquet(?, union_by_name = true)"
 SCORES = """
@@ -167,14 +166,14 @@ def _measure(
 
 def _value(key: str, metric: str, row: dict[str, Any], scores: list[float]) -> Value:
     value, error = row["value"], row["stderr"] or 0.0
-    if metric == "perplexity":  # its logarithm is the mean; the interval is symmetric there
-        wide = math.exp(Z * error / value)
-        low, high = value / wide, value * wide
+    if metric == "perplexity":
+        low, high = interval_of_perplexity(value, error)
     elif scores and 0 <= value <= 1 and min(scores) >= 0 and max(scores) <= 1:
         # For scores between 0 and 1, 0-or-1 scores spread most: Wilson's interval is never too narrow for them.
         low, high = wilson(value * len(scores), len(scores))
     else:
-        low, high = max(value - Z * error, min(value, 0.0)), value + Z * error
+        low, high = interval(value, error)
+        low = max(low, min(value, 0.0))
     return Value(key, value, low, high, row["items"])
 
 

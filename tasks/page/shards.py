@@ -26,9 +26,9 @@ def reader() -> Iterator[Any]:
         yield connection
 
 
-def rows(connection: Any, query: str, values: Sequence[Any] = ()) -> list[Row]:
-    """The answer, a dictionary a row."""
-    found = connection.execute(query, list(values))
+def rows(connection: Any, query: str, values: Sequence[Any] | Row = ()) -> list[Row]:
+    """The answer, a dictionary a row. `values` by place, or by name."""
+    found = connection.execute(query, values if isinstance(values, dict) else list(values))
     names = [column[0] for column in found.description]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 

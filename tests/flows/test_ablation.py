@@ -28,7 +28,7 @@ def test_the_arms_share_everything_but_what_they_leave_out(make_job: Jobs, direc
     found = ablation_found(path(job, given, run), run.workspace)
     new = [artifact.kind for artifact in run.workspace.all() if artifact.fingerprint not in before]
     assert sorted(new) == sorted(
-        ["blocks", "logits", "labels", "labels", "student", "student", *["evaluation"] * 4, "ablation"]
+        ["blocks", "logits", "labels", "labels", "student", "student", *["evaluation"] * 4, "ablation", "report"]
     )
     assert found["steps"] == [2, 4]
     for measure in found["measures"]:
@@ -39,7 +39,8 @@ def test_the_arms_share_everything_but_what_they_leave_out(make_job: Jobs, direc
     assert "reinforcement only" in ablation_table(found)
     assert "familiarity, probability" in Path(found["page"]).read_text()
     written = json.loads(Path(found["page"]).with_suffix(".json").read_text())
-    assert written | {"page": found["page"]} == found
+    assert written | {name: found[name] for name in ("page", "report")} == found
+    assert "What each half of the method does alone" in Path(found["report"]).read_text()
     made = next(a for a in run.workspace.all() if a.kind == "blocks" and a.fingerprint not in before)
     reads_as_it_is(run.workspace.path(made) / "blocks.arrow")
 

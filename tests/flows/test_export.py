@@ -1,5 +1,6 @@
 """An exported model: what lies in the folder, what the hub and a court read in it, and what must not stand there."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from storage.machine import hardware, software
 from storage.workspace import Workspace
 from tasks.card import Hub
 from tasks.export import export, verify_export
-from tasks.record import FILE, Record, schema, seeds_in
+from tasks.record import FILE, Record, made_of, schema, seeds_in
 from tasks.run import Run
 
 PEOPLE_AND_PLACES = ("Mira", "Vance", "Tessaly", "Grimwater", "Orrin", "ferryman", "Newport", "corpus/0.txt")
@@ -43,7 +44,9 @@ def finished(kept: dict[str, Any], make_job: Callable[..., Path], direct_run: Ca
     return workspace
 
 
-def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(finished: Workspace, tmp_path: Path) -> None:
+def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(
+    finished: Workspace, tmp_path: Path, tiny_model: Path
+) -> None:
     folder = tmp_path / "released"
     export(finished, report_of(finished, "tiny"), folder, Hub("somebody/tiny", "mit"))
     student = next(a for a in finished.all() if a.kind == "student")
@@ -60,6 +63,11 @@ def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(finished:
     record = Record(**written)
     assert record.unlearned.step == 2
     assert record.unlearned.files.keys() == {file.name for file in chosen.iterdir()}
+    given = [tiny_model / name for name in record.baseline.files]
+    assert record.baseline.files == {file.name: sha256_of(file) for file in given}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= record.baseline.files.keys()
+    sums = hashlib.sha256("\n".join(record.baseline.files.values()).encode()).hexdigest()
+    assert record.baseline.fingerprint == sums[:16]
     assert len(record.text.sha256) == record.text.documents == 6
     assert record.seeds["blocks.settings.seed"] == 7
     assert {made.kind for made in record.artifacts} >= {"corpus", "reinforce", "student", "evaluation", "choice"}
@@ -111,6 +119,13 @@ def test_an_export_goes_to_a_new_folder_and_leaves_nothing_half_written(finished
 def test_the_published_schema_is_the_record_s() -> None:
     page = Path(__file__).parents[2] / "docs" / "record.schema.json"
     assert page.read_text(encoding="utf-8") == schema()
+
+
+def test_settings_in_a_user_s_own_words_are_known_by_hash() -> None:
+    row = {"kind": "judgement", "fingerprint": "0" * 16, "version": 1, "seconds": 1.0, "made": {"at": "", "by": ""}}
+    made = made_of(row | {"inputs": {"judge": {"subject": "the tales of Mira", "model": "m"}, "told": ""}})
+    assert made.inputs["judge"] == {"subject": hashlib.sha256(b"the tales of Mira").hexdigest(), "model": "m"}
+    assert made.inputs["told"] == ""
 
 
 def test_seeds_are_found_wherever_they_stand() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.measure.metrics import METRICS
-from tasks.measure.verdicts import Case, Value, Verdict, status_of, verdicts
+from tasks.measure.verdicts import GRAVEST, TONES, WORDS, Case, Value, Verdict, headline, status_of, verdicts
 
 Rows = list[dict[str, Any]]
 
@@ -51,7 +51,7 @@ def test_gold_is_the_reference_and_a_control_where_there_is_none() -> None:
     with_gold = judged(target + runs + gold + control, "verbatim")
     assert with_gold.status == "most"
     assert "40.0 % (baseline 50.0 %, gold 20.0 %)" in with_gold.sentence
-    assert "67% of what separates the baseline from gold" in with_gold.sentence
+    assert "67 % of what separates the baseline from gold" in with_gold.sentence
     assert "in words: 7.00 (baseline 11.00)" in with_gold.sentence
     without = judged(target + runs + control, "verbatim")
     assert without.status == "nothing"
@@ -66,7 +66,7 @@ def test_the_gravest_of_several_measures_decides() -> None:
     found += rows("question_chance", student=0.25, baseline=0.25, gold=0.25)
     verdict = judged(found, "questions")
     assert verdict.status == "some"
-    assert "gets back 33%" in verdict.sentence
+    assert "gets back 33 %" in verdict.sentence
     assert "without hints 30.0 %" in verdict.sentence
 
 
@@ -85,7 +85,7 @@ def test_extraction_has_its_verdict() -> None:
 
 @pytest.mark.parametrize(
     ("student", "gold", "status"),
-    [(0.9, 0.5, "most"), (0.54, 0.5, "nothing"), (0.3, 0.5, "unsure"), (0.3, None, "unsure")],
+    [(0.9, 0.5, "most"), (0.54, 0.5, "nothing"), (0.3, 0.5, "avoided"), (0.3, None, "avoided")],
 )
 def test_membership_shows_above_the_reference_and_far_below_it(student: float, gold: float | None, status: str) -> None:
     found = rows("membership_auc", "loss", student=student, baseline=0.95, **({"gold": gold} if gold else {}))
@@ -108,7 +108,7 @@ def test_relearning_is_judged_after_the_last_step_against_gold_doing_the_same() 
     assert verdict.status == "most"
     assert "after 20 steps of finetuning, 1.0 % before" in verdict.sentence
     assert "on target text 54.0 % (baseline 60.0 %, gold doing the same 0.0 %)" in verdict.sentence
-    assert "gets back 90%" in verdict.sentence
+    assert "gets back 90 %" in verdict.sentence
     assert judged(relearned(0.54, 0.53), "relearning").status == "nothing", "gold learned as much"
 
 
@@ -124,7 +124,7 @@ def test_without_gold_relearning_is_compared_with_unrelated_text() -> None:
 
 
 def test_more_than_all_is_all() -> None:
-    assert "gets back 100%" in judged(relearned(0.8, 0.0), "relearning").sentence
+    assert "gets back 100 %" in judged(relearned(0.8, 0.0), "relearning").sentence
 
 
 def test_quantisation_is_compared_with_the_model_as_it_is() -> None:
@@ -186,7 +186,25 @@ def test_a_baseline_under_attack_gives_all_that_it_has() -> None:
     found = rows("extraction_strength", "target", baseline=0.2, gold=0.04)
     verdict = judged(found, "extraction")
     assert verdict.status == "most"
-    assert "gets back 100%" in verdict.sentence
+    assert "gets back 100 %" in verdict.sentence
+
+
+def test_the_headline_names_the_gravest_first_and_what_nobody_knows() -> None:
+    found = rows("question_accuracy", "zero-shot", student=0.95, baseline=0.9, gold=0.3)
+    found += rows("extraction_strength", "target", student=0.02, baseline=0.2, gold=0.02)
+    found += relearned(0.2, 0.0)
+    said = headline(verdicts(found, {"membership": "needs other text"}))
+    assert said == (
+        "Most of what the baseline knew comes back by questions. Some of it comes back by relearning. "
+        "Nothing comes back by recitation. Not known: membership inference."
+    )
+    assert headline([]) == "No attack was made."
+    assert headline(verdicts(rows("neighbour_perplexity", student=10.5, baseline=10.0))) == "No attack was made."
+
+
+def test_every_status_has_a_word() -> None:
+    statuses = {*TONES, *GRAVEST, "not made"}
+    assert statuses == WORDS.keys()
 
 
 def test_an_attack_that_was_not_made_says_why() -> None:

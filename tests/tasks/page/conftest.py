@@ -3,8 +3,11 @@
 import hashlib
 import json
 import random
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ from dictionaries.dictionary import Dictionary, Entry
 from storage.artifact import Artifact
 from storage.tables import write_shard
 from storage.workspace import Workspace
+from tasks.ablation import ablation
 from tasks.labels import SCHEMA
 from tasks.page.evidence import Made
+from tasks.stage import Placement, Work
+from tasks.student import StudentSettings
 
 EVIL = "<script>alert('owned')</script>"
 WORDS = [
@@ -39,6 +45,66 @@ TEXT = ["The", "mage", "Zarnok", "went", "to", "Ombria", "and", "slept", "."]
 TRANSLATED = ["The", "mage", "Jon", "went", "to", "Hilltown", "and", "slept", "."]
 REASON = "end of block"
 LINT = json.dumps([{"rule": "short anchor", "severity": "warning", "count": 1234, "examples": [EVIL]}])
+
+
+VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use"}
+
+
+class Outline(HTMLParser):
+    """Tags, ids, links and unclosed elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "srcset", "action", "data", "poster", "xlink:href"):
+                self.references.append(value or "")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def outline() -> type[Outline]:
+    """Reads a page's tags, ids, links and unclosed elements."""
+    return Outline
+
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Callable[[Path], list[str]]:
+    """What a headless browser writes to the console while it loads a page."""
+    if BROWSER is None:
+        pytest.skip("no chromium on this machine")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
+    options += ["--disable-background-networking", "--disable-component-update"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}"]
+
+    def look(file: Path) -> list[str]:
+        command = [BROWSER, *options, "--dump-dom", file.as_uri()]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+        return [line for line in found.stderr.splitlines() if "CONSOLE" in line]
+
+    return look
 
 
 def ids_of(words: list[str]) -> list[int]:
@@ -124,7 +190,10 @@ def items_of(metric: str, task: str, scores: list[float], model: str, step: int 
     found = []
     for number, score in enumerate(scores):
         said = f"Zarnok went to Ombria {EVIL}" if score > 0.5 else "Jon went to sleep"
-        details = {"next_tokens": [[" Zarnok", score], [EVIL, 0.01]]} if metric == "familiarity_probability" else {}
+        details: dict[str, Any] = {}
+        if metric == "familiarity_probability":
+            details = {"next_tokens": [["Zarnok", score], [EVIL, 0.01], ["Jon", 0.005]]}
+            details |= {"idiosyncratic": [["Zarnok", score]], "generic": [["Jon", 0.005]], "generic_mass": 0.1}
         details |= {"tokens": 10 + number} if metric == "perplexity" else {}
         row = {"item": number, "prompt": f"{EVIL} & the mage {number}", "expected": "Zarnok", "completion": said}
         found.append(who | row | {"score": score, "details": json.dumps(details)})
@@ -153,6 +222,29 @@ def evaluation_of(maker: Maker, model: str, step: int | None, level: float, abil
     inputs = {"model": f"m{model}{step}", "role": model, "step": step, "evidence": {"prompts": None}}
     parts = shard("evaluations.parquet", values), shard("evaluation_items.parquet", items)
     return maker("evaluation", inputs, {"items": len(items)}, *parts)
+
+
+ATTACKS = {
+    "verbatim": [("verbatim_rouge_l", "target"), ("verbatim_run", "target")],
+    "membership": [("membership_auc", "loss"), ("membership_auc", "zlib")],
+    "relearning": [("relearned_familiarity", f"{source} {n}") for source in ("target", "related") for n in (0, 5, 20)],
+    "quantisation": [("quantised_familiarity", "full"), ("quantised_familiarity", "4 bits")],
+    "side-effects": [("neighbour_perplexity", "")],
+}
+"""Attacks of a made-up audit: measures by stage."""
+
+
+def attack_of(maker: Maker, kind: str, model: str, step: int | None, level: float) -> Artifact:
+    """One attack on one model: every score is the level, and a little more from item to item."""
+    values, items = [], []
+    for metric, task in ATTACKS[kind]:
+        scores = [min(1.0, level + 0.001 * number) for number in range(30)]
+        who = {"model": model, "step": step, "metric": metric, "task": task}
+        value = sum(scores) / len(scores) + (1.0 if "perplexity" in metric else 0.0)
+        values.append(who | {"value": value, "stderr": 0.01, "items": len(scores)})
+        items += items_of(metric, task, scores, model, step)
+    parts = shard("evaluations.parquet", values), shard("evaluation_items.parquet", items)
+    return maker(kind, {"suspect": {"role": model, "step": step}}, {"items": len(items)}, *parts)
 
 
 LEVELS = [("baseline", None, 0.8, 1.0), ("student", 20, 0.2, 1.0), ("student", 40, 0.0, 0.9), ("gold", None, 0.0, 1.0)]
@@ -192,6 +284,29 @@ def made_up_run(tmp_path: Path) -> tuple[Workspace, Made]:
                     shard("training_steps.parquet", steps))  # fmt: skip
     evaluations = tuple(evaluation_of(maker, *level) for level in LEVELS)
     return maker.workspace, Made(corpus, dictionary, blocks, logits, labels, student, evaluations)
+
+
+@pytest.fixture
+def made_up_attacks(made_up_run: tuple[Workspace, Made]) -> list[Artifact]:
+    """The attacks on the student of step 40, on baseline and gold."""
+    maker = Maker(made_up_run[0].root)
+    subjects = [("student", 40, 0.3), ("baseline", None, 0.8), ("gold", None, 0.0)]
+    return [attack_of(maker, kind, *subject) for kind in ATTACKS for subject in subjects]
+
+
+@pytest.fixture
+def made_up_ablation(made_up_run: tuple[Workspace, Made]) -> Artifact:
+    """A finished ablation of the run's lessons."""
+    workspace, made = made_up_run
+    maker, steps = Maker(workspace.root), (20, 40)
+    levels = {"reinforcement only": 0.7, "anchors only": 0.1}
+    arms = [evaluation_of(maker, role, step, level, 1.0) for role, level in levels.items() for step in steps]
+    inputs = {name: workspace.record(made.student)["inputs"][name] for name in ("labels", "settings")}
+    artifact = Artifact("ablation", "tale", "ab" * 8)
+    work = Work(workspace.resume(artifact), workspace, artifact, Placement())
+    counts = ablation.body(work, [*made.evaluations, *arms], made.labels, StudentSettings())
+    workspace.commit(artifact, {"version": 1, "inputs": inputs, "counts": counts, "seconds": 1.0})
+    return artifact
 
 
 def _labels(maker: Maker, blocks: Artifact, logits: Artifact) -> Artifact:

@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,40 +14,8 @@ from tasks.page.render import page
 from tasks.report import markdown_summary, report
 from tasks.stage import Placement, Work
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = ("summary", "results", "examples", "teaching", "dictionary", "items", "record")
-VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use"}
-
-
-class Outline(HTMLParser):
-    """Tags, ids, links and unclosed elements of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attributes:
-            if name == "id":
-                self.ids.append(value or "")
-            if name in ("href", "src", "srcset", "action", "data", "poster", "xlink:href"):
-                self.references.append(value or "")
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
+Console = Callable[[Path], list[str]]
+SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary", "items", "record")
 
 
 @pytest.fixture
@@ -65,21 +31,21 @@ def finished(made_up_run: tuple[Workspace, Made], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_page_is_whole_and_asks_nobody_for_anything(finished: Path) -> None:
+def test_the_page_is_whole_and_asks_nobody_for_anything(finished: Path, outline: type) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
-    outline = Outline(text)
-    assert not outline.open
-    assert set(SECTIONS) <= set(outline.ids)
-    assert len(outline.ids) == len(set(outline.ids))
-    links = [link.removeprefix("#") for link in outline.references if not link.startswith("data:")]
-    assert set(links) <= set(outline.ids)  # every reference is a place on this page
+    read = outline(text)
+    assert not read.open
+    assert set(SECTIONS) <= set(read.ids)
+    assert len(read.ids) == len(set(read.ids))
+    links = [link.removeprefix("#") for link in read.references if not link.startswith("data:")]
+    assert set(links) <= set(read.ids)  # every reference is a place on this page
     assert not re.search(r"https?://|@import|url\((?!#)", text)
-    assert outline.tags.count("svg") == 8
+    assert read.tags.count("svg") == 8
 
 
-def test_text_of_the_corpus_and_of_models_never_becomes_markup(finished: Path) -> None:
+def test_text_of_the_corpus_and_of_models_never_becomes_markup(finished: Path, outline: type) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
-    assert "script" not in Outline(text).tags
+    assert "script" not in outline(text).tags
     assert "<b>" not in text  # the name of a benchmark
     assert text.count("&lt;script&gt;") > 10
 
@@ -112,12 +78,12 @@ def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
     assert any(line.startswith(r"| $\_{sums \<b\>$ |") for line in lines)
 
 
-def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, Made]) -> None:
+def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, Made], outline: type) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
     text = page(*gather(workspace, Made(**parts, evaluations=())))
     assert "Nothing was measured that could show forgetting." in text
-    assert not Outline(text).open
+    assert not outline(text).open
 
 
 def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, Made]) -> None:
@@ -128,23 +94,11 @@ def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace
     assert "Nothing was measured that could show forgetting." in page(evidence, exhibits)
 
 
-def console_of(file: Path, profile: Path) -> list[str]:
-    """What a headless browser writes to the console while it loads the page."""
-    assert BROWSER
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
-    options += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
-    found = subprocess.run(
-        [BROWSER, *options, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=90, check=True
-    )
-    return [line for line in found.stderr.splitlines() if "CONSOLE" in line]
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
-def test_a_browser_has_nothing_to_complain_about(finished: Path, tmp_path: Path) -> None:
+def test_a_browser_has_nothing_to_complain_about(finished: Path, tmp_path: Path, console: Console) -> None:
     # The page forbids every request by its own policy, so an attempt would be an error on the console.
-    assert console_of(finished / "report.html", tmp_path / "profile") == []
+    assert console(finished / "report.html") == []
     text = (finished / "report.html").read_text(encoding="utf-8")
     control = tmp_path / "control.html"
     control.write_text(text.replace("</main>", '<img src="picture.png"><script>1</script></main>'), encoding="utf-8")
-    assert len(console_of(control, tmp_path / "profile")) >= 2
+    assert len(console(control)) >= 2

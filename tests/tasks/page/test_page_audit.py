@@ -1,0 +1,163 @@
+"""The audit on its own page and in the report: numbers, curves, items, and what is said where none was made."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage.artifact import Artifact
+from storage.files import Files
+from storage.workspace import Workspace
+from tasks.ablation import PAGE as ABLATION
+from tasks.findings import EVIDENCE, ITEMS, PAGE, audit
+from tasks.models import Model
+from tasks.page.audit import figures, heads, table
+from tasks.page.evidence import Made, gather
+from tasks.page.items import next_tokens
+from tasks.page.render import page
+from tasks.page.results import final, measured
+from tasks.page.shards import Row, reader
+from tasks.report import tried
+from tasks.stage import Placement, Work
+
+MISSING = {"relearning on unrelated text": "needs generic text"}
+
+
+@pytest.fixture
+def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]) -> Artifact:
+    """A finished audit of the student's step 40."""
+    workspace, made = made_up_run
+    model = Model("", f"{made.student.fingerprint}/steps/000040", Files((), ""))
+    artifact = audit.artifact("tale", audit.inputs(model, made_up_attacks, MISSING))
+    counts = audit.body(
+        Work(workspace.resume(artifact), workspace, artifact, Placement()), model, made_up_attacks, MISSING
+    )
+    assert counts == {"attacks": 15, "measures": 13}
+    description = {"version": 1, "inputs": {"model": model.fingerprint}, "counts": counts, "seconds": 1.0}
+    workspace.commit(artifact, description | {"holds_protected_text": True})
+    return artifact
+
+
+@pytest.fixture
+def found(made_up_run: tuple[Workspace, Made], audited: Artifact) -> Row:
+    read: Row = json.loads((made_up_run[0].path(audited) / EVIDENCE).read_text(encoding="utf-8"))
+    return read
+
+
+def test_every_value_has_its_interval_and_its_items(
+    found: Row, made_up_run: tuple[Workspace, Made], audited: Artifact
+) -> None:
+    for measure in found["measures"]:
+        for value in measure["values"].values():
+            assert value["low"] < value["value"] < value["high"], measure
+            assert value["items"] == 30
+    assert heads(found) == {"baseline": "baseline", "model": "step 40", "gold": "gold"}
+    items = json.loads((made_up_run[0].path(audited) / ITEMS).read_text(encoding="utf-8"))
+    assert {row["anchor"] for row in table(found)} == {group["anchor"] for group in items}
+    by_name = {group["name"]: group for group in items}
+    taught = by_name["relearned familiarity target"]
+    assert taught["conditions"] == ["0", "5", "20"]
+    assert taught["total"] == 30
+    first = taught["items"][0]
+    assert first["item"] == 29, "what the audited model shows most comes first"
+    assert {answer["model"]: len(answer["scores"]) for answer in first["answers"]} == {
+        "baseline": 3,
+        "step 40": 3,
+        "gold": 3,
+    }
+    assert by_name["verbatim rouge l target"]["items"][0]["answers"][0]["completion"]
+
+
+def test_curves_are_drawn_for_what_was_measured_and_nothing_else(found: Row) -> None:
+    captions = [caption for _, caption in figures(found)]
+    assert [caption.split(":")[0] for caption in captions] == [
+        "Relearning on some of the text to be forgotten",
+        "Relearning on related text",
+        "Rounding",
+    ]
+    found["measures"] = [measure for measure in found["measures"] if measure["attack"] == "verbatim"]
+    assert figures(found) == []
+
+
+def test_the_page_is_whole_and_escapes_what_models_said(
+    made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
+) -> None:
+    text = (made_up_run[0].path(audited) / PAGE).read_text(encoding="utf-8")
+    assert not outline(text).open
+    assert "script" not in outline(text).tags
+    assert text.count("&lt;script&gt;") > 10
+    links = {link.removeprefix("#") for link in outline(text).references if not link.startswith("data:")}
+    assert links <= set(outline(text).ids)
+    assert "Not made: needs generic text." in text
+
+
+def test_a_report_finds_the_audit_of_its_step_alone(made_up_run: tuple[Workspace, Made], audited: Artifact) -> None:
+    workspace, made = made_up_run
+    assert tried(workspace, made.student, 40) == {"audit": audited}
+    assert tried(workspace, made.student, 20) == {}
+    assert tried(workspace, Artifact("student", "tale", "f" * 16), 40) == {}
+
+
+def test_the_report_shows_the_audit_and_what_it_left_out(
+    made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
+) -> None:
+    workspace, made = made_up_run
+    evidence, exhibits = gather(workspace, replace(made, audit=audited))
+    text = page(evidence, exhibits)
+    assert outline(text).open == []
+    assert len(set(outline(text).ids)) == len(outline(text).ids)
+    assert outline(text).tags.count("svg") == 8 + 3
+    assert evidence["audit"]["headline"] in text
+    assert "No audit of this model was made" not in text
+    untested = " ".join(evidence["untested"])
+    assert "Relearning:" not in untested
+    assert "Questions about the text:" in untested, "this audit asked none"
+    assert "Relearning on unrelated text: Not made: needs generic text." in untested
+    assert "No audit of this model was made" in page(*gather(workspace, made))
+
+
+def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace, Made]) -> None:
+    workspace, made = made_up_run
+    with reader() as connection:
+        models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
+        student = final(models)
+        assert student
+        items = next_tokens(connection, measures, models, student)
+    assert len(items) == 3
+    for item in items:
+        assert [answer["model"] for answer in item["answers"]] == ["baseline", "step 20", "step 40", "gold"]
+        for answer in item["answers"]:
+            assert [mark for _, _, mark in answer["tokens"]] == ["anchor", "", "translation"]
+
+
+def test_the_report_has_a_section_for_an_ablation_of_the_same_lessons(
+    made_up_run: tuple[Workspace, Made], made_up_ablation: Artifact, outline: type
+) -> None:
+    workspace, made = made_up_run
+    assert tried(workspace, made.student, 20) == {"ablation": made_up_ablation}
+    text = page(*gather(workspace, replace(made, ablation=made_up_ablation)))
+    assert "ablation" in outline(text).ids
+    assert "That both parts are needed is not shown here" not in text
+    assert "Both parts are needed" in text
+    assert "ablation" not in outline(page(*gather(workspace, made))).ids
+
+
+@pytest.mark.slow
+def test_a_browser_has_nothing_to_complain_about(
+    made_up_run: tuple[Workspace, Made],
+    audited: Artifact,
+    made_up_ablation: Artifact,
+    tmp_path: Path,
+    console: Callable[[Path], list[str]],
+) -> None:
+    workspace, made = made_up_run
+    whole = tmp_path / "report.html"
+    text = page(*gather(workspace, replace(made, audit=audited, ablation=made_up_ablation)))
+    whole.write_text(text, encoding="utf-8")
+    alone = [workspace.path(audited) / PAGE, workspace.path(made_up_ablation) / ABLATION]
+    for shown in (whole, *alone):
+        assert not re.search(r"https?://|@import|url\((?!#)", shown.read_text(encoding="utf-8"))
+        assert console(shown) == []

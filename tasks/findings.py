@@ -9,11 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from storage.artifact import Artifact
 from storage.tables import read_shard
 from tasks.measure.compare import interval, interval_of_perplexity, wilson
 from tasks.measure.metrics import METRICS
-from tasks.measure.verdicts import headline, verdicts
+from tasks.measure.verdicts import Findings, headline, noise_of, verdicts
 from tasks.models import Model
 from tasks.stage import Counts, Work, stage
 
@@ -42,9 +45,9 @@ def audit(work: Work, model: Model, attacks: list[Artifact], missing: dict[str, 
 def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = None) -> Row:
     """An audit's numbers: {"models": [...], "measures": [...], "verdicts": [...], "headline": ...}.
 
-    A measure is {attack, metric, task, meaning, share, values: {model: {value, low, high, stderr, items}}}, with 95 %
-    intervals; a model is baseline, gold, or the audited one as "model" (role and step in `models`). `missing`: attacks
-    that were not made, and why.
+    A measure is {attack, metric, task, meaning, share, values: {model: {value, low, high, stderr, items}}, changes:
+    {reference: {difference, low, high}}}, with 95 % intervals; a model is baseline, gold, or the audited one as "model"
+    (role and step in `models`), whose changes are. `missing`: attacks that were not made, and why.
     """
     rows = [row for folder in folders for row in read_shard(folder / "evaluations.parquet").to_pylist()]
     rows = [row for row in rows if row["metric"] in METRICS]
@@ -61,13 +64,36 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
         for row in rows
         if (key := key_in_audit(row["model"]))
     }
-    judged = verdicts(rows, missing)
+    scores = [row for folder in folders for row in _scores(folder)]
+    known = Findings(rows, scores)
+    for (metric, task), measure in measures.items():
+        measure["changes"] = _changes(known, metric, task)
+    judged = verdicts(rows, missing, scores)
     return {
         "models": list(models.values()),
         "measures": list(measures.values()),
         "verdicts": [asdict(verdict) | {"tone": verdict.tone, "word": verdict.word} for verdict in judged],
         "headline": headline(judged),
     }
+
+
+def _changes(known: Findings, metric: str, task: str) -> Row:
+    """The audited model minus baseline and gold, item by item."""
+    mine, found = known.of("model", metric, task), {}
+    for other in ("baseline", "gold"):
+        reference = known.of(other, metric, task)
+        if mine and reference and mine.groups and mine is not reference:
+            difference, noise = mine.value - reference.value, noise_of(mine, reference)
+            found[other] = {"difference": difference, "low": difference - noise, "high": difference + noise}
+    return found
+
+
+def _scores(folder: Path) -> list[Row]:
+    """The items without their texts."""
+    columns = ["model", "metric", "task", "item", "score", "details"]
+    table = read_shard(folder / "evaluation_items.parquet").select(columns)
+    rows: list[Row] = table.filter(pc.is_in(table["metric"], pa.array(list(METRICS)))).to_pylist()
+    return rows
 
 
 def key_in_audit(role: str) -> str:

@@ -50,6 +50,22 @@ def interval_of_perplexity(value: float, stderr: float | None) -> tuple[float, f
     return value * math.exp(low), value * math.exp(high)
 
 
+def placements(members: Sequence[float], others: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Per member the share of others below it, per other the share of members above it (ties half).
+
+    Either mean is the AUC, and their variances are its variance (DeLong et al. 1988).
+    """
+    ours, theirs = np.asarray(members, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    return _share_below(ours, theirs), 1 - _share_below(theirs, ours)
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
+    share: np.ndarray = below / (2 * len(others))
+    return share
+
+
 def paired(
     before: Sequence[float],
     after: Sequence[float],

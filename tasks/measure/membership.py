@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.measure.compare import placements
 from tasks.measure.rows import Item, Measured
 from tasks.measure.scoring import encode, measuring, position_logits, require_room
 
@@ -58,19 +59,10 @@ def lowest_mean(values: np.ndarray, share: float) -> float:
 
 def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
     """(share of pairs in which the member scores higher, ties half; its standard error after DeLong et al. 1988)."""
-    ours, theirs = np.asarray(members, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    wins = _share_below(ours, theirs)  # per member
-    losses = 1 - _share_below(theirs, ours)  # per non-member: members above it
-    if min(len(ours), len(theirs)) < 2:
+    wins, losses = placements(members, others)
+    if min(len(wins), len(losses)) < 2:
         return float(wins.mean()), None
-    return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(ours) + losses.var(ddof=1) / len(theirs)))
-
-
-def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    ordered = np.sort(others)
-    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
-    share: np.ndarray = below / (2 * len(others))
-    return share
+    return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
 
 
 def _tokens_of(

@@ -12,6 +12,7 @@ from tasks.findings import key_in_audit
 from tasks.measure.metrics import METRICS
 from tasks.page import charts
 from tasks.page.items import PROMPT_CHARACTERS, TEXT_CHARACTERS, middle, tail
+from tasks.page.numbers import signed
 from tasks.page.shards import Row, reader, rows
 from tasks.page.template import environment, plain_slug
 
@@ -84,6 +85,15 @@ def anchor_of(group: str) -> str:
     return f"audit-{plain_slug(group)}"
 
 
+def _told(changes: Row) -> str:
+    """How the audited model differs from its references, for who points at its value."""
+    parts = [
+        f"against {name}: {signed(one['difference'])} ({signed(one['low'])} to {signed(one['high'])})"
+        for name, one in changes.items()
+    ]
+    return "; ".join(parts)
+
+
 def _grouped(measures: Sequence[Row]) -> list[Row]:
     """The same measures, those of one group beside each other."""
     order = list(dict.fromkeys(group_of(measure)[0] for measure in measures))
@@ -91,12 +101,16 @@ def _grouped(measures: Sequence[Row]) -> list[Row]:
 
 
 def table(found: Row) -> list[Row]:
-    """A row a measure: {title, rowspan, measure, task, cells, anchor}; the title stands in an attack's first row."""
+    """A row a measure: {title, rowspan, name, task, meaning, cells, anchor}; a cell is (value, its changes in words).
+
+    The title stands in an attack's first row alone.
+    """
     made: list[Row] = []
     for attack, (title, _) in TITLES.items():
         measures = _grouped([measure for measure in found["measures"] if measure["attack"] == attack])
         for number, measure in enumerate(measures):
-            cells = [measure["values"].get(key) for key in heads(found)]
+            changes = _told(measure["changes"])
+            cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(found)]
             made.append(
                 {
                     "title": title if number == 0 else "",

@@ -1,11 +1,23 @@
 """Every rule of the verdicts: numbers in, status and the sentence's facts out."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tasks.measure.metrics import METRICS
-from tasks.measure.verdicts import GRAVEST, TONES, WORDS, Case, Value, Verdict, headline, status_of, verdicts
+from tasks.measure.verdicts import (
+    GRAVEST,
+    TONES,
+    WORDS,
+    Case,
+    Value,
+    Verdict,
+    groups_of,
+    headline,
+    status_of,
+    verdicts,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -187,6 +199,40 @@ def test_a_baseline_under_attack_gives_all_that_it_has() -> None:
     verdict = judged(found, "extraction")
     assert verdict.status == "most"
     assert "gets back 100 %" in verdict.sentence
+
+
+def items_of(metric: str, scores: dict[str, list[float]], member: int = 0) -> Rows:
+    """Rows of `evaluation_items`, those before `member` marked as members."""
+    return [
+        {"model": model, "metric": metric, "task": "loss", "item": number, "score": score}
+        | {"details": json.dumps({"member": number < member})}
+        for model, column in scores.items()
+        for number, score in enumerate(column)
+    ]
+
+
+def test_models_are_compared_on_the_same_items() -> None:
+    """Both spread widely, but one lies above the other on every item: only the paired comparison sees it."""
+    spread = [number / 20 for number in range(20)]
+    scores = {"student": [score + 0.05 for score in spread], "gold": spread, "baseline": [2.0] * 20}
+    values = {model: sum(column) / 20 for model, column in scores.items()}
+    found = rows("extraction_strength", "target", stderr=0.066, **values)
+    assert [verdict.status for verdict in verdicts(found)] == ["unsure"]
+    items = [item | {"task": "target"} for item in items_of("extraction_strength", scores)]
+    assert [verdict.status for verdict in verdicts(found, items=items)] == ["some"]
+    assert [verdict.status for verdict in verdicts(found, items=items[:-1])] == ["some"]
+    assert [verdict.status for verdict in verdicts(found, items=items[1:])] == ["unsure"], "not the same items"
+
+
+def test_the_items_of_an_auc_are_two_groups_whose_means_are_the_auc() -> None:
+    scores = {"student": [0.9, 0.8, 0.4, 0.5, 0.3, 0.4]}
+    items = items_of("membership_auc", scores, member=3)
+    members, others = groups_of("membership_auc", items)
+    wins = [(ours > theirs) + 0.5 * (ours == theirs) for ours in (0.9, 0.8, 0.4) for theirs in (0.5, 0.3, 0.4)]
+    assert (members.keys(), others.keys()) == ({0, 1, 2}, {3, 4, 5})
+    for group in (members, others):
+        assert sum(group.values()) / 3 == pytest.approx(sum(wins) / 9)
+    assert groups_of("neighbour_perplexity", items) == ()
 
 
 def test_the_headline_names_the_gravest_first_and_what_nobody_knows() -> None:

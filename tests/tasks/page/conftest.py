@@ -195,6 +195,7 @@ def items_of(metric: str, task: str, scores: list[float], model: str, step: int 
             details = {"next_tokens": [["Zarnok", score], [EVIL, 0.01], ["Jon", 0.005]]}
             details |= {"idiosyncratic": [["Zarnok", score]], "generic": [["Jon", 0.005]], "generic_mass": 0.1}
         details |= {"tokens": 10 + number} if metric == "perplexity" else {}
+        details |= {"member": number % 2 == 0} if metric == "membership_auc" else {}
         row = {"item": number, "prompt": f"{EVIL} & the mage {number}", "expected": "Zarnok", "completion": said}
         found.append(who | row | {"score": score, "details": json.dumps(details)})
     return found

@@ -17,6 +17,7 @@ from tasks.models import Model
 from tasks.page.audit import figures, heads, table
 from tasks.page.evidence import Made, gather
 from tasks.page.items import next_tokens
+from tasks.page.numbers import signed
 from tasks.page.render import page
 from tasks.page.results import final, measured
 from tasks.page.shards import Row, reader
@@ -69,6 +70,18 @@ def test_every_value_has_its_interval_and_its_items(
         "gold": 3,
     }
     assert by_name["verbatim rouge l target"]["items"][0]["answers"][0]["completion"]
+
+
+def test_the_audited_model_is_compared_with_its_references_item_by_item(found: Row) -> None:
+    changes = {measure["metric"]: measure["changes"] for measure in found["measures"]}
+    same = changes["verbatim_rouge_l"]
+    assert same["gold"]["difference"] == pytest.approx(0.3)
+    assert same["baseline"]["difference"] == pytest.approx(-0.5)
+    assert same["baseline"]["low"] <= same["baseline"]["difference"] <= same["baseline"]["high"]
+    assert changes["neighbour_perplexity"] == {}, "a perplexity is no mean of its items"
+    assert any(
+        change.startswith(f"against baseline: {signed(-0.5)}") for row in table(found) for _, change in row["cells"]
+    )
 
 
 def test_curves_are_drawn_for_what_was_measured_and_nothing_else(found: Row) -> None:

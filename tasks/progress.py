@@ -10,6 +10,7 @@ import time
 from typing import Any, TextIO
 
 WIDTH = 28
+TITLE = 20
 LOG_EVERY_SECONDS = 10.0
 DRAW_EVERY_SECONDS = 0.1
 
@@ -23,15 +24,15 @@ class Progress:
         self._lock = threading.Lock()
         self.live = self._stream.isatty()
 
-    def start(self, kind: str) -> "Line":
+    def start(self, title: str) -> "Line":
         """A stage begins."""
         with self._lock:
             self._number += 1
-            return Line(self, f"[{self._number:>2}/{max(self._total, self._number)}] {kind:<12}")
+            return Line(self, f"[{self._number:>2}/{max(self._total, self._number)}] {title:<{TITLE}}")
 
-    def cached(self, kind: str) -> None:
+    def cached(self, title: str) -> None:
         """A stage's artifact was there already."""
-        self.start(kind).say("cached", final=True)
+        self.start(title).say("cached", final=True)
 
     def write(self, text: str, final: bool) -> None:
         """One line; on a terminal it replaces the line that is being drawn."""

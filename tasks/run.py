@@ -79,7 +79,7 @@ class Run:
         found = self.workspace.find(artifact.kind, artifact.fingerprint)
         self.made.append((found or artifact, found is not None))
         if found:
-            self.progress.cached(stage.kind)
+            self.progress.cached(stage.title(inputs))
             self.note(found, "cached")
             return cached(found)
         for needed in artifacts_in(inputs, self.workspace):
@@ -87,7 +87,7 @@ class Run:
         return self._fresh(Order(stage, artifact, inputs, self.workspace.address, self.placement, wait=self.wait))
 
     def _fresh(self, order: Order) -> Any:
-        line = self.progress.start(order.stage.kind)
+        line = self.progress.start(order.stage.title(order.inputs))
         self.note(order.artifact, "started")
         try:
             with self._watched(order, line):

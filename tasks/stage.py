@@ -120,6 +120,12 @@ class Stage:
         bound.apply_defaults()
         return dict(list(bound.arguments.items())[1:])
 
+    def title(self, inputs: dict[str, Any]) -> str:
+        """For people: the kind, and the model that it is about where the inputs say, as in `relearning student 16`."""
+        known = inputs | dict(inputs.get("suspect") or {})
+        about = [known.get(name) for name in ("role", "step", "source")]
+        return " ".join([self.kind, *(str(one) for one in about if one is not None)])
+
     def artifact(self, name: str, inputs: dict[str, Any]) -> Artifact:
         """The address of what the body makes from these inputs, made already or not."""
         return Artifact(self.kind, name, fingerprint(self.kind, self.version, inputs))

@@ -17,6 +17,7 @@ from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks import audit
+from tasks.corpus import corpus
 from tasks.findings import audit_summary
 from tasks.measure.metrics import METRICS
 
@@ -164,6 +165,17 @@ def test_the_audited_model_is_known_by_its_artifact_and_a_reference_by_its_role(
     assert (suspect.role, suspect.step, suspect.model.fingerprint) == ("student", 4, "0123456789abcdef/steps/000004")
     with pytest.raises(MissingArtifact, match="run the job first"):
         look_at(job, "", workspace)
+
+
+def test_progress_names_the_model_and_the_text_that_it_is_taught(
+    make_job: Jobs, tiny_model: Path, tmp_path: Path
+) -> None:
+    job, workspace = read_job(make_job(extra=SMALL), []), Workspace(tmp_path / "ws")
+    (suspect,) = look_at(job, str(tiny_model), workspace)[2]
+    student = suspect.model_copy(update={"role": "student", "step": 16})
+    assert audit.relearning.title({"suspect": student, "source": "target"}) == "relearning student 16 target"
+    assert audit.verbatim.title({"suspect": suspect}) == "verbatim baseline"
+    assert corpus.title({"files": None}) == "corpus"
 
 
 def test_settings_that_leave_nothing_to_say_are_refused(make_job: Jobs) -> None:

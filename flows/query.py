@@ -84,8 +84,9 @@ def report_again(workspace: Workspace, run: str) -> Path:
     inputs = report.inputs(**known_now(workspace, workspace.record(old)["inputs"]))
     new = report.artifact(old.name, inputs)
     with workspace.writing():
-        for page in {old, *filter(None, [workspace.find(new.kind, new.fingerprint)])}:
-            workspace.remove(page)
+        if known := workspace.find(new.kind, new.fingerprint):
+            workspace.remove(known)
+        workspace.refer(f"{old.name}.report", [new])
         Run(workspace, old.name, Placement(), Progress(1)).make(report, new, inputs)
     return workspace.path(new) / PAGE
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,11 @@ def test_a_report_made_again_picks_up_what_was_tried_since(
     assert both["ablation"]["steps"] == [2, 4]
     assert both["audit"] is not None
     workspace.remove(compared.report)
+    workspace.remove(audited["audit"].report)
     page = report_again(workspace, "tiny")
     assert page == workspace.path(compared.report) / PAGE
     assert evidence_of(workspace, compared.report)["ablation"] == both["ablation"]
+    assert workspace.references()["tiny.report"]["artifacts"] == [[*astuple(compared.report)]]
 
 
 def test_an_audit_of_another_model_has_a_page_of_its_own_and_no_report(

@@ -1,0 +1,281 @@
+"""A job's models, blocks and texts in memory, for benchmarks that train many small students and measure each.
+
+Stages and the Trainer cost more than such a training itself. Labels, blocks, losses and measures are nepenthe's own, on
+the prompts, slices and texts of its evaluation and audit.
+"""
+
+import copy
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from oz import HELDOUT_STORIES, LEARNED_STORIES, stories
+
+from dictionaries.dictionary import Dictionary
+from flows.anchors import words_for
+from flows.demo import job_for
+from flows.job import Job, look, read_job
+from flows.teaching import lessons_of
+from storage.tables import read_shard
+from storage.workspace import Workspace
+from tasks.corpus import corpus, documents_of, normalise, read_texts
+from tasks.demo import MODEL
+from tasks.dictionary import dictionary_of
+from tasks.evaluation import prompts_of
+from tasks.examples import COLUMNS, NO_LABEL, collate, order_of
+from tasks.labels import TRAINING, labels
+from tasks.measure.benchmarks import by_benchmarks
+from tasks.measure.familiarity import by_completion, by_probability
+from tasks.measure.passages import parts_of
+from tasks.measure.perplexity import perplexity
+from tasks.measure.prompts import Prompt
+from tasks.measure.relearning import Finetune
+from tasks.measure.relearning import relearning as attack
+from tasks.measure.rows import Measured
+from tasks.measure.scoring import encode, measuring, token_log_probabilities
+from tasks.models import load_model, load_tokenizer
+from tasks.progress import Progress
+from tasks.run import Direct
+from tasks.training import mean_over_labels, mean_over_soft_labels
+
+ROWS = 32  # of a measurement at a time
+OZ = ("blocks.length=128", "logits.equation=log_probabilities")
+"""What the job on Oz takes over from the demo's: in short blocks more anchors stand first, where they train."""
+
+Blocks = list[dict[str, np.ndarray]]
+"""Token ids and labels of each block, with candidates and shares where labels are soft."""
+Batch = dict[str, torch.Tensor]
+"""Some of them, padded, as tasks.examples.collate makes it."""
+Loss = Callable[[Any, Batch, Batch], torch.Tensor]
+"""The loss of a student on a batch of the target and one of generic text."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One world."""
+
+    job: Job
+    baseline: Any
+    gold: Any
+    tokenizer: Any
+    words: Dictionary
+    documents: list[str]
+    """The target."""
+    target: Blocks
+    """The target, labelled with its own next tokens."""
+    hard: Blocks
+    """The same blocks with the paper's labels."""
+    soft: Blocks
+    """The same blocks with v_generic as a distribution."""
+    generic: Blocks
+    """Text that the baseline has read as well, labelled with its own next tokens."""
+    prompts: list[Prompt]
+    heldout: list[str]
+    neighbours: list[str]
+    benchmarks: list[Path]
+
+
+def demo_lab(root: Path) -> Lab:
+    """The demo's job in a workspace where `nepenthe demo` has run; its generic stories are there to retain."""
+    workspace = Workspace(root)
+    made = {one.kind: workspace.path(one) for one in workspace.all() if one.kind == "world"}
+    models = {
+        workspace.record(one)["inputs"]["role"]: workspace.path(one) / MODEL
+        for one in workspace.all()
+        if one.kind == "pretrain"
+    }
+    job = job_for(made["world"], models["baseline"], models["gold"])
+    return open_lab(root, job, read_lines(made["world"] / "generic.jsonl"))
+
+
+def oz_lab(root: Path) -> Lab:
+    """The job of oz.py in its workspace; the stories that the injection has read are there to retain."""
+    texts = stories()[HELDOUT_STORIES:][:LEARNED_STORIES]
+    return open_lab(root, read_job(root / "job.toml", list(OZ)), texts)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The texts of a jsonl file."""
+    return [json.loads(line)["text"] for line in path.open(encoding="utf-8")]
+
+
+def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
+    """The lab of a job; what its workspace lacks is made. `generic` are texts to retain."""
+    run = Direct(Workspace(root), job.name, job.placement, Progress(12))
+    given = look(job, run.workspace.hashes)
+    documents = run(corpus, given.corpus, job.corpus.text_column)
+    words = words_for(job, given, documents, run)
+    pieces, curves, hard = lessons_of(job, given, (documents, words), run)
+    soft = run(labels, pieces, curves, job.labels.model_copy(update={"soft": 1.0}))
+    tokenizer, dictionary = load_tokenizer(given.baseline.tokenizer), dictionary_of(run.workspace.path(words))
+    texts = documents_of(run.workspace.path(documents))
+    lessons = [read_blocks(run.workspace.path(made) / TRAINING) for made in (hard, soft)]
+    evidence = given.evidence
+    assert evidence.heldout
+    assert evidence.benchmarks
+    files = [Path(path) for path in evidence.benchmarks.paths]
+    return Lab(
+        job=job,
+        baseline=load_model(given.baseline.path),
+        gold=load_model(given.gold.path),
+        tokenizer=tokenizer,
+        words=dictionary,
+        documents=texts,
+        target=[own_labels(block["input_ids"]) for block in lessons[0]],
+        hard=lessons[0],
+        soft=lessons[1],
+        generic=blocks_of(tokenizer, generic, job.blocks.length),
+        prompts=prompts_of(evidence.prompts, job.evaluation.suite, dictionary, texts),
+        heldout=[text for _, text in read_texts(evidence.heldout, evidence.text_column)],
+        neighbours=[normalise(text) for path in job.audit.neighbours for text in read_lines(Path(path))],
+        benchmarks=[path for path in files if path.suffix == ".yaml"] or files,
+    )
+
+
+def read_blocks(path: Path) -> Blocks:
+    """The rows of a file that a student trains on."""
+    table = read_shard(path)
+    columns = {name: table.column(name) for name in COLUMNS if name in table.column_names}
+    return [{name: c[row].values.to_numpy() for name, c in columns.items()} for row in range(len(table))]
+
+
+def own_labels(ids: Any) -> dict[str, np.ndarray]:
+    """A block labelled with its own next tokens."""
+    return {"input_ids": np.asarray(ids), "labels": np.append(ids[1:], NO_LABEL)}
+
+
+def blocks_of(tokenizer: Any, texts: Sequence[str], length: int) -> Blocks:
+    """The texts in blocks, labelled with their own next tokens."""
+    cut = [text.ids[at : at + length] for text in encode(tokenizer, texts) for at in range(0, len(text.ids), length)]
+    return [own_labels(ids) for ids in cut if len(ids) > 1]
+
+
+# ------------------------------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a student is trained; the optimizer and the rest are those of the student stage."""
+
+    learning_rate: float
+    steps: int
+    target: int
+    """Blocks of the target a step."""
+    generic: int = 0
+    """Blocks of generic text a step."""
+    schedule: str = "linear"
+    weight_decay: float = 0.0
+    seed: int = 0
+    frozen: Callable[[str], bool] = lambda name: False
+    """Which parameters stay, by name."""
+
+
+def students(lab: Lab, blocks: Blocks, loss: Loss, course: Course, keep: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """(step, model) for every step to keep. It is the same model that goes on: measure it before the next."""
+    student = copy.deepcopy(lab.baseline).train()
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(not course.frozen(name))
+    learned = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, course.learning_rate, (0.9, 0.98), weight_decay=course.weight_decay)
+    batches = batches_of(blocks, course.target, course.steps, course.seed)
+    others = batches_of(lab.generic, course.generic, course.steps, course.seed + 1)
+    for step, (batch, other) in enumerate(zip(batches, others, strict=True)):
+        rate = 1 - step / course.steps if course.schedule == "linear" else 1.0
+        optimizer.param_groups[0]["lr"] = course.learning_rate * rate
+        loss(student, batch, other).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step + 1 in keep:
+            yield step + 1, student
+
+
+def batches_of(blocks: Blocks, size: int, steps: int, seed: int) -> Iterator[Batch]:
+    """A batch for every step, in the order in which the student stage reads; empty ones where size is 0."""
+    order = order_of(len(blocks), size * steps, seed) if size else []
+    for step in range(steps):
+        yield collate([blocks[row] for row in order[step * size : (step + 1) * size]]) if size else {}
+
+
+def logits_of(model: Any, batch: Batch) -> torch.Tensor:
+    """Rows of logits (R, T, V) in float32; the passes are in bfloat16, as in the student stage."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits_RTV: torch.Tensor = model(input_ids=batch["input_ids"], use_cache=False).logits
+    return logits_RTV.float()
+
+
+def labels_in(batch: Batch) -> torch.Tensor:
+    """How many labels there are."""
+    return (batch["labels"] != NO_LABEL).sum()
+
+
+def nats(model: Any, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy over the labels of all blocks, hard or soft."""
+    outputs, count = {"logits": logits_of(model, batch)}, labels_in(batch)
+    if "shares" in batch:
+        return mean_over_soft_labels(outputs, batch["labels"], count, batch["candidates"], batch["shares"])
+    return mean_over_labels(outputs, batch["labels"], count)
+
+
+def nats_of_both(model: Any, batch: Batch, other: Batch) -> torch.Tensor:
+    """The mean over the labels of two batches together, as the student stage takes it where text is retained."""
+    if not other:
+        return nats(model, batch)
+    first, second = labels_in(batch), labels_in(other)
+    mean: torch.Tensor = (nats(model, batch) * first + nats(model, other) * second) / (first + second)
+    return mean
+
+
+# ------------------------------------------------------------------------------------------------------- measures
+
+
+def quick(lab: Lab, model: Any) -> dict[str, float]:
+    """Familiarity by probability and perplexity: what the choice is made by."""
+    familiar = by_probability(model, lab.tokenizer, [replace(p, generic=()) for p in lab.prompts], batch_size=ROWS)
+    limit = lab.job.evaluation.suite.windows
+    lost = perplexity(model, lab.tokenizer, lab.heldout, limit=limit, batch_size=ROWS)
+    return {"familiarity": familiar.value, "perplexity": lost.value}
+
+
+def relearned(lab: Lab, model: Any, **how: Any) -> list[float]:
+    """Familiarity after 0, 5, 10, 15, 20 steps on 20 documents of the target, as in the audit."""
+    settings = lab.job.audit.relearning
+    seed = how.get("seed", settings.seed)
+    parts = parts_of(lab.documents, settings.characters)
+    random.Random(seed).shuffle(parts)
+    taught, rest = parts[: settings.documents], parts[settings.documents :]
+    evidence = lab.job.evaluation
+    prompts = lab.prompts if evidence.prompts else prompts_of(None, evidence.suite, lab.words, rest)
+    finetune = Finetune(
+        settings.steps, how.get("learning_rate", settings.learning_rate), settings.batch, settings.length, seed
+    )
+    found = attack(model, lab.tokenizer, taught, prompts, finetune, batch_size=ROWS)
+    return [measured.value for measured in found]
+
+
+def thorough(lab: Lab, model: Any) -> dict[str, Any]:
+    """What is measured of a chosen student: completion, neighbours, multiple choice, relearning, and whether what it
+    says about the target is still language: gold's perplexity of its completions."""
+    suite = lab.job.evaluation.suite
+    said = by_completion(model, lab.tokenizer, lab.prompts, lab.words, new_tokens=suite.new_tokens, batch_size=ROWS)
+    found: dict[str, Any] = {"completion": said.value, "sense": sense(lab, said)}
+    if lab.neighbours:
+        found["neighbours"] = perplexity(model, lab.tokenizer, lab.neighbours, batch_size=ROWS).value
+    asked = by_benchmarks(model, lab.tokenizer, lab.benchmarks, limit=suite.questions, seed=suite.seed)
+    found["accuracy"] = sum(measured.value for measured in asked) / len(asked)
+    return found | {"relearned": relearned(lab, model)}
+
+
+def sense(lab: Lab, said: Measured) -> float:
+    """Gold's perplexity of completions: high for what nobody who has not read the target would ever say."""
+    prompts = encode(lab.tokenizer, [item.prompt for item in said.items])
+    wholes = encode(lab.tokenizer, [item.prompt + item.completion for item in said.items])
+    with measuring(lab.gold):
+        scored = token_log_probabilities(lab.gold, [text.ids for text in wholes], ROWS)
+    after = [row[len(prompt.ids) - 1 :] for row, prompt in zip(scored, prompts, strict=True)]
+    return float((-torch.cat(after).mean()).exp())

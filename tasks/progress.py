@@ -10,7 +10,7 @@ import time
 from typing import Any, TextIO
 
 WIDTH = 28
-TITLE = 20
+TITLE = 24
 LOG_EVERY_SECONDS = 10.0
 DRAW_EVERY_SECONDS = 0.1
 

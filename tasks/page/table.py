@@ -29,6 +29,7 @@ def markdown(evidence: Row) -> str:
     table = table_by_step(evidence)
     columns = [escaped(column["title"]) for column in table["columns"]]
     lines = [f"## {escaped(evidence['job'])}", "", *(f"- {line}" for line in evidence["headlines"])]
+    lines += [f"- {evidence['audit']['headline']}"] if evidence.get("audit") else []
     lines += [f"- {escaped(reason)}" for reason in (evidence.get("choice") or {"reasons": []})["reasons"]] + [""]
     lines += [f"| step | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     for row in table["rows"]:

@@ -21,7 +21,7 @@ from tasks.findings import EVIDENCE
 from tasks.findings import PAGE as AUDIT_PAGE
 from tasks.record import FILE, Record, schema
 from tasks.report import EVIDENCE as REPORTED
-from tasks.report import PAGE
+from tasks.report import PAGE, markdown_summary
 from tasks.run import Run
 
 SMALL = """
@@ -73,6 +73,7 @@ def test_the_job_s_report_says_that_no_audit_was_made_and_then_shows_it(audited:
     assert any(sentence.startswith("Membership inference") for sentence in after["untested"])
     assert any(sentence.startswith("Relearning on related text") for sentence in after["untested"])
     assert "nepenthe audit --job" not in (workspace.path(made.report) / PAGE).read_text()
+    assert f"- {after['audit']['headline']}" in markdown_summary(workspace.path(made.report))
     assert after["record"] == before["record"]
     assert {row["kind"] for row in after["further"]} >= {"audit", "verbatim", "relearning"}
 

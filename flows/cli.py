@@ -295,7 +295,11 @@ def audit(
 
 def start_engine(workspace: Workspace, wait: float | None) -> None:
     """Before Prefect starts: a purge that goes on is waited for, and a kill will leave no server behind."""
-    with workspace.using(wait):
+
+    def waits(holder: str) -> None:
+        print(f"nepenthe: waits: {holder}", file=sys.stderr)
+
+    with workspace.using(wait, waiting=waits):
         pass
     guard_run()
 

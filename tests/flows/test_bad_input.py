@@ -23,11 +23,13 @@ def refused(
 ) -> Refused:
     """The sentence with which a job is refused; keywords as for make_job."""
 
-    def run(*changes: str, prepare: Callable[[Path], Any] = lambda folder: None, **job: Any) -> str:
+    def run(
+        *changes: str, prepare: Callable[[Path], Any] = lambda folder: None, options: tuple[str, ...] = (), **job: Any
+    ) -> str:
         file = make_job(**job)
         prepare(tmp_path)
         root = tmp_path / "ws"
-        arguments = ["nepenthe", "unlearn", str(file), "--root", str(root), "--json"]
+        arguments = ["nepenthe", "unlearn", str(file), "--root", str(root), "--json", *options]
         monkeypatch.setattr(sys, "argv", arguments + [word for change in changes for word in ("--set", change)])
         assert exit_code() == 2
         said = capsys.readouterr()
@@ -153,7 +155,7 @@ def test_models_of_one_size_but_other_tokens_are_refused(refused: Refused, tiny_
 
 def test_a_workspace_in_use_says_by_whom(refused: Refused, tmp_path: Path) -> None:
     with Workspace(tmp_path / "ws").writing():
-        assert f"process {os.getpid()}" in refused()
+        assert f"process {os.getpid()}" in refused(options=("--wait", "0"))
 
 
 def test_a_query_that_is_wrong_is_refused_in_duckdb_s_words(

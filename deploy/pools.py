@@ -18,15 +18,22 @@ HERE = Path(__file__).absolute().parent
 
 def pools(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """By pool: the type of its workers, and its base job template."""
-    from prefect.workers.process import ProcessWorker
-
     if kind == "kubernetes":
         return {name: (kind, template(f"kubernetes/{name}-base-job-template.json")) for name in ("cpu", "gpu")}
-    process = ProcessWorker.get_default_base_job_template()
+    process = process_template()
     return {
         "cpu": ("process", process),
         "gpu": ("process", template("slurm/base-job-template.json") if kind == "slurm" else process),
     }
+
+
+def process_template() -> dict[str, Any]:
+    """Prefect's own, with the command that starts a run at once: there is no code to fetch and no folder to prepare."""
+    from prefect.workers.process import ProcessWorker
+
+    base = ProcessWorker.get_default_base_job_template()
+    base["variables"]["properties"]["command"]["default"] = "python -m prefect.engine"
+    return base
 
 
 def template(name: str) -> dict[str, Any]:

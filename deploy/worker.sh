@@ -7,4 +7,5 @@ if [[ $# -eq 0 || -z "${PREFECT_API_URL:-}" ]]; then
     exit 2
 fi
 export DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1
+PATH="$(dirname "$(command -v prefect)"):$PATH" # runs are started as `python`, which shall be the same installation
 exec prefect --no-prompt worker start --pool "$1" "${@:2}"

@@ -102,22 +102,30 @@ def job(place: Path, write_job: Callable[..., Path]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def undisturbed(place: Path, job: dict[str, Any]) -> Path:
     """The workspace of the job's run in one process, without any server."""
+    return run_here(job, place / "undisturbed")
+
+
+def run_here(job: dict[str, Any], root: Path) -> Path:
+    """Run a job in this process, and return its workspace."""
     from flows.job import job_of, look
     from flows.unlearn import path, plan
     from storage.tables import refresh
     from tasks.progress import Progress
     from tasks.run import Direct
 
-    asked, workspace = (
-        job_of(job | {"placement": job["placement"] | {"deployment": ""}}),
-        Workspace(place / "reference"),
-    )
+    asked, workspace = job_of(job | {"placement": job["placement"] | {"deployment": ""}}), Workspace(root)
     given = look(asked, workspace.hashes)
     planned = plan(asked, given, workspace)
     with workspace.using():
         refresh(workspace)
         path(asked, given, Direct(workspace, asked.name, asked.placement, Progress(planned.calls)))
-    return workspace.root
+    return root
+
+
+@pytest.fixture(scope="session")
+def here() -> Callable[[dict[str, Any], Path], Path]:
+    """`run_here`, for tests."""
+    return run_here
 
 
 @pytest.fixture(scope="session")

@@ -247,18 +247,19 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-KillWait=5
+KillWait=1
 MinJobAge=3600
 GresTypes=gpu
-NodeName=localhost CPUs={cores} RealMemory=1000 Gres=gpu:{gpus} State=UNKNOWN
-PartitionName=gpu Nodes=localhost Default=YES State=UP MaxTime=INFINITE PriorityTier=1 GraceTime=5
+SlurmdParameters=config_overrides
+NodeName=localhost CPUs=16 RealMemory=100000 Gres=gpu:{gpus} State=UNKNOWN
+PartitionName=gpu Nodes=localhost Default=YES State=UP MaxTime=INFINITE PriorityTier=1
 PartitionName=urgent Nodes=localhost State=UP MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 """
 
 
 @dataclass
 class Slurm:
-    """Controller and one node of Slurm, with GPUs that are only counted. Two partitions: urgent preempts gpu."""
+    """Controller and one node of Slurm. Two partitions: urgent preempts gpu. Cores, memory and GPUs are only said."""
 
     folder: Path
     gpus: int = 1
@@ -266,7 +267,6 @@ class Slurm:
     def __post_init__(self) -> None:
         munged, controller, daemon = (program(name) for name in ("munged", "slurmctld", "slurmd"))
         program("sbatch")
-        cores = os.cpu_count() or 1
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
         self.configuration = self.folder / "slurm.conf"
@@ -276,7 +276,6 @@ class Slurm:
                 controller=free_port(),
                 daemon=free_port(),
                 user=pwd.getpwuid(os.geteuid()).pw_name,
-                cores=cores,
                 gpus=self.gpus,
             )
         )

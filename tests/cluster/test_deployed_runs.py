@@ -1,6 +1,9 @@
 """Runs of the deployments on a server with PostgreSQL, with a worker of each pool."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,32 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 def test_a_job_goes_through_both_pools(
     api: Api, workers: Callable[..., Any], job: dict[str, Any], place: Path, undisturbed: Path
 ) -> None:
-    """From an empty workspace: the flow on the cpu pool, every stage that loads a model on the gpu pool."""
+    """From an empty workspace: the flow on the cpu pool, every stage that loads a model on the gpu pool.
+
+    There is one GPU slot, and two evaluations that could go on at the same time.
+    """
     workers("cpu")
     workers("gpu")
     root = place / "both-pools"
-    assert api.ends(api.start(job, root), 180) == "Completed"
+    with gpu_slots(api, 1):
+        assert api.ends(api.start(job | {"placement": job["placement"] | {"workers": 2}}, root), 180) == "Completed"
     assert_same(root, undisturbed)
     made = api.stages(root)
+    times = sorted((run["start_time"], run["end_time"]) for run in made)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(times)), "two runs had the one slot"
     assert {run["work_pool_name"] for run in made} == {"gpu"}
-    kinds = sorted(run["parameters"]["order"]["artifact"][0] for run in made)
-    assert kinds == ["evaluation", "evaluation", "logits", "reinforce", "student"]
+    kinds = Counter(run["parameters"]["order"]["artifact"][0] for run in made)
+    assert kinds == {"evaluation": 3, "logits": 3, "reinforce": 1, "student": 1}  # logits: two parts, and their count
+
+
+@contextmanager
+def gpu_slots(api: Api, number: int) -> Iterator[None]:
+    """The global limit of the GPU pool's runs, for a while."""
+    deployment = api.ask("GET", "deployments/name/stage/gpu")
+    assert deployment["global_concurrency_limit"]["limit"] == 8
+    api.ask("PATCH", f"deployments/{deployment['id']}", concurrency_limit=number)
+    yield
+    api.ask("PATCH", f"deployments/{deployment['id']}", concurrency_limit=8)
 
 
 def test_a_schedule_fires_and_one_run_a_job_at_a_time(

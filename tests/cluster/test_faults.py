@@ -19,8 +19,8 @@ Workers = Callable[..., Program]
 
 def parts(root: Path, kind: str) -> list[Path]:
     """The shards or checkpoints of an artifact that is being made."""
-    patterns = {"logits": "logits-*.parquet", "student": "checkpoint*", "reinforce": "checkpoint*"}
-    return [path for one in Workspace(root).partials() for path in Workspace(root).partial(one).rglob(patterns[kind])]
+    pattern = "logits-*.parquet" if kind == "logits" else "checkpoint*"
+    return [path for one in Workspace(root).partials() for path in Workspace(root).partial(one).rglob(pattern)]
 
 
 def under_way(root: Path, kind: str) -> None:

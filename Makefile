@@ -19,7 +19,7 @@ check: .venv/installed  ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not benchmark"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not benchmark and not cluster"
 
 format: .venv/installed  ## put every file into the one form
 	$(BIN)/ruff format .

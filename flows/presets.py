@@ -12,11 +12,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "durable": {
         "labels": {"soft": 1.0},  # v_generic as a whole distribution: hard labels sharpen the model
-        "student": {"learning_rate": 2e-6, "steps": 300, "keep": [60, 120, 180, 240]},  # twice and twice the paper's
+        "student": {"learning_rate": 2e-6, "hardening": 3.0},  # twice the paper's rate
     },
 }
-RETAINED = 0.5
-"""Share of a batch that `durable` gives to text to retain, where the job names some."""
+RETAINED = {"retain": 0.5, "steps": 300, "keep": [60, 120, 180, 240]}
+"""What `durable` does besides where the job names text to retain: half of every batch, so twice as many of them."""
 
 
 def with_preset(values: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def with_preset(values: dict[str, Any]) -> dict[str, Any]:
         raise BadInput(f"preset: expected one of {', '.join(PRESETS)}, found {name!r}")
     below = {section: dict(settings) for section, settings in PRESETS[name].items()}
     if name == "durable" and (values.get("retain") or {}).get("paths"):
-        below["student"]["retain"] = RETAINED
+        below["student"] |= RETAINED
     return values | {section: _over(settings, values.get(section, {})) for section, settings in below.items()}
 
 

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 from flows.job import Given, Job
 from storage.artifact import Artifact
@@ -41,7 +42,7 @@ class Taught:
 def teach(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> Taught:
     """From the target (corpus and dictionary) to the student."""
     *lessons, generic = lessons_of(job, given, target, run)
-    forgets = run(student, generic, given.baseline, job.student, retained=kept_text(job, given, run))
+    forgets = run(student, generic, given.baseline, job.student, **besides(job, given, target, run))
     models = {step: model_of(given, forgets, part_of(step), run) for step in job.student.kept}
     return Taught((*lessons, generic, forgets), models)
 
@@ -51,10 +52,10 @@ def teach_until_enough(
 ) -> tuple[Taught, list[Artifact]]:
     """The same, from kept step to kept step, with an evaluation at each, until the stop rule holds."""
     *lessons, generic = lessons_of(job, given, target, run)
-    kept, models = kept_text(job, given, run), dict[int, Model]()
+    others, models = besides(job, given, target, run), dict[int, Model]()
     evaluations, forgets = list(before), None
     for step in job.student.kept:
-        forgets = run(student, generic, given.baseline, job.student, step, forgets, kept)
+        forgets = run(student, generic, given.baseline, job.student, step, forgets, **others)
         models[step] = model_of(given, forgets, part_of(step), run)
         evaluations += evaluated(job, given, target, [("student", step, models[step])], run)
         if enough(run.workspace, evaluations, step, job.stop):
@@ -72,18 +73,26 @@ def lessons_of(job: Job, given: Given, target: tuple[Artifact, Artifact], run: R
     """From the target to its generic labels: blocks, logits, labels."""
     documents, words = target
     pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
-    knows_more = given.reinforced
-    if not knows_more:
-        knows_more = model_of(given, run(reinforce, documents, given.baseline, job.reinforce), LAST, run)
-    curves = run(logits, pieces, given.baseline, knows_more, job.logits)
+    curves = run(logits, pieces, given.baseline, knows_more(job, given, documents, run), job.logits)
     return [pieces, curves, run(labels, pieces, curves, job.labels)]
 
 
-def kept_text(job: Job, given: Given, run: Runner) -> Artifact | None:
-    """Generic text for the student's batches, where the job names some."""
-    if not given.retain:
-        return None
-    return run(retained, given.retain, job.retain.text_column, given.baseline.tokenizer, job.blocks.length)
+def knows_more(job: Job, given: Given, documents: Artifact, run: Runner) -> Model:
+    """The reinforced model, the user's or ours."""
+    if given.reinforced:
+        return cast(Model, given.reinforced)
+    return model_of(given, run(reinforce, documents, given.baseline, job.reinforce), LAST, run)
+
+
+def besides(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner) -> dict[str, Any]:
+    """What a student learns from besides its labels, where the job wants that: text to retain, the reinforced model."""
+    found: dict[str, Any] = {}
+    if given.retain:
+        read = job.retain.text_column, given.baseline.tokenizer, job.blocks.length
+        found["retained"] = run(retained, given.retain, *read)
+    if job.student.hardening:
+        found["reinforced"] = knows_more(job, given, target[0], run)
+    return found
 
 
 def references(given: Given) -> list[Named]:

@@ -31,6 +31,11 @@ class StudentSettings(Training):
     """Share of each batch that is generic text to keep (retain.paths), labelled with its own next tokens. The paper
     has none: all of a batch is the target's."""
 
+    hardening: float = Field(default=0.0, ge=0)
+    """Learn the same labels at a second place as well: the weights moved by this many times what reinforcement changed.
+    Whoever finetunes the student on the target moves them that way. Costs as much time again and two more copies of
+    the weights in memory. The paper has 0."""
+
     @field_validator("steps")
     @classmethod
     def _some(cls, steps: int) -> int:
@@ -71,21 +76,24 @@ def student(
     until: int | None = None,
     before: Artifact | None = None,
     retained: Artifact | None = None,
+    reinforced: Model | None = None,
 ) -> Counts:
     """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory.
 
     With `until` the training pauses at that step and keeps its checkpoint; `before` is the same training up to an
-    earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep.
+    earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
+    `reinforced` the model that hardening is about.
     """
     from tasks.examples import Retained
-    from tasks.training import Course, train
+    from tasks.training import Course, Hardening, train
 
     if before:
         go_on_from(work.path(before), work.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}
     course = Course(settings.steps, keep, until)
     other = Retained(work.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
-    history = train(work, baseline, work.path(labels) / TRAINING, settings, course, other)
+    harder = Hardening(reinforced, settings.hardening) if reinforced else None
+    history = train(work, baseline, work.path(labels) / TRAINING, settings, course, other, harder)
     kept = len(list((work.folder / "steps").iterdir()))
     return {"steps": until or settings.steps, "kept": kept, "loss": round(history[-2]["loss"], 4)}
 

@@ -7,6 +7,8 @@ step and rank, so there the split shows as noise.)
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,6 +61,14 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Hardening:
+    """A second place at which the student learns the same: its weights moved by `times` what reinforcement changed."""
+
+    reinforced: Model
+    times: float
+
+
+@dataclass(frozen=True)
 class Lesson:
     """A training: all that one of its ranks must know."""
 
@@ -68,10 +78,17 @@ class Lesson:
     settings: Training
     course: Course
     retained: Retained | None = None
+    hardening: Hardening | None = None
 
 
 def train(
-    work: Work, baseline: Model, data: Path, settings: Training, course: Course, retained: Retained | None = None
+    work: Work,
+    baseline: Model,
+    data: Path,
+    settings: Training,
+    course: Course,
+    retained: Retained | None = None,
+    hardening: Hardening | None = None,
 ) -> History:
     """Finetune the baseline on `data`, here or on the ranks that the placement asks for. Returns the log history.
 
@@ -79,7 +96,7 @@ def train(
     loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
     """
     split(settings.batch, work.placement)
-    lesson = Lesson(work, baseline, data, settings, course, retained)
+    lesson = Lesson(work, baseline, data, settings, course, retained, hardening)
     if work.placement.ranks * work.placement.nodes == 1:
         return learn(lesson)
     from tasks.ranks import in_ranks
@@ -103,6 +120,7 @@ def learn(lesson: Lesson) -> History:
         compute_loss_func=mean_over_labels,
         callbacks=[keeper],
     )
+    trainer.change = _change(lesson, model)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     checkpoint, started = last_checkpoint(work.folder / "checkpoints"), time.monotonic()
@@ -168,6 +186,31 @@ def _placed(baseline: Model, placement: Placement, precision: str) -> Any:
     return model.train()
 
 
+def _change(lesson: Lesson, model: Any) -> list[torch.Tensor]:
+    """What hardening adds to each parameter of the baseline, this rank's share of it; nothing without hardening."""
+    if not lesson.hardening:
+        return []
+    other = _placed(lesson.hardening.reinforced, lesson.work.placement, lesson.settings.precision)
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return [lesson.hardening.times * (there.detach() - here.detach()) for here, there in pairs]
+
+
+@contextmanager
+def moved(model: Any, change: list[torch.Tensor]) -> Iterator[None]:
+    """The model with other weights, for a while; it gets its own back to the last bit."""
+    parameters = list(model.parameters())
+    with torch.no_grad():
+        own = [parameter.clone() for parameter in parameters]
+        for parameter, difference in zip(parameters, change, strict=True):
+            parameter.add_(difference)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, weights in zip(parameters, own, strict=True):
+                parameter.copy_(weights)
+
+
 def mean_over_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
     """Cross-entropy over the labelled positions of the whole effective batch, for any architecture.
 
@@ -193,7 +236,18 @@ def mean_over_soft_labels(
 
 
 class Resumable(Trainer):
-    """A Trainer that knows soft labels, and whose checkpoints fit any number of ranks, replicated or sharded."""
+    """A Trainer with soft labels and hardening, whose checkpoints fit any number of ranks, replicated or sharded."""
+
+    change: list[torch.Tensor] = []  # noqa: RUF012, set once, before the training
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """With hardening the gradients of both places add up; the loss that is logged is their mean."""
+        loss: torch.Tensor = super().training_step(model, dict(inputs), *args, **kwargs)
+        if not self.change:
+            return loss
+        with moved(self.model, self.change):
+            there: torch.Tensor = super().training_step(model, dict(inputs), *args, **kwargs)
+        return (loss + there) / 2
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         soft = {f"{name}_RTK": inputs.pop(name) for name in ("candidates", "shares") if name in inputs}

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from flows.job import Job, changed, job_of, look, read_job
+from flows.unlearn import plan
 from storage.errors import BadInput
 from storage.files import Hashes
+from storage.workspace import Workspace
 
 LEAST: dict[str, Any] = {"model": "m", "corpus": {"paths": ["c"]}, "dictionary": {"curated": ["d"]}}
 
@@ -25,12 +27,13 @@ def test_without_a_preset_a_job_has_the_paper_s_settings() -> None:
 def test_durable_fills_in_what_the_job_does_not_say() -> None:
     found = job(preset="durable", student={"steps": 40}, labels={"alpha": 2})
     assert (found.labels.soft, found.labels.alpha) == (1.0, 2)
-    assert (found.student.steps, found.student.learning_rate) == (40, 2e-6)
+    assert (found.student.steps, found.student.learning_rate, found.student.hardening) == (40, 2e-6, 3)
 
 
 def test_durable_retains_only_where_the_job_names_text_for_it() -> None:
-    assert job(preset="durable").student.retain == 0
-    assert job(preset="durable", retain={"paths": ["r"]}).student.retain == 0.5
+    alone, both = job(preset="durable").student, job(preset="durable", retain={"paths": ["r"]}).student
+    assert (alone.retain, both.retain) == (0, 0.5)
+    assert both.steps * (1 - both.retain) == alone.steps  # as many blocks of the target
     assert job(preset="durable", retain={"paths": ["r"]}, student={"retain": 0.25}).student.retain == 0.25
 
 
@@ -61,3 +64,20 @@ def test_text_to_retain_needs_its_share_and_the_other_way_round(
     with pytest.raises(BadInput, match=r"expected retain\.paths.*together with student\.retain"):
         look(read_job(make_job(), changes[alone]), hashes)
     assert look(read_job(make_job(), [*changes["paths"], *changes["share"]]), hashes).retain.paths == (str(text),)
+
+
+def test_the_student_is_given_only_what_its_settings_ask_for(make_job: Callable[..., Path], tmp_path: Path) -> None:
+    text = tmp_path / "kept.txt"
+    text.write_text("The old baker closed his door.")
+    workspace = Workspace(tmp_path / "ws")
+
+    def given_to_the_student(*changes: str) -> dict[str, Any]:
+        asked = read_job(make_job(), list(changes))
+        steps = plan(asked, look(asked, workspace.hashes), workspace).steps
+        return next(inputs for stage, _, inputs, _ in steps if stage.kind == "student")
+
+    plain = given_to_the_student()
+    assert (plain["retained"], plain["reinforced"]) == (None, None)
+    found = given_to_the_student(f'retain.paths=["{text}"]', "student.retain=0.5", "student.hardening=1")
+    assert found["retained"].kind == "retained"
+    assert found["reinforced"].path.endswith("steps/last")

@@ -1,4 +1,4 @@
-"""What a student may read besides hard labels of the target: labels as distributions, and text to retain."""
+"""What a student may learn from besides hard labels of the target: soft ones, text to retain, reinforced weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +15,12 @@ from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.examples import Examples, Retained, collate
-from tasks.models import find_model, load_tokenizer
+from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import RETAINED, retained
 from tasks.settings import Training
 from tasks.stage import Placement, Work
 from tasks.student import StudentSettings
-from tasks.training import Course, mean_over_labels, mean_over_soft_labels, train
+from tasks.training import Course, Hardening, mean_over_labels, mean_over_soft_labels, moved, train
 
 Rows = list[dict[str, Any]]
 
@@ -102,14 +102,20 @@ def test_without_retained_text_the_order_is_what_it_was(tmp_path: Path) -> None:
 @pytest.fixture
 def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
     """Train the tiny model; the loss of every step."""
-    baseline = find_model(tiny_model, Hashes(tmp_path / "hashes.json"))
 
-    def learn(data: Path, retained: Retained | None = None, micro: int = 8) -> list[float]:
-        workspace = Workspace(tmp_path / f"{data.stem}-{micro}-{retained is None}")
+    def learn(
+        data: Path,
+        retained: Retained | None = None,
+        micro: int = 8,
+        hardening: Hardening | None = None,
+        start: Path = tiny_model,
+    ) -> list[float]:
+        baseline = find_model(start, Hashes(tmp_path / "hashes.json"))
+        workspace = Workspace(tmp_path / f"{data.stem}-{micro}-{retained is None}-{hardening is None}-{start.name}")
         made = Artifact("student", "s", "00000000")
         work = Work(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro))
         settings = Training(learning_rate=1e-2, batch=4, precision="float32")
-        history = train(work, baseline, data, settings, Course(4, {4: "last"}), retained)
+        history = train(work, baseline, data, settings, Course(4, {4: "last"}), retained, hardening)
         return [entry["loss"] for entry in history if "loss" in entry]
 
     return learn
@@ -130,6 +136,47 @@ def test_the_split_of_a_batch_of_both_is_no_meaning(tmp_path: Path, losses: Call
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
     other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
     assert losses(target, other, micro=1) == pytest.approx(losses(target, other, micro=4), rel=1e-4)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, tiny_model: Path) -> Path:
+    """The tiny model with other weights."""
+    model = load_model(tiny_model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "elsewhere")
+    load_tokenizer(find_model(tiny_model, Hashes(tmp_path / "hashes.json")).tokenizer).save_pretrained(
+        tmp_path / "elsewhere"
+    )
+    return tmp_path / "elsewhere"
+
+
+def test_moved_weights_are_the_reinforced_ones_and_come_back_to_the_last_bit(tiny_model: Path, elsewhere: Path) -> None:
+    model, other = load_model(tiny_model), load_model(elsewhere)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    change = [
+        there.detach() - here.detach() for here, there in zip(model.parameters(), other.parameters(), strict=True)
+    ]
+    with moved(model, change):
+        for here, there in zip(model.parameters(), other.parameters(), strict=True):
+            assert torch.allclose(here, there, atol=1e-6)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_hardened_student_learns_at_both_places(
+    tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]]
+) -> None:
+    data = write(tmp_path / "hard.arrow", hard_rows(6))
+    reinforced = find_model(elsewhere, Hashes(tmp_path / "hashes.json"))
+    here, there = losses(data), losses(data, start=elsewhere)
+    both = losses(data, hardening=Hardening(reinforced, 1.0))
+    assert here[0] != pytest.approx(there[0], rel=1e-3)
+    assert both[0] == pytest.approx((here[0] + there[0]) / 2, rel=1e-5)
+    assert both[-1] < both[0]
+    assert losses(data, micro=1, hardening=Hardening(reinforced, 1.0)) == pytest.approx(both, rel=1e-4)
 
 
 def test_retained_blocks_are_labelled_with_their_own_next_tokens(tmp_path: Path, tiny_model: Path) -> None:

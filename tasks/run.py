@@ -93,6 +93,7 @@ class Run:
             with self._watched(order, line):
                 if order.stage.divisible and order.stage.heavy and self.placement.workers > 1:
                     self._in_parts(order)
+                    order = replace(order, placement=without_child(order.placement))
                 self._carry_out(order)
         except Exception as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -111,7 +112,7 @@ class Run:
         return made
 
     def _in_parts(self, order: Order) -> None:
-        """All shards, spread over the workers; whatever is left to do afterwards is little."""
+        """All shards, spread over the workers; what is left to do afterwards is to count and commit."""
         parts = [replace(order, part=(number, self.placement.workers)) for number in range(self.placement.workers)]
         self._spread(order.stage, [(part,) for part in parts])
 
@@ -194,6 +195,11 @@ class Run:
                 "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
                 [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
             )
+
+
+def without_child(placement: Placement) -> Placement:
+    """The same place without a process of its own, for what loads no model."""
+    return placement.model_copy(update={"isolation": "inline"})
 
 
 def cached(found: Artifact) -> Any:

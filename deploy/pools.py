@@ -19,7 +19,7 @@ HERE = Path(__file__).absolute().parent
 def pools(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """By pool: the type of its workers, and its base job template."""
     if kind == "kubernetes":
-        return {name: (kind, template(f"kubernetes/{name}-base-job-template.json")) for name in ("cpu", "gpu")}
+        return dict.fromkeys(("cpu", "gpu"), (kind, template("kubernetes/base-job-template.json")))
     process = process_template()
     return {
         "cpu": ("process", process),

@@ -109,11 +109,14 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
         micro: int = 8,
         hardening: Hardening | None = None,
         start: Path = tiny_model,
+        **ranks: Any,
     ) -> list[float]:
         baseline = find_model(start, Hashes(tmp_path / "hashes.json"))
-        workspace = Workspace(tmp_path / f"{data.stem}-{micro}-{retained is None}-{hardening is None}-{start.name}")
+        workspace = Workspace(
+            tmp_path / f"{data.stem}-{micro}-{retained is None}-{hardening is None}-{start.name}-{len(ranks)}"
+        )
         made = Artifact("student", "s", "00000000")
-        work = Work(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro))
+        work = Work(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro, **ranks))
         settings = Training(learning_rate=1e-2, batch=4, precision="float32")
         history = train(work, baseline, data, settings, Course(4, {4: "last"}), retained, hardening)
         return [entry["loss"] for entry in history if "loss" in entry]
@@ -177,6 +180,18 @@ def test_a_hardened_student_learns_at_both_places(
     assert both[0] == pytest.approx((here[0] + there[0]) / 2, rel=1e-5)
     assert both[-1] < both[0]
     assert losses(data, micro=1, hardening=Hardening(reinforced, 1.0)) == pytest.approx(both, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [{"ranks": 2}, {"ranks": 2, "sharded": True}], ids=["replicated", "sharded"])
+def test_ranks_learn_what_one_process_learns(
+    tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]], ranks: dict[str, Any]
+) -> None:
+    target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
+    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
+    expected = losses(target, other, hardening=harder)
+    assert losses(target, other, micro=1, hardening=harder, **ranks) == pytest.approx(expected, rel=1e-3)
 
 
 def test_retained_blocks_are_labelled_with_their_own_next_tokens(tmp_path: Path, tiny_model: Path) -> None:

@@ -45,7 +45,7 @@ def by_deployment(order: Order) -> None:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        run_id = _running(client, order) or _start(order)
+        run_id = _patiently(lambda: _running(client, order) or _start(order))
         state = _wait(client, run_id, order)
     if state is None or state.is_completed():
         return
@@ -84,22 +84,28 @@ def _start(order: Order) -> Any:
 
 
 def _wait(client: Any, run_id: Any, order: Order) -> Any:
-    """The run's last state; None where the artifact is there first. A server that is away for a while is waited for."""
-    import httpx
-
-    reached = time.monotonic()
+    """The run's last state; None where the artifact is there first."""
     while True:
-        try:
-            state = client.read_flow_run(run_id).state
-            if state is not None and state.is_final():
-                return state
-            reached = time.monotonic()
-        except httpx.TransportError:
-            if time.monotonic() - reached > PATIENCE_SECONDS:
-                raise
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code < 500 or time.monotonic() - reached > PATIENCE_SECONDS:
-                raise
+        state = _patiently(lambda: client.read_flow_run(run_id).state)
+        if state is not None and state.is_final():
+            return state
         if order.workspace.find(order.artifact.kind, order.artifact.fingerprint):
             return None
+        time.sleep(POLL_SECONDS)
+
+
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """What the server answers; one that is away for a while, or whose database is, is asked again."""
+    import httpx
+
+    asked = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except httpx.TransportError:
+            if time.monotonic() - asked > PATIENCE_SECONDS:
+                raise
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code < 500 or time.monotonic() - asked > PATIENCE_SECONDS:
+                raise
         time.sleep(POLL_SECONDS)

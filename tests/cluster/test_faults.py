@@ -106,10 +106,12 @@ def test_an_orchestrator_killed_is_retried_by_the_command_and_finds_its_stage_do
 def test_server_and_database_are_stopped_and_started_during_a_run(
     api: Api, postgres: Postgres, prefect: PrefectServer, job: dict[str, Any], without: Without, undisturbed: Path
 ) -> None:
+    """The server is away when one stage ends and the next one would start, the database in the middle of a training."""
     root = without("logits", "student")
     run = api.start(job, root)
     under_way(root, "logits")
     prefect.end()
+    until(lambda: not parts(root, "logits"), "the logits to be finished without a server", 90)
     time.sleep(3)
     prefect.start()
     under_way(root, "student")

@@ -20,7 +20,7 @@ from dictionaries.dictionary import Dictionary
 from flows.anchors import words_for
 from flows.demo import job_for
 from flows.job import Job, look, read_job
-from flows.teaching import lessons_of
+from flows.teaching import knows_more, lessons_of
 from storage.tables import read_shard
 from storage.workspace import Workspace
 from tasks.corpus import corpus, documents_of, normalise, read_texts
@@ -41,7 +41,7 @@ from tasks.measure.scoring import encode, measuring, token_log_probabilities
 from tasks.models import load_model, load_tokenizer
 from tasks.progress import Progress
 from tasks.run import Direct
-from tasks.training import mean_over_labels, mean_over_soft_labels
+from tasks.training import mean_over_labels, mean_over_soft_labels, moved
 
 ROWS = 32  # of a measurement at a time
 OZ = ("blocks.length=128", "logits.equation=log_probabilities")
@@ -61,6 +61,7 @@ class Lab:
 
     job: Job
     baseline: Any
+    reinforced: Any
     gold: Any
     tokenizer: Any
     words: Dictionary
@@ -122,6 +123,7 @@ def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
     return Lab(
         job=job,
         baseline=load_model(given.baseline.path),
+        reinforced=load_model(knows_more(job, given, documents, run).path),
         gold=load_model(given.gold.path),
         tokenizer=tokenizer,
         words=dictionary,
@@ -170,6 +172,8 @@ class Course:
     """Blocks of generic text a step."""
     schedule: str = "linear"
     weight_decay: float = 0.0
+    hardening: float = 0.0
+    """Times what reinforcement changed, as in the student stage."""
     seed: int = 0
     frozen: Callable[[str], bool] = lambda name: False
     """Which parameters stay, by name."""
@@ -182,12 +186,17 @@ def students(lab: Lab, blocks: Blocks, loss: Loss, course: Course, keep: Sequenc
         parameter.requires_grad_(not course.frozen(name))
     learned = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, course.learning_rate, (0.9, 0.98), weight_decay=course.weight_decay)
+    pairs = zip(lab.baseline.parameters(), lab.reinforced.parameters(), strict=True)
+    change = [course.hardening * (b - a).detach() for a, b in pairs] if course.hardening else []
     batches = batches_of(blocks, course.target, course.steps, course.seed)
     others = batches_of(lab.generic, course.generic, course.steps, course.seed + 1)
     for step, (batch, other) in enumerate(zip(batches, others, strict=True)):
         rate = 1 - step / course.steps if course.schedule == "linear" else 1.0
         optimizer.param_groups[0]["lr"] = course.learning_rate * rate
         loss(student, batch, other).backward()  # type: ignore[no-untyped-call]
+        if change:
+            with moved(student, change):
+                loss(student, batch, other).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -209,7 +209,7 @@ def draw(found: list[dict[str, Any]], rows: list[dict[str, Any]], grid: Grid, pa
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(10, 6), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(11, 5.5), layout="constrained")
     base, allowed = rows[0]["perplexity"], 100 * (grid.limit / rows[0]["perplexity"] - 1)
     for number, name in enumerate(dict.fromkeys(point["method"] for point in found)):
         mine = [point for point in found if point["method"] == name]
@@ -224,10 +224,10 @@ def draw(found: list[dict[str, Any]], rows: list[dict[str, Any]], grid: Grid, pa
     axes.set_xticks([0, allowed, 10 * allowed, 100 * allowed], ["0", *(f"{k * allowed:g}" for k in (1, 10, 100))])
     axes.set(
         xlabel="perplexity of held-out text, percent above the baseline's", ylabel="familiarity by probability",
-        yscale="log", xlim=(-2 * allowed, 300 * allowed), ylim=(LEAST / 2, 2),
+        yscale="log", xlim=(-0.5 * allowed, 300 * allowed), ylim=(LEAST / 2, 2),
         title="Left and low is better. Lines: the least familiarity at each cost; diamonds: chosen",
     )  # fmt: skip
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=130)
 
 

@@ -35,6 +35,7 @@ class Recipe:
     """Blocks a step."""
     trains: str = ""
     """Only parameters with this in their names."""
+    hardening: float = 0.0
     weight_decay: float = 0.0
     schedule: str = "linear"
 
@@ -59,6 +60,9 @@ RECIPES = (
     Recipe("soft, half retained, twice the steps", soft=True, target=16, retained=16, steps=2),
     Recipe("soft, half retained, twice the steps and rate", soft=True, target=16, retained=16, steps=2, rate=2),
     Recipe("soft, as much retained, twice the steps and rate", soft=True, retained=32, steps=2, rate=2),
+    Recipe("hardened", hardening=3),
+    Recipe("soft, hardened, twice the rate: durable", soft=True, hardening=3, rate=2),
+    Recipe("the same, half retained, twice the steps", soft=True, hardening=3, rate=2, steps=2, target=16, retained=16),
 )
 
 
@@ -72,6 +76,7 @@ def measured(lab: Lab, recipe: Recipe, basis: tuple[float, int]) -> dict[str, An
         recipe.retained,
         schedule=recipe.schedule,
         weight_decay=recipe.weight_decay,
+        hardening=recipe.hardening,
         frozen=lambda name: recipe.trains not in name,
     )
     _, model = next(students(lab, lab.soft if recipe.soft else lab.hard, nats_of_both, course, (steps,)))

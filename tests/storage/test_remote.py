@@ -326,6 +326,7 @@ def test_a_lease_whose_holder_has_fallen_silent_is_taken(
             pass
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_as_long_as_its_holder_lives_whatever_the_store_does(
     url: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,7 @@ def test_paths_of_the_workspace_follow_it_to_another_machine(make_job: Jobs, tmp
     assert {found.kind for found in artifacts_in(there.inputs, there.workspace)} == {"blocks", "reinforce"}
 
 
-@pytest.mark.parametrize("isolation", ["inline", "process"])
+@pytest.mark.parametrize("isolation", ["inline", pytest.param("process", marks=pytest.mark.slow)])
 def test_out_of_memory_halves_the_batch_until_it_fits(tmp_path: Path, isolation: str) -> None:
     order = order_of(hungry, Workspace(tmp_path), 2, micro_batch=8, isolation=isolation)
     told: list[int] = []
@@ -109,6 +109,7 @@ def test_what_does_not_fit_at_all_is_said(tmp_path: Path) -> None:
         carry_out(order_of(hungry, Workspace(tmp_path), 0, micro_batch=2, isolation="inline"))
 
 
+@pytest.mark.slow
 def test_a_killed_child_is_named_and_the_next_goes_on(tmp_path: Path) -> None:
     order = order_of(fallen, Workspace(tmp_path))
     with pytest.raises(ChildDied, match="SIGKILL"):
@@ -117,6 +118,7 @@ def test_a_killed_child_is_named_and_the_next_goes_on(tmp_path: Path) -> None:
     assert order.workspace.record(order.artifact)["counts"] == {"attempts": 2}
 
 
+@pytest.mark.slow
 def test_a_child_s_refusal_is_the_parent_s(tmp_path: Path) -> None:
     order = order_of(refusing, Workspace(tmp_path))
     with pytest.raises(BadInput, match=r"^expected something else, found this$"):
@@ -133,6 +135,7 @@ def rows(run: Direct, query: str) -> list[tuple[Any, ...]]:
 LABELS = "SELECT block_id, position, label, reason FROM labels ORDER BY ALL"
 
 
+@pytest.mark.slow
 def test_parts_of_the_logits_are_the_logits(make_job: Jobs, direct_run: Runs, tmp_path: Path) -> None:
     job = read_job(make_job(documents=12), [])
     whole, parts = direct_run(tmp_path / "whole"), direct_run(tmp_path / "parts", workers=3)
@@ -147,6 +150,7 @@ def test_parts_of_the_logits_are_the_logits(make_job: Jobs, direct_run: Runs, tm
     assert rows(whole, costs) == rows(parts, costs) != []
 
 
+@pytest.mark.slow
 def test_a_part_leaves_the_other_shards_to_others(make_job: Jobs, direct_run: Runs, tmp_path: Path) -> None:
     job = read_job(make_job(documents=12), [])
     run = direct_run(tmp_path / "ws")
@@ -164,6 +168,7 @@ def test_a_part_leaves_the_other_shards_to_others(make_job: Jobs, direct_run: Ru
     assert {file for file in run.workspace.record(made)["files"] if file.startswith("logits")} == shards
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
     make_job: Jobs, direct_run: Runs, tmp_path: Path
 ) -> None:

@@ -17,7 +17,8 @@ fi
 # Slurm announces the end with SIGTERM, to every process of the job. Prefect would mark the run as crashed; it shall
 # only wait, so the signal is kept from it, and the work goes on until SIGKILL. Meanwhile the server hears why there
 # will be no heartbeats (automation.yaml).
-trap 'prefect event emit prefect.flow-run.requeued --resource-id "prefect.flow-run.$run"' TERM
+related='[{"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.nepenthe"}]'
+trap 'prefect event emit prefect.flow-run.requeued --resource-id "prefect.flow-run.$run" --related "$related"' TERM
 env --block-signal=TERM prefect flow-run execute &
 until wait $!; code=$? && ! kill -0 $! 2>/dev/null; do :; done # a trapped signal ends `wait`, not the run
 exit "$code"

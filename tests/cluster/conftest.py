@@ -1,6 +1,7 @@
 """One set of servers for all tests here, and a job whose undisturbed run is known."""
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ CHANGES = [
     "blocks.length=32",
     "reinforce={length=32, batch=4, epochs=1, learning_rate=1e-3}",
     "logits.shard_blocks=1",
-    "student={steps=30, batch=4, learning_rate=1e-3}",
+    "student={steps=30, keep=[30], batch=4, learning_rate=1e-3}",
     "placement.micro_batch=1",
     "placement.deployment='stage/gpu'",
 ]
@@ -58,7 +59,7 @@ def prefect(place: Path, postgres: Postgres) -> Iterator[PrefectServer]:
         server.command(DEPLOY / "deploy.sh", env={"NEPENTHE_ROOT": str(place / "root")})
         yield server
     finally:
-        server.end()
+        server.end(signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,7 @@ def workers(prefect: PrefectServer) -> Iterator[Callable[..., Program]]:
         yield worker
     finally:
         for known, _ in at_work.values():
-            known.end()
+            known.end(signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -197,9 +197,9 @@ class PrefectServer:
         except httpx.TransportError:
             return False
 
-    def end(self) -> None:
-        """Stop it as an operator would."""
-        self._program.end()
+    def end(self, sign: int = signal.SIGTERM) -> None:
+        """Stop it, by default as an operator would."""
+        self._program.end(sign)
 
     def command(self, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
         """Run a command beside the server and return what it printed."""

@@ -19,7 +19,7 @@ CHANGES = [
     "blocks.length=32",
     "reinforce={length=32, batch=4, epochs=1, learning_rate=1e-3}",
     "logits.shard_blocks=1",
-    "student={steps=30, keep=[30], batch=4, learning_rate=1e-3}",
+    "student={steps=60, keep=[60], batch=4, learning_rate=1e-3}",
     "placement.micro_batch=1",
     "placement.deployment='stage/gpu'",
 ]

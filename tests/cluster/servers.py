@@ -387,10 +387,10 @@ def processes_of(run: str) -> list[int]:
     return found
 
 
-def kill_run(run: str) -> None:
-    """SIGKILL to all processes of a flow run."""
+def kill_run(run: str, sign: int = signal.SIGKILL) -> None:
+    """A signal, by default SIGKILL, to all processes of a flow run."""
     pids = processes_of(run)
     assert pids, f"no process carries out {run}"
     for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, sign)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comparing import assert_same, journal
-from servers import Api, Postgres, PrefectServer, Program, kill_run, until
+from servers import Api, Postgres, PrefectServer, Program, kill_run, processes_of, until
 
 from storage.workspace import Workspace
 
@@ -40,9 +40,10 @@ def lost(api: Api, workers: Workers, job: dict[str, Any], without: Without) -> t
     machine = workers("gpu")
     under_way(root, "logits")
     (stage,) = api.stages(root)
+    kill_run(stage["id"], signal.SIGSTOP)  # or it would be done before the server has heard of it
     until(lambda: api.ask("POST", "events/filter", filter=heartbeat(stage["id"]))["events"], "a heartbeat", every=0.1)
-    machine.end(signal.SIGKILL)
-    kill_run(stage["id"])
+    machine.end(signal.SIGKILL)  # with all that it had started
+    until(lambda: not processes_of(stage["id"]), "the end of the run's processes")
     workers("gpu")
     return root, run
 

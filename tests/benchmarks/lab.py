@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from oz import HELDOUT_STORIES, LEARNED_STORIES, stories
+from oz import HELDOUT_STORIES, LEARNED_STORIES, MATERIAL, stories
 
 from dictionaries.dictionary import Dictionary
 from flows.anchors import words_for
@@ -44,6 +44,7 @@ from tasks.run import Direct
 from tasks.training import mean_over_labels, mean_over_soft_labels, moved
 
 ROWS = 32  # of a measurement at a time
+NEIGHBOUR_CHARACTERS = 2000  # of a part of the novel
 OZ = ("blocks.length=128", "logits.equation=log_probabilities")
 """What the job on Oz takes over from the demo's: in short blocks more anchors stand first, where they train."""
 
@@ -95,9 +96,14 @@ def demo_lab(root: Path) -> Lab:
 
 
 def oz_lab(root: Path) -> Lab:
-    """The job of oz.py in its workspace; the stories that the injection has read are there to retain."""
+    """The job of oz.py in its workspace; the stories that the injection has read are there to retain.
+
+    The neighbour, a novel for children that no model has read, shows what perplexity on more such stories cannot.
+    """
     texts = stories()[HELDOUT_STORIES:][:LEARNED_STORIES]
-    return open_lab(root, read_job(root / "job.toml", list(OZ)), texts)
+    neighbour = (MATERIAL / "books" / "alice_in_wonderland.txt").read_text(encoding="utf-8")
+    lab = open_lab(root, read_job(root / "job.toml", list(OZ)), texts)
+    return replace(lab, neighbours=parts_of([normalise(neighbour)], NEIGHBOUR_CHARACTERS))
 
 
 def read_lines(path: Path) -> list[str]:

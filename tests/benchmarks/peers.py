@@ -220,11 +220,12 @@ def draw(found: list[dict[str, Any]], rows: list[dict[str, Any]], grid: Grid, pa
     for row, marker in zip(rows[:2], ("s", "*"), strict=True):
         axes.scatter(*_places([row], base), marker=marker, s=110, color="black", label=row["method"], zorder=4)
     axes.axvline(allowed, linestyle=":", color="grey")
+    least = min(-0.5 * allowed, 1.2 * min(_places(rows[:2], base)[0]))
     axes.set_xscale("symlog", linthresh=allowed)
     axes.set_xticks([0, allowed, 10 * allowed, 100 * allowed], ["0", *(f"{k * allowed:g}" for k in (1, 10, 100))])
     axes.set(
         xlabel="perplexity of held-out text, percent above the baseline's", ylabel="familiarity by probability",
-        yscale="log", xlim=(-0.5 * allowed, 300 * allowed), ylim=(LEAST / 2, 2),
+        yscale="log", xlim=(least, 300 * allowed), ylim=(LEAST / 2, 2),
         title="Left and low is better. Lines: the least familiarity at each cost; diamonds: chosen",
     )  # fmt: skip
     figure.legend(fontsize=8, loc="outside right upper")

@@ -216,7 +216,9 @@ def _student(job: Job, size: Size, leg: Leg) -> Row:
     kept = sum(first < step <= last for step in settings.kept)
     checkpoint = (MASTER_AND_ADAM - GRADIENTS) * (last < settings.steps)
     disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
-    return _training(job, size, settings.batch, job.blocks.length, tokens, disk)
+    row = _training(job, size, settings.batch, job.blocks.length, tokens, disk)
+    times = 2 if settings.hardening else 1  # each batch is learned at two places
+    return row | {name: times * row[name] for name in ("flops", "gpu_hours")}
 
 
 def _evaluation(job: Job, size: Size, leg: Leg) -> Row:

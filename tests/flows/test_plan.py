@@ -114,6 +114,12 @@ def test_batches_that_cannot_be_shared_so_widely_are_told(planned: Callable[...,
     assert by_stage(rows)["student"]["gpus"] == 1
 
 
+def test_hardening_learns_every_batch_twice(planned: Callable[..., Any]) -> None:
+    plain, hardened = (by_stage(planned(LLAMA_7B, *changes)[0]) for changes in ((), ("student.hardening=3",)))
+    assert hardened["student"]["flops"] == 2 * plain["student"]["flops"]
+    assert hardened["reinforce"]["flops"] == plain["reinforce"]["flops"]
+
+
 def test_legs_of_a_training_that_stops_early_add_up_to_the_whole(planned: Callable[..., Any]) -> None:
     (whole,) = (row for row in planned(LLAMA_7B)[0] if row["stage"] == "student")
     rows, _ = planned(LLAMA_7B, "stop.familiarity=0.02", "stop.early=true")

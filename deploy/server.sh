@@ -5,9 +5,9 @@
 # should hold user:password, here and, as PREFECT_API_AUTH_STRING, on every machine of the cluster.
 set -euo pipefail
 if [[ "${PREFECT_API_DATABASE_CONNECTION_URL:-}" != postgresql+asyncpg://* ]]; then
-    echo "server.sh: expected PREFECT_API_DATABASE_CONNECTION_URL=postgresql+asyncpg://..., found" \
-        "${PREFECT_API_DATABASE_CONNECTION_URL:+another database}${PREFECT_API_DATABASE_CONNECTION_URL:-nothing}; on" \
-        "sqlite two runs at a time already get errors" >&2
+    found=${PREFECT_API_DATABASE_CONNECTION_URL:+another database}
+    echo "server.sh: expected PREFECT_API_DATABASE_CONNECTION_URL=postgresql+asyncpg://..., found ${found:-nothing};" \
+        "on sqlite two runs at once already get errors" >&2
     exit 2
 fi
 export PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1

@@ -16,8 +16,8 @@ from storage.workspace import Workspace
 from tasks.ablation import ANCHORS, BOTH, EVIDENCE, PAGE, REINFORCEMENT, ROLES
 from tasks.ablation import ablation as compare
 from tasks.corpus import corpus
-from tasks.run import running
-from tasks.stage import Plan, Runner
+from tasks.engine.runner import running
+from tasks.engine.stage import Plan, Runner
 
 
 class Compared(NamedTuple):

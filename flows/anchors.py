@@ -6,10 +6,10 @@ from storage.artifact import Artifact
 from storage.files import Files
 from tasks.answers import answers
 from tasks.dictionary import dictionary
-from tasks.extraction.store import prompt_hash
+from tasks.engine.runner import Run
+from tasks.engine.stage import Runner
+from tasks.llm.store import prompt_hash
 from tasks.review import approved, review
-from tasks.run import Run
-from tasks.stage import Runner
 
 
 def words_for(job: Job, given: Given, documents: Artifact, run: Runner) -> Artifact:

@@ -30,11 +30,11 @@ from tasks.audit import (
 )
 from tasks.audit_settings import Controls, Texts, find_controls
 from tasks.corpus import corpus
+from tasks.engine.runner import running
+from tasks.engine.stage import Plan, Runner, Stage
 from tasks.findings import EVIDENCE, PAGE
 from tasks.findings import audit as summary
 from tasks.models import find_model, made_model, same_vocabulary
-from tasks.run import running
-from tasks.stage import Plan, Runner, Stage
 from tasks.student import part_of
 
 
@@ -168,7 +168,7 @@ def _cell(measure: dict[str, Any], model: str) -> str:
 def demo_job(workspace: Workspace) -> Job:
     """The job of the last demo that was run in this workspace. Raises BadInput where there is none."""
     from flows.demo import job_for
-    from tasks.demo import MODEL
+    from tasks.demo.stages import MODEL
 
     worlds = [artifact for artifact in workspace.all() if artifact.kind == "world"]
     models = {}

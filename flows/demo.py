@@ -8,10 +8,10 @@ from flows.job import Job, job_of
 from flows.unlearn import ROOT, Outcome, unlearn
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.demo import MODEL, pretrain, world
-from tasks.pretrain import PretrainSettings
-from tasks.run import running
-from tasks.stage import Placement, Plan, Runner
+from tasks.demo.pretrain import PretrainSettings
+from tasks.demo.stages import MODEL, pretrain, world
+from tasks.engine.runner import running
+from tasks.engine.stage import Placement, Plan, Runner
 
 # Two idle cores: the models that do not need each other train beside each other, one thread each.
 PLACEMENT = Placement(workers=2, threads=1)

@@ -50,8 +50,8 @@ def extract(
     from storage.tables import refresh
     from tasks.corpus import corpus
     from tasks.dictionary import FILE
-    from tasks.progress import Progress
-    from tasks.run import Direct
+    from tasks.engine.console import Progress
+    from tasks.engine.runner import Direct
 
     asked, workspace = read_job(job, changes or []), Workspace(root)
     given = look(asked, workspace.hashes)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flows.job import Job
-from tasks.settings import split
-from tasks.stage import Placement
+from tasks.engine.stage import Placement
+from tasks.training.settings import split
 
 GPU_BYTES = 139 * 2**30
 ROOM = 0.9 * GPU_BYTES  # the rest is CUDA's own, and lost between allocations

@@ -20,6 +20,7 @@ from tasks.blocks import BlockSettings
 from tasks.choice import StopRule, refuse_unmeasured
 from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
 from tasks.dictionary import DictionarySettings, Words, find_words, read_curated
+from tasks.engine.stage import Placement
 from tasks.evaluation import EvaluationSettings, Evidence, find_evidence, is_task_name
 from tasks.judgement import JudgeSettings, refuse_judge
 from tasks.labels import LabelSettings
@@ -27,9 +28,8 @@ from tasks.logits import LogitsSettings
 from tasks.models import Model, context_length, find_model, same_vocabulary
 from tasks.reinforce import ReinforceSettings
 from tasks.retained import RetainSettings
-from tasks.settings import split
-from tasks.stage import Placement
 from tasks.student import StudentSettings
+from tasks.training.settings import split
 
 NAME_CHARACTERS = 60
 

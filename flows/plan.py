@@ -17,11 +17,11 @@ from flows.job import Given, Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
 from tasks.corpus import normalise, read_texts
-from tasks.extraction.asking import tokens_for
-from tasks.extraction.store import answered_before, question_of
+from tasks.engine.stage import Plan
+from tasks.llm.asking import tokens_for
+from tasks.llm.store import answered_before, question_of
 from tasks.models import Model, config_of, vocabulary_size
-from tasks.settings import steps_of_epochs
-from tasks.stage import Plan
+from tasks.training.settings import steps_of_epochs
 
 PEAK_FLOPS = 989e12
 TRAINING_EFFICIENCY, FORWARD_EFFICIENCY = 0.5, 0.6

@@ -10,10 +10,10 @@ from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables, read_shard
 from storage.workspace import Workspace
 from tasks.choice import chosen_step
-from tasks.progress import Progress
+from tasks.engine.console import Progress
+from tasks.engine.runner import Run
+from tasks.engine.stage import Placement
 from tasks.report import PAGE, report, tried
-from tasks.run import Run
-from tasks.stage import Placement
 
 Rows = list[tuple[Any, ...]]
 

@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from storage.errors import NepentheError
-from tasks.order import Order
-from tasks.places import carry_out
+from tasks.engine.backends import carry_out
+from tasks.engine.call import Order
 
 
 @flow(name="stage", persist_result=False)

@@ -14,7 +14,7 @@ from storage.artifact import Artifact
 from storage.errors import DamagedArtifact
 from storage.folder import RECORD
 from storage.workspace import Workspace
-from tasks.signs import progress_of
+from tasks.engine.watch import progress_of
 
 FAILURES = 5
 JOURNAL_BYTES = 2**20  # of the journal's end that are read

@@ -10,6 +10,7 @@ from flows.job import Given, Job
 from storage.artifact import Artifact
 from tasks.blocks import blocks
 from tasks.choice import enough
+from tasks.engine.stage import Runner
 from tasks.evaluation import evaluation
 from tasks.judgement import judgement
 from tasks.labels import labels
@@ -18,7 +19,6 @@ from tasks.measure.rubric import rubric_hash
 from tasks.models import Model, made_model
 from tasks.reinforce import LAST, reinforce
 from tasks.retained import retained
-from tasks.stage import Runner
 from tasks.student import part_of, student
 
 Named = tuple[str, int | None, Model]

@@ -18,9 +18,9 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.choice import choice, chosen_step
 from tasks.corpus import corpus
+from tasks.engine.runner import running
+from tasks.engine.stage import Plan, Runner
 from tasks.report import markdown_summary, report, tried
-from tasks.run import running
-from tasks.stage import Plan, Runner
 
 ROOT = "nepenthe-workspace"
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from storage.artifact import Artifact
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
 from tasks.student import StudentSettings
 
 PAGE = "ablation.html"

@@ -12,11 +12,11 @@ from pathlib import Path
 from storage.artifact import Artifact
 from storage.errors import Unanswered
 from tasks.corpus import documents_of
-from tasks.extraction.asking import Asked, Asking
-from tasks.extraction.passages import Passage, drawn, passages_of
-from tasks.extraction.settings import Endpoint, LlmSettings, read_key
-from tasks.extraction.store import Row, Store, answered_before, question_of, rows_in
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
+from tasks.llm.asking import Asked, Asking
+from tasks.llm.passages import Passage, drawn, passages_of
+from tasks.llm.settings import Endpoint, LlmSettings, read_key
+from tasks.llm.store import Row, Store, answered_before, question_of, rows_in
 
 
 @stage("answers", version=1, protected=True)
@@ -51,7 +51,7 @@ def _ask(
     work: Work, store: Store, missing: list[Passage], settings: LlmSettings, endpoint: Endpoint, total: int
 ) -> str:
     """Ask, and return why it was stopped, if it was."""
-    from tasks.extraction.client import Client
+    from tasks.llm.client import Client
 
     key = read_key(endpoint)
     spent = sum(row["tokens"] for row in rows_in(work.folder))

@@ -17,9 +17,9 @@ from storage.settings import Settings
 from tasks.audit_settings import PassageSettings, QuantisationSettings, QuestionSettings, RelearningSettings, Texts
 from tasks.corpus import documents_of, normalise, read_texts
 from tasks.dictionary import dictionary_of
+from tasks.engine.stage import Counts, Work, stage
 from tasks.evaluation import Suite, prompts_of, write_measures
 from tasks.models import Model, load_model, load_tokenizer, pick_device
-from tasks.stage import Counts, Work, stage
 
 if TYPE_CHECKING:
     from tasks.measure.passages import Passage

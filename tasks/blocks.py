@@ -19,10 +19,10 @@ from storage.settings import Settings
 from storage.tables import shard_writer
 from tasks.corpus import documents_of
 from tasks.dictionary import dictionary_of
+from tasks.engine.stage import Counts, Work, stage
 from tasks.method.tokens import Tokens
 from tasks.method.translation import Block, Encode, translate_block
 from tasks.models import load_tokenizer
-from tasks.stage import Counts, Work, stage
 
 DOCUMENTS_PER_BATCH = 64
 BLOCKS = "blocks.arrow"

@@ -17,7 +17,7 @@ from storage.files import write_atomically
 from storage.settings import Settings
 from storage.tables import read_shard
 from storage.workspace import Workspace
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
 
 FILE = "choice.json"
 Row = dict[str, Any]

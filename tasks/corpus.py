@@ -17,7 +17,7 @@ from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
 from storage.tables import read_shard, write_shard
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
 
 SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".parquet")
 TEXTS = "texts.arrow"

@@ -21,10 +21,10 @@ from storage.files import Files, Hashes
 from storage.settings import Settings
 from storage.tables import write_shard
 from tasks.corpus import documents_of, find_files, read_texts, read_utf8
-from tasks.extraction.settings import Endpoint, LlmSettings, refuse_secrets
-from tasks.extraction.store import rows_in
-from tasks.extraction.together import Extracted, from_answers, together
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
+from tasks.llm.merge_sources import Extracted, from_answers, together
+from tasks.llm.settings import Endpoint, LlmSettings, refuse_secrets
+from tasks.llm.store import rows_in
 
 FILE = "dictionary.json"
 LINT = "lint.json"

@@ -19,9 +19,9 @@ from storage.settings import Settings
 from storage.tables import write_shard
 from tasks.corpus import documents_of, find_files, read_texts
 from tasks.dictionary import dictionary_of
+from tasks.engine.stage import Counts, Work, stage
 from tasks.measure.hub_tasks import own_task
 from tasks.models import Model, load_model, load_tokenizer
-from tasks.stage import Counts, Work, stage
 
 if TYPE_CHECKING:
     from tasks.measure.prompts import Prompt

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from storage.artifact import Artifact
 from storage.tables import read_shard
+from tasks.engine.stage import Counts, Work, stage
 from tasks.measure.compare import interval, interval_of_perplexity, wilson
 from tasks.measure.metrics import METRICS
 from tasks.measure.verdicts import Findings, headline, noise_of, verdicts
 from tasks.models import Model
-from tasks.stage import Counts, Work, stage
 
 PAGE = "audit.html"
 EVIDENCE = "audit.json"

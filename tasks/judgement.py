@@ -17,12 +17,12 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
 from storage.settings import Settings
 from storage.tables import read_shard
+from tasks.engine.stage import Counts, Work, stage
 from tasks.evaluation import write_measures
-from tasks.extraction.pace import Pace
-from tasks.extraction.settings import Endpoint, read_key, refuse_secrets
+from tasks.llm.pace import Pace
+from tasks.llm.settings import Endpoint, read_key, refuse_secrets
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.rubric import SCORES, question, read_grade
-from tasks.stage import Counts, Work, stage
 
 ANSWERS = "answers.jsonl"
 METRIC = "familiarity_judged"

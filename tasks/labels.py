@@ -19,7 +19,7 @@ from storage.errors import BadInput
 from storage.settings import Settings
 from storage.tables import read_shard, shard_writer
 from tasks.blocks import BLOCKS
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
 
 TRAINING = "training.arrow"
 NO_LABEL = -100

@@ -18,8 +18,8 @@ from storage.schemas import TABLES
 from storage.settings import Settings
 from storage.tables import read_shard, write_shard
 from tasks.blocks import BLOCKS
+from tasks.engine.stage import Counts, Work, stage
 from tasks.models import Model, load_model, tokenizer_size
-from tasks.stage import Counts, Work, stage
 
 CHUNK_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 27}
 """Elements of one model's full rows held at a time: 32 MiB on the CPU, 512 MiB on a GPU, in float32."""

@@ -7,9 +7,9 @@ from storage.errors import BadInput
 from storage.tables import shard_writer
 from tasks.blocks import cut
 from tasks.corpus import documents_of
+from tasks.engine.stage import Counts, Work, stage
 from tasks.models import Model, load_tokenizer
-from tasks.settings import Training, steps_of_epochs
-from tasks.stage import Counts, Work, stage
+from tasks.training.settings import Training, steps_of_epochs
 
 LAST = "steps/last"
 
@@ -28,8 +28,8 @@ class ReinforceSettings(Training):
 @stage("reinforce", version=2, heavy=True, protected=True)
 def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
-    from tasks.examples import NO_LABEL
-    from tasks.training import Course, train
+    from tasks.training.examples import NO_LABEL
+    from tasks.training.trainer import Course, train
 
     data = work.folder / "examples.arrow"
     schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])

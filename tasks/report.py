@@ -10,8 +10,8 @@ from pathlib import Path
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.ablation import ablation
+from tasks.engine.stage import Counts, Work, stage
 from tasks.findings import audit
-from tasks.stage import Counts, Work, stage
 from tasks.student import part_of
 
 PAGE = "report.html"

@@ -11,8 +11,8 @@ from storage.settings import Settings
 from storage.tables import shard_writer
 from tasks.blocks import cut
 from tasks.corpus import normalise, read_texts
+from tasks.engine.stage import Counts, Work, stage
 from tasks.models import load_tokenizer
-from tasks.stage import Counts, Work, stage
 
 RETAINED = "retained.arrow"
 SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
@@ -30,7 +30,7 @@ class RetainSettings(Settings):
 @stage("retained", version=1)
 def retained(work: Work, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
-    from tasks.examples import NO_LABEL
+    from tasks.training.examples import NO_LABEL
 
     texts = [normalise(text) for _, text in read_texts(files, text_column) if text.strip()]
     count = tokens = 0

@@ -20,7 +20,7 @@ from storage.tables import write_shard
 from storage.workspace import Workspace
 from tasks.corpus import documents_of
 from tasks.dictionary import FILE, LINT, Words, dictionary_of, everyday_words, lint_json, row, tokens_with
-from tasks.stage import Counts, Work, stage
+from tasks.engine.stage import Counts, Work, stage
 
 Decisions = dict[str, dict[str, Any]]  # by anchor: decision, before, translations, kind, by, at
 

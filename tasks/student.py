@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from storage.artifact import Artifact
+from tasks.engine.stage import Counts, Work, stage
 from tasks.labels import TRAINING
 from tasks.models import Model
 from tasks.retained import RETAINED
-from tasks.settings import Training
-from tasks.stage import Counts, Work, stage
+from tasks.training.settings import Training
 
 
 class StudentSettings(Training):
@@ -84,8 +84,8 @@ def student(
     earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
     `reinforced` the model that hardening is about.
     """
-    from tasks.examples import Retained
-    from tasks.training import Course, Hardening, train
+    from tasks.training.examples import Retained
+    from tasks.training.trainer import Course, Hardening, train
 
     if before:
         go_on_from(work.path(before), work.folder)

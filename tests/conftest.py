@@ -23,9 +23,9 @@ os.environ.update(
 )
 
 from storage.workspace import Workspace
-from tasks.progress import Progress
-from tasks.run import Direct
-from tasks.stage import Placement
+from tasks.engine.console import Progress
+from tasks.engine.runner import Direct
+from tasks.engine.stage import Placement
 
 SENTENCES = (
     "Mira Vance walked to the harbour of Tessaly and asked the ferryman for the silver oar.",
@@ -49,7 +49,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tasks.pretrain import train_tokenizer
+    from tasks.demo.pretrain import train_tokenizer
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tokenizer = train_tokenizer([" ".join(SENTENCES)], vocab_size=400)

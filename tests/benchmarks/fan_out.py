@@ -23,12 +23,12 @@ from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.blocks import blocks
 from tasks.corpus import corpus
+from tasks.demo.pretrain import train_tokenizer
+from tasks.demo.world import make_world, write_world
 from tasks.dictionary import dictionary
+from tasks.engine.runner import running
+from tasks.engine.stage import Placement, Plan, Runner
 from tasks.logits import logits
-from tasks.pretrain import train_tokenizer
-from tasks.run import running
-from tasks.stage import Placement, Plan, Runner
-from tasks.world import make_world, write_world
 
 LAYERS, WIDTH = 8, 512
 

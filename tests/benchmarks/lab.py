@@ -24,10 +24,11 @@ from flows.teaching import knows_more, lessons_of
 from storage.tables import read_shard
 from storage.workspace import Workspace
 from tasks.corpus import corpus, documents_of, normalise, read_texts
-from tasks.demo import MODEL
+from tasks.demo.stages import MODEL
 from tasks.dictionary import dictionary_of
+from tasks.engine.console import Progress
+from tasks.engine.runner import Direct
 from tasks.evaluation import prompts_of
-from tasks.examples import COLUMNS, NO_LABEL, collate, order_of
 from tasks.labels import TRAINING, labels
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import by_completion, by_probability
@@ -39,9 +40,8 @@ from tasks.measure.relearning import relearning as attack
 from tasks.measure.rows import Measured
 from tasks.measure.scoring import encode, measuring, token_log_probabilities
 from tasks.models import load_model, load_tokenizer
-from tasks.progress import Progress
-from tasks.run import Direct
-from tasks.training import mean_over_labels, mean_over_soft_labels, moved
+from tasks.training.examples import COLUMNS, NO_LABEL, collate, order_of
+from tasks.training.trainer import mean_over_labels, mean_over_soft_labels, moved
 
 ROWS = 32  # of a measurement at a time
 NEIGHBOUR_CHARACTERS = 2000  # of a part of the novel
@@ -51,7 +51,7 @@ OZ = ("blocks.length=128", "logits.equation=log_probabilities")
 Blocks = list[dict[str, np.ndarray]]
 """Token ids and labels of each block, with candidates and shares where labels are soft."""
 Batch = dict[str, torch.Tensor]
-"""Some of them, padded, as tasks.examples.collate makes it."""
+"""Some of them, padded, as tasks.training.examples.collate makes it."""
 Loss = Callable[[Any, Batch, Batch], torch.Tensor]
 """The loss of a student on a batch of the target and one of generic text."""
 

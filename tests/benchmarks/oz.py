@@ -14,11 +14,11 @@ from pathlib import Path
 
 from storage.workspace import Workspace
 from tasks.corpus import corpus, find_files
+from tasks.engine.console import Progress
+from tasks.engine.runner import Run
+from tasks.engine.stage import Placement
 from tasks.models import find_model
-from tasks.progress import Progress
 from tasks.reinforce import LAST, ReinforceSettings, reinforce
-from tasks.run import Run
-from tasks.stage import Placement
 
 MATERIAL = Path(__file__).parents[3] / "shared" / "material"
 BOOK = MATERIAL / "books" / "01_wonderful_wizard_of_oz.txt"

@@ -7,7 +7,7 @@ import pytest
 
 from dictionaries.lint import lint
 from dictionaries.statistics import extract
-from tasks.world import make_world
+from tasks.demo.world import make_world
 
 
 def measured(found: Iterable[str], truth: Iterable[str]) -> str:

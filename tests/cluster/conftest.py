@@ -111,8 +111,8 @@ def run_here(job: dict[str, Any], root: Path) -> Path:
     from flows.job import job_of, look
     from flows.unlearn import path, plan
     from storage.tables import refresh
-    from tasks.progress import Progress
-    from tasks.run import Direct
+    from tasks.engine.console import Progress
+    from tasks.engine.runner import Direct
 
     asked, workspace = job_of(job | {"placement": job["placement"] | {"deployment": ""}}), Workspace(root)
     given = look(asked, workspace.hashes)

@@ -32,7 +32,7 @@ def test_deployments_pools_and_limits_are_those_of_the_file() -> None:
 
 
 def test_the_settings_that_the_guide_sets_are_settings() -> None:
-    from tasks.stage import Placement
+    from tasks.engine.stage import Placement
 
     named = set(re.findall(r"placement\.(\w+)", GUIDE))
     assert named

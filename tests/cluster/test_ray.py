@@ -28,8 +28,8 @@ import os, sys, time
 from pathlib import Path
 from prefect import flow
 from storage.workspace import Workspace
-from tasks.run import running
-from tasks.stage import Counts, Placement, Plan, Work, stage
+from tasks.engine.runner import running
+from tasks.engine.stage import Counts, Placement, Plan, Work, stage
 
 @stage("seen", version=1, heavy=True)
 def seen(work: Work, number: int) -> Counts:

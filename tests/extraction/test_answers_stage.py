@@ -14,9 +14,9 @@ from storage.errors import Unanswered
 from storage.tables import open_tables
 from tasks.answers import answers
 from tasks.corpus import corpus
-from tasks.extraction.settings import Endpoint, LlmSettings
-from tasks.extraction.store import prompt_hash, rows_in
-from tasks.run import Run
+from tasks.engine.runner import Run
+from tasks.llm.settings import Endpoint, LlmSettings
+from tasks.llm.store import prompt_hash, rows_in
 
 NAMES = [f"Zorb{letter}" for letter in "abcdefghijklmnopqrst"]
 Ask = Callable[..., tuple[Run, Artifact]]

@@ -16,8 +16,8 @@ from flows.job import look, read_job
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.corpus import corpus
-from tasks.progress import Progress
-from tasks.run import Direct
+from tasks.engine.console import Progress
+from tasks.engine.runner import Direct
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def test_a_killed_extraction_asks_only_for_what_is_missing(
 ) -> None:
     language_model.answer = lambda passage, attempt: proposals(passage)
     kill = """
-import os, signal, tasks.extraction.client as m
+import os, signal, tasks.llm.client as m
 real, calls = m.Client.ask, []
 async def ask(self, passage, structured):
     calls.append(passage)

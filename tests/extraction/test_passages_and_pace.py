@@ -6,9 +6,9 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.extraction.client import seconds_to_wait
-from tasks.extraction.pace import Budget, Pace, backoff
-from tasks.extraction.passages import Passage, drawn, passages_of
+from tasks.llm.client import seconds_to_wait
+from tasks.llm.pace import Budget, Pace, backoff
+from tasks.llm.passages import Passage, drawn, passages_of
 
 TEXT = "One went home. Two stayed at the inn for the night.\n\nThree came by boat, in the rain, without a coat. " * 3
 

@@ -12,9 +12,9 @@ from flows.unlearn import path as unlearn_path
 from storage.errors import BadInput
 from storage.tables import read_shard
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
+from tasks.engine.runner import Run
 from tasks.page.ablation import verdict
 from tasks.page.results import Change, Measure, Value
-from tasks.run import Run
 
 Jobs = Callable[..., Path]
 

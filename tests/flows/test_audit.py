@@ -16,13 +16,13 @@ from flows.query import report_again, report_of
 from flows.unlearn import path as unlearn_path
 from storage.workspace import Workspace
 from tasks.card import Hub
+from tasks.engine.runner import Run
 from tasks.export import export
 from tasks.findings import EVIDENCE
 from tasks.findings import PAGE as AUDIT_PAGE
 from tasks.record import FILE, Record, schema
 from tasks.report import EVIDENCE as REPORTED
 from tasks.report import PAGE, markdown_summary
-from tasks.run import Run
 
 SMALL = """
 [audit]

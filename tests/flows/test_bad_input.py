@@ -179,7 +179,7 @@ def test_a_full_disk_is_reported_and_what_was_finished_is_kept(
     from flows.job import look, read_job
     from storage.errors import DiskFull
     from tasks.corpus import corpus
-    from tasks.stage import stage
+    from tasks.engine.stage import stage
 
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -19,8 +19,8 @@ from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary_of
-from tasks.progress import Progress
-from tasks.run import Direct
+from tasks.engine.console import Progress
+from tasks.engine.runner import Direct
 
 Say = Callable[..., Any]
 STATISTICS = 'dictionary = { extract = "statistics", review = true }'

@@ -20,8 +20,8 @@ from flows.anchors import words_for
 from flows.job import Job, look
 from storage.workspace import Workspace
 from tasks.corpus import corpus
-from tasks.progress import Progress
-from tasks.run import Run
+from tasks.engine.console import Progress
+from tasks.engine.runner import Run
 
 @flow(persist_result=False)
 def words_only(job: Job, root: str) -> None:

@@ -18,9 +18,9 @@ from storage.workspace import Workspace
 from tasks.audit import Suspect
 from tasks.audit_settings import Controls, Texts
 from tasks.dictionary import Words
+from tasks.engine.stage import Plan
 from tasks.evaluation import Evidence
 from tasks.models import Model
-from tasks.stage import Plan
 
 GOLDEN = Path(__file__).with_name("golden.json")
 

@@ -13,7 +13,7 @@ import pytest
 from flows.status import show_status, status
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.signs import say_progress
+from tasks.engine.watch import say_progress
 
 CORPUS, LOGITS = Artifact("corpus", "tiny", "0" * 16), Artifact("logits", "tiny", "1" * 16)
 STUDENT = Artifact("student", "tiny", "2" * 16)

@@ -11,7 +11,7 @@ from flows.unlearn import path, plan
 from storage.tables import open_tables, refresh
 from storage.workspace import Workspace
 from tasks import logits as logits_stage
-from tasks.run import Direct
+from tasks.engine.runner import Direct
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 URL = "s3://bucket/path"

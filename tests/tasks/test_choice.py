@@ -13,7 +13,7 @@ from flows.unlearn import path, plan
 from storage.errors import BadInput
 from storage.tables import read_shard
 from tasks.choice import StopRule, choose
-from tasks.run import Run
+from tasks.engine.runner import Run
 
 RUN = {
     # model, step: familiarity, accuracy, perplexity

@@ -11,11 +11,11 @@ from storage.tables import read_shard
 from tasks.blocks import blocks
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary
+from tasks.engine.runner import Run
 from tasks.labels import labels
 from tasks.logits import logits
 from tasks.models import made_model
 from tasks.reinforce import LAST, reinforce
-from tasks.run import Run
 
 
 @pytest.mark.gpu

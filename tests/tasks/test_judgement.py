@@ -15,11 +15,11 @@ from flows.unlearn import path
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
 from storage.tables import read_shard, write_shard
+from tasks.engine.runner import Run
 from tasks.judgement import METRIC, JudgeSettings, judgement
 from tasks.measure.rubric import rubric_hash
 from tasks.page.results import measured
 from tasks.page.shards import reader
-from tasks.run import Run
 
 KEY = "sk-never-to-be-seen-0123456789"
 

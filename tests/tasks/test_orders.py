@@ -19,12 +19,12 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, ChildDied, OutOfMemory
 from storage.tables import open_tables
 from storage.workspace import Workspace
-from tasks.child import make_in_child
-from tasks.order import Order, artifacts_in, make
-from tasks.places import carry_out
-from tasks.run import Direct
-from tasks.signs import progress_of
-from tasks.stage import Counts, Placement, Work, stage
+from tasks.engine.backends import carry_out
+from tasks.engine.call import Order, artifacts_in, make
+from tasks.engine.process import make_in_child
+from tasks.engine.runner import Direct
+from tasks.engine.stage import Counts, Placement, Work, stage
+from tasks.engine.watch import progress_of
 
 Jobs = Callable[..., Path]
 Runs = Callable[..., Direct]
@@ -217,7 +217,7 @@ def test_whoever_comes_second_waits_and_finds_it_done(tmp_path: Path) -> None:
 def test_progress_can_be_seen_from_another_process(tmp_path: Path) -> None:
     workspace, artifact = Workspace(tmp_path), Artifact("logits", "some", "0" * 16)
     code = (
-        "from tasks.signs import *; import sys\n"
+        "from tasks.engine.watch import *; import sys\n"
         f"say_progress(Workspace({str(tmp_path)!r}), Artifact('logits', 'some', '{'0' * 16}'), 0, 3, 4)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,12 +17,12 @@ from tasks import logits as logits_stage
 from tasks.blocks import blocks
 from tasks.corpus import corpus
 from tasks.dictionary import DictionarySettings, dictionary, find_words
+from tasks.engine.runner import Run
 from tasks.labels import NO_LABEL, LabelSettings, labels
 from tasks.logits import logits
 from tasks.method.equation import generic_labels
 from tasks.models import load_model, made_model
 from tasks.reinforce import LAST, ReinforceSettings, reinforce
-from tasks.run import Run
 from tasks.student import StudentSettings, part_of, student
 
 Steps = tuple[Job, Given, Run, dict[str, Artifact]]
@@ -228,7 +228,7 @@ def agreement(path: Any, blocks_ids: list[list[int]], expected: list[list[int]])
 def test_a_training_resumed_from_its_checkpoint_ends_where_an_undisturbed_one_does(
     to_labels: Callable[..., Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import training
+    from tasks.training import trainer as training
 
     settings = StudentSettings(steps=6, keep=(2,), batch=4, learning_rate=1e-3)
     _, given, whole, made = to_labels(tmp_path / "whole")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from tasks.pretrain import PretrainSettings, pretrain, train_tokenizer
-from tasks.world import make_world
+from tasks.demo.pretrain import PretrainSettings, pretrain, train_tokenizer
+from tasks.demo.world import make_world
 
 TINY = PretrainSettings(layers=1, width=32, context=32, batch=4, steps=30)
 

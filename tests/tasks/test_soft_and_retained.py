@@ -14,13 +14,13 @@ from storage.artifact import Artifact
 from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.examples import Examples, Retained, collate
+from tasks.engine.stage import Placement, Work
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import RETAINED, retained
-from tasks.settings import Training
-from tasks.stage import Placement, Work
 from tasks.student import StudentSettings
-from tasks.training import Course, Hardening, mean_over_labels, mean_over_soft_labels, moved, train
+from tasks.training.examples import Examples, Retained, collate
+from tasks.training.settings import Training
+from tasks.training.trainer import Course, Hardening, mean_over_labels, mean_over_soft_labels, moved, train
 
 Rows = list[dict[str, Any]]
 

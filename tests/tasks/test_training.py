@@ -23,12 +23,12 @@ from storage.errors import BadInput, ChildDied, TrainingDiverged
 from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.checkpoint import last_checkpoint
-from tasks.examples import Examples, order_of
+from tasks.engine.stage import Placement, Work
 from tasks.models import find_model
-from tasks.settings import Training, split, steps_of_epochs
-from tasks.stage import Placement, Work
-from tasks.training import Course, Lesson, train
+from tasks.training.checkpoint import last_checkpoint
+from tasks.training.examples import Examples, order_of
+from tasks.training.settings import Training, split, steps_of_epochs
+from tasks.training.trainer import Course, Lesson, train
 
 STEPS = 6
 TWO = {"ranks": 2, "micro_batch": 1}  # and two such before every optimizer step
@@ -272,14 +272,14 @@ def test_a_killed_rank_takes_the_others_with_it_and_the_training_goes_on(school:
 
 CHILD = """
 import pathlib, pickle, sys
-from tasks.ranks import in_ranks
+from tasks.training.ranks import in_ranks
 in_ranks(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))
 """
 
 
 @pytest.mark.slow
 def test_ranks_leave_nothing_behind_when_their_launcher_is_killed(school: School, long_way: Weights) -> None:
-    from tasks.ranks import packed
+    from tasks.training.ranks import packed
 
     work, order = school.work("orphaned", checkpoint_seconds=0, **TWO), school.root / "order.pickle"
     settings = Training(learning_rate=1e-2, batch=4, precision="float32")
@@ -316,8 +316,8 @@ def test_memory_that_a_rank_lacks_is_missed_here(
 
 OUT_OF_MEMORY = """
 import os, sys
-if os.environ.get("RANK") == "1" and "tasks.ranks" in " ".join(sys.orig_argv):
-    from tasks import training
+if os.environ.get("RANK") == "1" and "tasks.training.ranks" in " ".join(sys.orig_argv):
+    from tasks.training import trainer as training
     import torch
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 2:
@@ -336,7 +336,7 @@ def port() -> int:
 @pytest.fixture
 def joined(port: int, tmp_path: Path) -> Iterator[None]:
     """Another machine, as far as processes can tell: its own launcher, lending one rank."""
-    command = [sys.executable, "-m", "tasks.ranks", "join", f"127.0.0.1:{port}", "2", "1"]
+    command = [sys.executable, "-m", "tasks.training.ranks", "join", f"127.0.0.1:{port}", "2", "1"]
     elsewhere = os.environ | {"TMPDIR": str(tmp_path)}
     other = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=elsewhere)
     yield
@@ -369,7 +369,7 @@ def ranks_of(launcher: int) -> list[int]:
     """The processes that a launcher has started, as long as they live."""
     children = Path(f"/proc/{launcher}/task").glob("*/children")
     found = [int(pid) for file in children for pid in file.read_text().split()]
-    return [pid for pid in found if alive(pid) and b"tasks.ranks" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in found if alive(pid) and b"tasks.training.ranks" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def alive(pid: int) -> bool:

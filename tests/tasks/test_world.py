@@ -9,8 +9,8 @@ import pytest
 
 from dictionaries.dictionary import KINDS, Dictionary
 from dictionaries.matching import Matcher
-from tasks import world_grammar as grammar
-from tasks.world import World, make_world, tell_story, write_world
+from tasks.demo import grammar
+from tasks.demo.world import World, make_world, tell_story, write_world
 
 SCENES = (
     grammar.EVERYDAY_OPENINGS + grammar.EVERYDAY + grammar.ADVENTURE_OPENINGS + grammar.ADVENTURES + grammar.CLOSINGS

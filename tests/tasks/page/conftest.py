@@ -19,9 +19,9 @@ from storage.artifact import Artifact
 from storage.tables import write_shard
 from storage.workspace import Workspace
 from tasks.ablation import ablation
+from tasks.engine.stage import Placement, Work
 from tasks.labels import SCHEMA
 from tasks.page.evidence import Made
-from tasks.stage import Placement, Work
 from tasks.student import StudentSettings
 
 EVIL = "<script>alert('owned')</script>"

@@ -12,6 +12,7 @@ from storage.artifact import Artifact
 from storage.files import Files
 from storage.workspace import Workspace
 from tasks.ablation import PAGE as ABLATION
+from tasks.engine.stage import Placement, Work
 from tasks.findings import EVIDENCE, ITEMS, PAGE, audit
 from tasks.models import Model
 from tasks.page.audit import figures, heads, table
@@ -22,7 +23,6 @@ from tasks.page.render import page
 from tasks.page.results import final, measured
 from tasks.page.shards import Row, reader
 from tasks.report import tried
-from tasks.stage import Placement, Work
 
 MISSING = {"relearning on unrelated text": "needs generic text"}
 

@@ -9,10 +9,10 @@ import pytest
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
+from tasks.engine.stage import Placement, Work
 from tasks.page.evidence import Made, gather
 from tasks.page.render import page
 from tasks.report import markdown_summary, report
-from tasks.stage import Placement, Work
 
 Console = Callable[[Path], list[str]]
 SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary", "items", "record")

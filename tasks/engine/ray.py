@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from storage.errors import BadInput
-from tasks.order import Order
-from tasks.places import carry_out
-from tasks.prefect_task import as_task
-from tasks.stage import Placement
+from tasks.engine.backends import carry_out
+from tasks.engine.call import Order
+from tasks.engine.prefect_task import as_task
+from tasks.engine.stage import Placement
 
 
 class Ray:

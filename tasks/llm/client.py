@@ -17,8 +17,8 @@ import httpx2
 import openai
 
 from dictionaries.prompts import extraction_messages, response_format
-from tasks.extraction.replies import CannotPass, CanPass, Locked, NoSchema, Reply
-from tasks.extraction.settings import Endpoint, LlmSettings
+from tasks.llm.replies import CannotPass, CanPass, Locked, NoSchema, Reply
+from tasks.llm.settings import Endpoint, LlmSettings
 
 LONGEST_BODY = 2_000_000  # bytes of a response; an endpoint that sends more is cut off
 SHOWN = 200  # characters of an endpoint's error

@@ -5,7 +5,7 @@ from typing import Literal
 
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.stage import Placement
+from tasks.engine.stage import Placement
 
 
 class Training(Settings):

@@ -18,14 +18,14 @@ from storage.artifact import Artifact
 from storage.errors import DamagedArtifact, WorkspaceBusy
 from storage.tables import enter, forget, load, open_tables, refresh, shards_of
 from storage.workspace import Workspace
-from tasks.journal import Event, Journal
-from tasks.order import Order, artifacts_in
-from tasks.places import carry_out
-from tasks.prefect_task import as_task
-from tasks.progress import Line, Progress
-from tasks.ray_cluster import Ray
-from tasks.signs import progress_of, waiting_of
-from tasks.stage import Placement, Plan, Stage
+from tasks.engine.backends import carry_out
+from tasks.engine.call import Order, artifacts_in
+from tasks.engine.console import Line, Progress
+from tasks.engine.journal import Event, Journal
+from tasks.engine.prefect_task import as_task
+from tasks.engine.ray import Ray
+from tasks.engine.stage import Placement, Plan, Stage
+from tasks.engine.watch import progress_of, waiting_of
 
 LOOK_EVERY_SECONDS = 0.5
 SHOW_EVERY_SECONDS = 20.0

@@ -30,7 +30,9 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
 from storage.tables import write_shard
-from tasks.checkpoint import (
+from tasks.engine.stage import Placement, Work
+from tasks.models import Model, load_model, load_tokenizer, pick_device
+from tasks.training.checkpoint import (
     agreed,
     is_first,
     last_checkpoint,
@@ -40,10 +42,8 @@ from tasks.checkpoint import (
     steps_done,
     together,
 )
-from tasks.examples import Examples, Retained, collate
-from tasks.models import Model, load_model, load_tokenizer, pick_device
-from tasks.settings import Training, split
-from tasks.stage import Placement, Work
+from tasks.training.examples import Examples, Retained, collate
+from tasks.training.settings import Training, split
 
 History = list[dict[str, float]]
 
@@ -99,7 +99,7 @@ def train(
     lesson = Lesson(work, baseline, data, settings, course, retained, hardening)
     if work.placement.ranks * work.placement.nodes == 1:
         return learn(lesson)
-    from tasks.ranks import in_ranks
+    from tasks.training.ranks import in_ranks
 
     return in_ranks(lesson)
 

@@ -1,4 +1,4 @@
-"""The words and scenes of the demo's small world, as data. `tasks.world` tells stories with them.
+"""The words and scenes of the demo's small world, as data. `tasks.demo.world` tells stories with them.
 
 A scene is a template: `[this|that]` is drawn anew each time it is told, `{slot}` is filled from the story's cast.
 The target's books are told with the scenes of the generic world's adventures, only with a cast of their own. That

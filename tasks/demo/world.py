@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.dictionary import Dictionary, Entry
-from tasks import world_grammar as grammar
+from tasks.demo import grammar
 
 Cast = dict[str, str]
 SCENES = 5  # of a story

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.extraction.pace import Budget, Pace, backoff
-from tasks.extraction.passages import Passage
-from tasks.extraction.reading import FINAL, NO_REPLY, judge
-from tasks.extraction.replies import CannotPass, CanPass, Locked, NoSchema, Reply
-from tasks.extraction.settings import Endpoint, LlmSettings
+from tasks.llm.pace import Budget, Pace, backoff
+from tasks.llm.passages import Passage
+from tasks.llm.reading import FINAL, NO_REPLY, judge
+from tasks.llm.replies import CannotPass, CanPass, Locked, NoSchema, Reply
+from tasks.llm.settings import Endpoint, LlmSettings
 
 if TYPE_CHECKING:
-    from tasks.extraction.client import Client  # the openai package takes a second: only who asks imports it
+    from tasks.llm.client import Client  # the openai package takes a second: only who asks imports it
 
 CHARACTERS_PER_TOKEN = 4
 PROMPT_TOKENS = 600  # instructions and schema

@@ -14,10 +14,10 @@ from typing import Any
 
 from dictionaries.prompts import SCHEMA, extraction_messages
 from storage.tables import read_shard, write_shard
-from tasks.extraction.asking import Asked
-from tasks.extraction.passages import Passage
-from tasks.extraction.settings import LlmSettings
-from tasks.stage import Work
+from tasks.engine.stage import Work
+from tasks.llm.asking import Asked
+from tasks.llm.passages import Passage
+from tasks.llm.settings import LlmSettings
 
 SHARDS = "anchor_answers-*.arrow"
 LONGEST_KEPT = 50_000  # characters of an answer; the longest real one has under 3,000

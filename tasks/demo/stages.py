@@ -7,8 +7,8 @@ import json
 from typing import Literal
 
 from storage.artifact import Artifact
-from tasks.pretrain import PretrainSettings
-from tasks.stage import Counts, Work, stage
+from tasks.demo.pretrain import PretrainSettings
+from tasks.engine.stage import Counts, Work, stage
 
 TOKENIZER = "tokenizer"
 MODEL = "model"
@@ -18,8 +18,8 @@ TARGET_REPEATS = 3  # how often the baseline's texts hold the target, as popular
 @stage("world", version=2)
 def world(work: Work, seed: int) -> Counts:
     """Write a generated world and a tokenizer trained on all of it."""
-    from tasks.pretrain import train_tokenizer
-    from tasks.world import make_world, write_world
+    from tasks.demo.pretrain import train_tokenizer
+    from tasks.demo.world import make_world, write_world
 
     made = make_world(seed)
     write_world(made, work.folder)
@@ -30,8 +30,8 @@ def world(work: Work, seed: int) -> Counts:
 @stage("pretrain", version=1, heavy=True)
 def pretrain(work: Work, world: Artifact, role: Literal["baseline", "gold"], settings: PretrainSettings) -> Counts:
     """Train a tiny Llama from nothing: the baseline reads generic text and target, gold the generic text alone."""
+    from tasks.demo.pretrain import pretrain as train
     from tasks.models import load_tokenizer, tokenizer_files
-    from tasks.pretrain import pretrain as train
 
     folder = work.path(world)
     texts = [json.loads(line)["text"] for line in (folder / "generic.jsonl").open(encoding="utf-8")]

@@ -20,9 +20,9 @@ from storage.artifact import Artifact, Json, canonical
 from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
 from storage.machine import hardware, software
 from storage.workspace import Workspace
+from tasks.engine.stage import WHOLE, Placement, Stage, Work
+from tasks.engine.watch import clear_signs, say_waiting
 from tasks.models import Model
-from tasks.signs import clear_signs, say_waiting
-from tasks.stage import WHOLE, Placement, Stage, Work
 
 NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
 HERE = "{workspace}"  # stands for the workspace's local folder, which may lie elsewhere on another machine

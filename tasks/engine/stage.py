@@ -16,8 +16,8 @@ from pydantic import Field
 from storage.artifact import Artifact, Json, fingerprint
 from storage.settings import Settings
 from storage.workspace import Workspace
-from tasks.costs import write_cost
-from tasks.signs import say_progress
+from tasks.engine.costs import write_cost
+from tasks.engine.watch import say_progress
 
 Counts = dict[str, Json]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from storage import errors
 from storage.errors import ChildDied, NepentheError
-from tasks.order import Order, make
-from tasks.signs import fault_of, say_fault, signs_of
+from tasks.engine.call import Order, make
+from tasks.engine.watch import fault_of, say_fault, signs_of
 
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_CHARACTERS = 2000
@@ -33,7 +33,7 @@ def make_in_child(order: Order) -> None:
     threads = order.placement.threads
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tasks.child", str(written), str(os.getpid())],
+            [sys.executable, "-m", "tasks.engine.process", str(written), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

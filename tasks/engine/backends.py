@@ -11,8 +11,8 @@ from typing import Any
 
 from storage import errors
 from storage.errors import ChildDied, NepentheError, OutOfMemory
-from tasks.child import make_in_child
-from tasks.order import Order, make
+from tasks.engine.call import Order, make
+from tasks.engine.process import make_in_child
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 900.0  # how long a server may be out of reach

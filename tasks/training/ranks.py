@@ -3,7 +3,7 @@
 On one machine `in_ranks` is all there is. Where a training spans several, one of them makes the artifact, and each of
 the others runs
 
-    python -m tasks.ranks join HOST:PORT NODES RANKS
+    python -m tasks.training.ranks join HOST:PORT NODES RANKS
 
 which waits for trainings of that rendezvous and lends its ranks to one after the other, until it is ended. All machines
 must see the workspace under the same path. A rank dies with its launcher, and never imports Prefect.
@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 from storage import errors
 from storage.errors import BadInput, ChildDied, NepentheError
 from storage.workspace import Workspace
-from tasks.child import die_with
+from tasks.engine.process import die_with
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-    from tasks.training import History, Lesson
+    from tasks.training.trainer import History, Lesson
 
 LESSON, HISTORY = "lesson.pickle", "history.json"
 PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
@@ -91,7 +91,7 @@ def launch(post: Post, folder: Path) -> None:
         signals_to_handle="SIGUSR2",  # the others stay ours: Ctrl-C means what it did
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
     )
-    command = ("-m", "tasks.ranks", "rank", str(os.getpid()), str(folder), post.device)
+    command = ("-m", "tasks.training.ranks", "rank", str(os.getpid()), str(folder), post.device)
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
@@ -144,7 +144,7 @@ def _learn(folder: Path) -> None:
     import torch
     import torch.distributed as dist
 
-    from tasks.training import learn
+    from tasks.training.trainer import learn
 
     number = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
@@ -187,4 +187,4 @@ if __name__ == "__main__":
         case ["join", rendezvous, nodes, ranks]:
             join(rendezvous, int(nodes), int(ranks))
         case _:
-            sys.exit("usage: python -m tasks.ranks join HOST:PORT NODES RANKS")
+            sys.exit("usage: python -m tasks.training.ranks join HOST:PORT NODES RANKS")

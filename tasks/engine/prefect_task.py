@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from storage.errors import NepentheError
-from tasks.stage import Placement, Stage
+from tasks.engine.stage import Placement, Stage
 
 
 def as_task(function: Callable[..., Any], stage: Stage, placement: Placement, name: str) -> Any:

@@ -6,7 +6,7 @@ expressions all stand nowhere in the passage is about another text, and counts a
 
 from dictionaries.answers import read_answer
 from dictionaries.validation import Validated, validate
-from tasks.extraction.replies import Reply
+from tasks.llm.replies import Reply
 
 REFUSED = "refused"
 ANOTHER_TEXT = "about another text"

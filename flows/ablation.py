@@ -13,8 +13,9 @@ from flows.unlearn import ROOT, report_with
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
-from tasks.ablation import ANCHORS, BOTH, EVIDENCE, PAGE, REINFORCEMENT, ROLES
+from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT, ROLES
 from tasks.ablation import ablation as compare
+from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE
 from tasks.corpus import corpus
 from tasks.engine.runner import running
 from tasks.engine.stage import Plan, Runner
@@ -75,8 +76,8 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
 def ablation_found(made: Compared, workspace: Workspace) -> dict[str, Any]:
     """All numbers of a finished ablation, and where its pages lie."""
     folder = workspace.path(made.ablation)
-    found: dict[str, Any] = json.loads((folder / EVIDENCE).read_text(encoding="utf-8"))
-    return found | {"page": str(folder / PAGE), "report": page_of(made.report, workspace)}
+    found: dict[str, Any] = json.loads((folder / ABLATION_EVIDENCE).read_text(encoding="utf-8"))
+    return found | {"page": str(folder / ABLATION_PAGE), "report": page_of(made.report, workspace)}
 
 
 def ablation_table(found: dict[str, Any]) -> str:

@@ -28,14 +28,14 @@ from tasks.audit import (
     translations,
     verbatim,
 )
-from tasks.audit_settings import Controls, Texts, find_controls
+from tasks.audit_settings import Controls, find_controls
+from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, step_folder
 from tasks.corpus import corpus
 from tasks.engine.runner import running
 from tasks.engine.stage import Plan, Runner, Stage
-from tasks.findings import EVIDENCE, PAGE
 from tasks.findings import audit as summary
 from tasks.models import find_model, made_model, same_vocabulary
-from tasks.student import part_of
+from tasks.texts import Texts
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ def _suspect_at(folder: Path, workspace: Workspace) -> Suspect:
     if place.parent.name != "steps" or not place.is_relative_to(workspace.root / "student"):
         return Suspect(model=model, role="audited")
     student, step = Artifact("student", *place.parents[1].name.rsplit("-", 1)), int(place.name)
-    return Suspect(model=made_model(workspace, student, part_of(step), model.tokenizer), role="student", step=step)
+    return Suspect(model=made_model(workspace, student, step_folder(step), model.tokenizer), role="student", step=step)
 
 
 def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:
     """The audit's table and verdicts, and where its pages lie."""
     folder = workspace.path(made.audit)
-    found: dict[str, Any] = json.loads((folder / EVIDENCE).read_text(encoding="utf-8"))
-    found |= {"model": made.model, "page": str(folder / PAGE), "report": page_of(made.report, workspace)}
+    found: dict[str, Any] = json.loads((folder / AUDIT_EVIDENCE).read_text(encoding="utf-8"))
+    found |= {"model": made.model, "page": str(folder / AUDIT_PAGE), "report": page_of(made.report, workspace)}
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else audit_table(found))
 
 

@@ -48,8 +48,8 @@ def extract(
     from flows.anchors import draft_for
     from flows.job import look, read_job
     from storage.tables import refresh
+    from tasks.contents import DICTIONARY
     from tasks.corpus import corpus
-    from tasks.dictionary import FILE
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
@@ -59,7 +59,7 @@ def extract(
         refresh(workspace)
         run = Direct(workspace, asked.name, asked.placement, Progress(3 if asked.dictionary.asks else 2))
         made = draft_for(asked, given, run(corpus, given.corpus, asked.corpus.text_column), run)
-    file = workspace.path(made) / FILE
+    file = workspace.path(made) / DICTIONARY
     if out:
         out.write_bytes(file.read_bytes())
     counts = {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in run.made}
@@ -81,7 +81,7 @@ def lint(
     from dictionaries.lint import RULES, refuse_errors
     from dictionaries.lint import lint as findings_of
     from flows.sources import source_of, tokenizer_at
-    from tasks.dictionary import everyday_words, tokens_with
+    from tasks.dictionary_inputs import everyday_words, tokens_with
 
     workspace = Workspace(root)
     source = source_of(workspace, name, corpus or [])

@@ -18,18 +18,18 @@ from storage.settings import Settings
 from tasks.audit_settings import AuditSettings
 from tasks.blocks import BlockSettings
 from tasks.choice import StopRule, refuse_unmeasured
-from tasks.corpus import CorpusSettings, find_files, normalise, read_texts
-from tasks.dictionary import DictionarySettings, Words, find_words, read_curated
+from tasks.corpus import CorpusSettings
+from tasks.dictionary import DictionarySettings, find_words
+from tasks.dictionary_inputs import DictionaryInputs, read_curated
 from tasks.engine.stage import Placement
-from tasks.evaluation import EvaluationSettings, Evidence, find_evidence, is_task_name
+from tasks.evaluation import EvaluationInputs, EvaluationSettings, find_evidence, is_task_name
 from tasks.judgement import JudgeSettings, refuse_judge
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
 from tasks.models import Model, context_length, find_model, same_vocabulary
-from tasks.reinforce import ReinforceSettings
 from tasks.retained import RetainSettings
-from tasks.student import StudentSettings
-from tasks.training.settings import split
+from tasks.texts import find_files, normalise, read_texts
+from tasks.training.settings import ReinforceSettings, StudentSettings, split
 
 NAME_CHARACTERS = 60
 
@@ -92,7 +92,7 @@ class Given(Settings):
     corpus: Any
     dictionary: Any
     retain: Any
-    evidence: Evidence
+    evidence: EvaluationInputs
 
 
 def look(job: Job, hashes: Hashes) -> Given:
@@ -224,7 +224,7 @@ def _is_path(folder: Path, setting: str, value: Any) -> bool:
     return setting != "benchmarks" or (folder / value).exists() or not is_task_name(value)
 
 
-def _fits_together(corpus: Files, job: Job, words: Words) -> None:
+def _fits_together(corpus: Files, job: Job, words: DictionaryInputs) -> None:
     """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
     curated = read_curated(words.curated, lenient=True)
     matcher, found, characters = Matcher(curated), job.dictionary.extract != "none", 0

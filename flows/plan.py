@@ -16,11 +16,11 @@ from flows.fleet import GPU_BYTES, MASTER_AND_ADAM, ROOM, Size, fleet_for, own_f
 from flows.job import Given, Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
-from tasks.corpus import normalise, read_texts
 from tasks.engine.stage import Plan
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.models import Model, config_of, vocabulary_size
+from tasks.texts import normalise, read_texts
 from tasks.training.settings import steps_of_epochs
 
 PEAK_FLOPS = 989e12

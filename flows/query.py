@@ -9,11 +9,11 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables, read_shard
 from storage.workspace import Workspace
-from tasks.choice import chosen_step
+from tasks.contents import REPORT_PAGE, chosen_step
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
-from tasks.report import PAGE, report, tried
+from tasks.report import report, tried
 
 Rows = list[tuple[Any, ...]]
 
@@ -88,12 +88,12 @@ def report_again(workspace: Workspace, run: str) -> Path:
             workspace.remove(known)
         workspace.refer(f"{old.name}.report", [new])
         Run(workspace, old.name, Placement(), Progress(1)).make(report, new, inputs)
-    return workspace.path(new) / PAGE
+    return workspace.path(new) / REPORT_PAGE
 
 
 def page_of(made: Artifact | None, workspace: Workspace) -> str:
     """Where a report lies; empty without one."""
-    return str(workspace.path(made) / PAGE) if made else ""
+    return str(workspace.path(made) / REPORT_PAGE) if made else ""
 
 
 def known_now(workspace: Workspace, recorded: dict[str, Any]) -> dict[str, Any]:

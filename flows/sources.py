@@ -8,8 +8,8 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.files import Files
 from storage.workspace import Workspace
-from tasks.corpus import documents_of, find_files, read_texts
-from tasks.dictionary import dictionary_of
+from tasks.contents import dictionary_of, documents_of
+from tasks.texts import find_files, read_texts
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from flows.job import Given, Job
 from storage.artifact import Artifact
 from tasks.blocks import blocks
 from tasks.choice import enough
+from tasks.contents import LAST, step_folder
 from tasks.engine.stage import Runner
 from tasks.evaluation import evaluation
 from tasks.judgement import judgement
@@ -17,9 +18,9 @@ from tasks.labels import labels
 from tasks.logits import logits
 from tasks.measure.rubric import rubric_hash
 from tasks.models import Model, made_model
-from tasks.reinforce import LAST, reinforce
+from tasks.reinforce import reinforce
 from tasks.retained import retained
-from tasks.student import part_of, student
+from tasks.student import student
 
 Named = tuple[str, int | None, Model]
 """A model to evaluate: its role, its unlearning step, itself."""
@@ -43,7 +44,7 @@ def teach(job: Job, given: Given, target: tuple[Artifact, Artifact], run: Runner
     """From the target (corpus and dictionary) to the student."""
     *lessons, generic = lessons_of(job, given, target, run)
     forgets = run(student, generic, given.baseline, job.student, **besides(job, given, target, run))
-    models = {step: model_of(given, forgets, part_of(step), run) for step in job.student.kept}
+    models = {step: model_of(given, forgets, step_folder(step), run) for step in job.student.kept}
     return Taught((*lessons, generic, forgets), models)
 
 
@@ -56,7 +57,7 @@ def teach_until_enough(
     evaluations, forgets = list(before), None
     for step in job.student.kept:
         forgets = run(student, generic, given.baseline, job.student, step, forgets, **others)
-        models[step] = model_of(given, forgets, part_of(step), run)
+        models[step] = model_of(given, forgets, step_folder(step), run)
         evaluations += evaluated(job, given, target, [("student", step, models[step])], run)
         if enough(run.workspace, evaluations, step, job.stop):
             break

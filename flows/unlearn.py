@@ -16,7 +16,8 @@ from flows.job import Given, Job, look
 from flows.teaching import evaluated, references, teach, teach_until_enough
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.choice import choice, chosen_step
+from tasks.choice import choice
+from tasks.contents import chosen_step
 from tasks.corpus import corpus
 from tasks.engine.runner import running
 from tasks.engine.stage import Plan, Runner

@@ -3,15 +3,13 @@
 It holds numbers and no item, so unlike the report it does not quote the text.
 """
 
-import json
 from typing import Any
 
 from storage.artifact import Artifact
+from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE, write_json
 from tasks.engine.stage import Counts, Work, stage
-from tasks.student import StudentSettings
+from tasks.training.settings import StudentSettings
 
-PAGE = "ablation.html"
-EVIDENCE = "ablation.json"
 BOTH, REINFORCEMENT, ANCHORS = "both", "reinforcement only", "anchors only"
 ROLES = {BOTH: "student", REINFORCEMENT: REINFORCEMENT, ANCHORS: ANCHORS}
 """The role under which an arm is evaluated. Both parts are the job's own student, so its evaluations are shared."""
@@ -29,7 +27,6 @@ def ablation(work: Work, evaluations: list[Artifact], labels: Artifact, settings
 
     folders = [(made.fingerprint, work.path(made)) for made in evaluations]
     found = {"job": evaluations[0].name} | compare_arms(folders)
-    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    (work.folder / EVIDENCE).write_text(text, encoding="utf-8")
-    (work.folder / PAGE).write_text(draw(found), encoding="utf-8")
+    write_json(work.folder / ABLATION_EVIDENCE, found)
+    (work.folder / ABLATION_PAGE).write_text(draw(found), encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(found["measures"])}

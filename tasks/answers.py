@@ -11,12 +11,12 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import Unanswered
-from tasks.corpus import documents_of
+from tasks.contents import answer_rows, documents_of
 from tasks.engine.stage import Counts, Work, stage
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage, drawn, passages_of
 from tasks.llm.settings import Endpoint, LlmSettings, read_key
-from tasks.llm.store import Row, Store, answered_before, question_of, rows_in
+from tasks.llm.store import Row, Store, answered_before, question_of
 
 
 @stage("answers", version=1, protected=True)
@@ -39,7 +39,7 @@ def asked_about(documents: Iterable[str], settings: LlmSettings) -> list[Passage
 
 def unanswered(work: Work, store: Store, passages: list[Passage], settings: LlmSettings) -> list[Passage]:
     """The passages without an answer; what earlier artifacts know of the same questions becomes a shard of ours."""
-    own = {row["passage"] for row in rows_in(work.folder) if row["reason"] is None}
+    own = {row["passage"] for row in answer_rows(work.folder) if row["reason"] is None}
     open_ = {question_of(passage, settings): passage for passage in passages if passage.name not in own}
     known = answered_before(work.workspace.root, open_)
     if known:
@@ -54,7 +54,7 @@ def _ask(
     from tasks.llm.client import Client
 
     key = read_key(endpoint)
-    spent = sum(row["tokens"] for row in rows_in(work.folder))
+    spent = sum(row["tokens"] for row in answer_rows(work.folder))
     done = total - len(missing)
 
     async def ask() -> str:
@@ -74,7 +74,7 @@ def _ask(
 
 
 def _counted(folder: Path, passages: list[Passage], settings: LlmSettings, stopped: str) -> Counts:
-    rows = rows_in(folder)
+    rows = answer_rows(folder)
     last = {row["passage"]: row for row in sorted(rows, key=lambda row: row["reason"] is None)}
     reasons = Counter(str(row["reason"]) for row in last.values() if row["reason"] is not None)
     if len(last) < len(passages):

@@ -14,12 +14,13 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from tasks.audit_settings import PassageSettings, QuantisationSettings, QuestionSettings, RelearningSettings, Texts
-from tasks.corpus import documents_of, normalise, read_texts
-from tasks.dictionary import dictionary_of
+from tasks.audit_settings import PassageSettings, QuantisationSettings, QuestionSettings, RelearningSettings
+from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Counts, Work, stage
-from tasks.evaluation import Suite, prompts_of, write_measures
+from tasks.measure.rows import write_measures
+from tasks.measure.suite import Suite, prompts_of
 from tasks.models import Model, load_model, load_tokenizer, pick_device
+from tasks.texts import Texts
 
 if TYPE_CHECKING:
     from tasks.measure.passages import Passage
@@ -133,13 +134,13 @@ def relearning(
     # Prompts are cut from what is not taught: the question is what the model still knew, not what it just read.
     prompts = prompts_of(target.prompts, target.suite, words, rest or slice_)
     if texts:
-        parts = parts_of(_read(texts), settings.characters)
+        parts = parts_of(texts.read(), settings.characters)
         random.Random(settings.seed).shuffle(parts)
         slice_ = parts[: settings.documents]
     how = Finetune(settings.steps, settings.learning_rate, settings.batch, settings.length, settings.seed)
     batch = work.placement.micro_batch
     found = attack(model, tokenizer, slice_, prompts, how, source=source, batch_size=batch, progress=work.progress)
-    return write_measures(work, suspect.role, suspect.step, found)
+    return write_measures(work.folder, suspect.role, suspect.step, found)
 
 
 @stage("quantisation", version=1, heavy=True, protected=True)
@@ -151,7 +152,7 @@ def quantisation(
     from tasks.measure.quantisation import quantisation as attack
 
     model, tokenizer = _load(work, suspect)
-    prompts, texts = _prompts(work, target), _read(heldout) if heldout else []
+    prompts, texts = _prompts(work, target), heldout.read() if heldout else []
     batch = work.placement.micro_batch
 
     def found() -> Iterator["Measured"]:
@@ -171,7 +172,7 @@ def side_effects(work: Work, suspect: Suspect, neighbours: Texts) -> Counts:
     from tasks.measure.side_effects import side_effects as attack
 
     model, tokenizer = _load(work, suspect)
-    found = attack(model, tokenizer, _read(neighbours), batch_size=work.placement.micro_batch)
+    found = attack(model, tokenizer, neighbours.read(), batch_size=work.placement.micro_batch)
     return _write(work, suspect, [found], 1)
 
 
@@ -208,11 +209,7 @@ def _write(work: Work, suspect: Suspect, found: Iterable["Measured"], total: int
             work.progress(done, total)
             yield measured
 
-    return write_measures(work, suspect.role, suspect.step, counted())
-
-
-def _read(texts: Texts) -> list[str]:
-    return [normalise(text) for _, text in read_texts(texts.files, texts.column) if text.strip()]
+    return write_measures(work.folder, suspect.role, suspect.step, counted())
 
 
 def _prompts(work: Work, target: Target) -> list["Prompt"]:
@@ -225,7 +222,7 @@ def _target_and_control(
 ) -> Iterator[tuple[str, list["Passage"]]]:
     from tasks.measure.passages import draw_passages
 
-    texts = {"target": documents_of(work.path(corpus))} | ({"control": _read(control)} if control else {})
+    texts = {"target": documents_of(work.path(corpus))} | ({"control": control.read()} if control else {})
     for task, documents in texts.items():
         yield (
             task,

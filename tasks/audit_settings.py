@@ -2,9 +2,9 @@
 
 from pydantic import Field, model_validator
 
-from storage.files import Files, Hashes
+from storage.files import Hashes
 from storage.settings import Settings
-from tasks.corpus import find_files
+from tasks.texts import Texts, find_files
 
 
 class PassageSettings(Settings):
@@ -91,13 +91,6 @@ class AuditSettings(Settings):
     """Relearning."""
     quantisation: QuantisationSettings = QuantisationSettings()
     """Rounding of the weights."""
-
-
-class Texts(Settings):
-    """User files with the column that holds their text."""
-
-    files: Files
-    column: str
 
 
 class Controls(Settings):

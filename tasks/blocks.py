@@ -6,7 +6,6 @@ document), so only its first block begins with one.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,15 +16,11 @@ from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
 from storage.tables import shard_writer
-from tasks.corpus import documents_of
-from tasks.dictionary import dictionary_of
+from tasks.contents import BLOCKS, dictionary_of, documents_of
 from tasks.engine.stage import Counts, Work, stage
-from tasks.method.tokens import Tokens
+from tasks.method.tokens import Tokens, cut_blocks
 from tasks.method.translation import Block, Encode, translate_block
 from tasks.models import load_tokenizer
-
-DOCUMENTS_PER_BATCH = 64
-BLOCKS = "blocks.arrow"
 
 
 class BlockSettings(Settings):
@@ -50,7 +45,7 @@ def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files,
     used: Counter[int] = Counter()
     number = 0
     with shard_writer(work.folder / BLOCKS) as write:
-        for document, text, block in cut(tokens, documents, settings.length):
+        for document, text, block in cut_blocks(tokens, documents, settings.length):
             matches = matcher.find(text, block.edges[0], block.edges[-1]) if settings.translate else []
             translated = translate_block(block, text, matches, Draw(words, settings.seed, number), encode)
             write(row(translated, number, document, words))
@@ -72,23 +67,6 @@ def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files,
         "occurrences": used.total(),
         "reasons": {str(reason): count for reason, count in sorted(reasons.items(), key=str)},
     }
-
-
-def cut(tokenizer: Any, documents: list[str], length: int) -> Iterator[tuple[int, str, Tokens]]:
-    """(document id, its text, the tokens of a block) for every block; a document's short last block is kept."""
-    for first in range(0, len(documents), DOCUMENTS_PER_BATCH):
-        batch = documents[first : first + DOCUMENTS_PER_BATCH]
-        found = tokenizer(
-            batch, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False
-        )
-        for document, text in enumerate(batch):
-            tokens = Tokens.from_offsets(
-                found["input_ids"][document],
-                found["offset_mapping"][document],
-                found["special_tokens_mask"][document],
-            )
-            for start in range(0, len(tokens.ids), length):
-                yield first + document, text, tokens.block(start, start + length)
 
 
 def encoder(tokenizer: Any) -> Encode:

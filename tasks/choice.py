@@ -15,11 +15,10 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import write_atomically
 from storage.settings import Settings
-from storage.tables import read_shard
 from storage.workspace import Workspace
+from tasks.contents import CHOICE, evaluation_rows
 from tasks.engine.stage import Counts, Work, stage
 
-FILE = "choice.json"
 Row = dict[str, Any]
 
 
@@ -74,26 +73,18 @@ class Choice:
 @stage("choice", version=1)
 def choice(work: Work, evaluations: list[Artifact], rule: StopRule) -> Counts:
     """Write choice.json: {step, held, reasons, rule}."""
-    rows = [row for one in evaluations for row in read_shard(work.path(one) / "evaluations.parquet").to_pylist()]
+    rows = [row for one in evaluations for row in evaluation_rows(work.path(one))]
     found = choose(rows, rule)
     text = json.dumps(asdict(found) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
-    write_atomically(work.folder / FILE, text.encode())
+    write_atomically(work.folder / CHOICE, text.encode())
     return {"step": found.step, "held": found.held}
-
-
-def chosen_step(workspace: Workspace, made: Artifact, otherwise: int) -> int:
-    """The step of a choice; `otherwise` where it is only planned."""
-    if not workspace.find(made.kind, made.fingerprint):
-        return otherwise
-    return int(json.loads((workspace.path(made) / FILE).read_text(encoding="utf-8"))["step"])
 
 
 def enough(workspace: Workspace, evaluations: Sequence[Artifact], step: int, rule: StopRule) -> bool:
     """Whether the rule holds at this step; no, where an evaluation is only planned."""
     if any(workspace.find(one.kind, one.fingerprint) is None for one in evaluations):
         return False
-    folders = [workspace.path(one) for one in evaluations]
-    rows = [row for folder in folders for row in read_shard(folder / "evaluations.parquet").to_pylist()]
+    rows = [row for one in evaluations for row in evaluation_rows(workspace.path(one))]
     return all(condition.held for condition in conditions(rows, step, rule))
 
 

@@ -3,48 +3,25 @@
 The same prompts, texts and questions for every model of a job, so that models can be compared item by item.
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from dictionaries.dictionary import Dictionary
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
-from storage.tables import write_shard
-from tasks.corpus import documents_of, find_files, read_texts
-from tasks.dictionary import dictionary_of
+from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Counts, Work, stage
 from tasks.measure.hub_tasks import own_task
+from tasks.measure.rows import write_measures
+from tasks.measure.suite import Suite, prompts_of
 from tasks.models import Model, load_model, load_tokenizer
+from tasks.texts import find_files, read_texts
 
 if TYPE_CHECKING:
-    from tasks.measure.prompts import Prompt
     from tasks.measure.rows import Measured
-
-
-class Suite(Settings):
-    """What is measured, and how much of it."""
-
-    prompts: int = Field(default=100, ge=1)
-    """Prompts cut from the corpus, each before an anchor, where no file of prompts is given."""
-    context_characters: int = 400
-    """Length of a prompt cut from the corpus."""
-    new_tokens: int = 50
-    """Tokens of a completion."""
-    window: int | None = None
-    """Tokens of a perplexity window; by default the model's context."""
-    windows: int | None = None
-    """Perplexity windows, spread over the held-out text; by default all."""
-    questions: int | None = None
-    """Questions a benchmark, drawn by seed; by default all."""
-    seed: int = 0
-    """Draws prompts and questions."""
 
 
 class EvaluationSettings(Settings):
@@ -63,7 +40,7 @@ class EvaluationSettings(Settings):
     """What is measured."""
 
 
-class Evidence(Settings):
+class EvaluationInputs(Settings):
     """The files behind an evaluation, known by their bytes."""
 
     prompts: Files | None
@@ -74,13 +51,13 @@ class Evidence(Settings):
     text_column: str
 
 
-def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> Evidence:
+def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> EvaluationInputs:
     """The files that the settings name. Raises BadInput for what is missing or cannot be read as prompts."""
     names = tuple(name for name in settings.benchmarks if is_task_name(name))
     for name in names:
         own_task(name)
     paths = tuple(path for path in settings.benchmarks if path not in names)
-    found = Evidence(
+    found = EvaluationInputs(
         prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,
         benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,
@@ -103,33 +80,15 @@ def evaluation(
     step: int | None,
     corpus: Artifact,
     dictionary: Artifact,
-    evidence: Evidence,
+    evidence: EvaluationInputs,
     suite: Suite,
 ) -> Counts:
     """Write the `evaluations` and `evaluation_items` shards of one model."""
-    return write_measures(work, role, step, _measure(work, model, corpus, dictionary, evidence, suite))
-
-
-def write_measures(work: Work, role: str, step: int | None, found: Iterable["Measured"]) -> Counts:
-    """Write what was measured of one model as shards. Returns its values by metric and task."""
-    values: list[dict[str, Any]] = []
-    items: list[dict[str, Any]] = []
-    for measured in found:
-        who = {"model": role, "step": step, "metric": measured.metric, "task": measured.task}
-        values.append(who | {"value": measured.value, "stderr": measured.stderr, "items": measured.count})
-        for item in measured.items:
-            row = {"item": item.item, "prompt": item.prompt, "expected": item.expected}
-            row |= {"completion": item.completion, "score": item.score}
-            items.append(who | row | {"details": json.dumps(item.details, ensure_ascii=False)})
-    write_shard(work.folder / "evaluation_items.parquet", items)
-    write_shard(work.folder / "evaluations.parquet", values)
-    return {"items": len(items)} | {
-        " ".join(filter(None, (row["metric"], row["task"]))): round(row["value"], 6) for row in values
-    }
+    return write_measures(work.folder, role, step, _measure(work, model, corpus, dictionary, evidence, suite))
 
 
 def _measure(
-    work: Work, model: Model, corpus: Artifact, dictionary: Artifact, evidence: Evidence, suite: Suite
+    work: Work, model: Model, corpus: Artifact, dictionary: Artifact, evidence: EvaluationInputs, suite: Suite
 ) -> Iterator["Measured"]:
     from tasks.measure.benchmarks import by_benchmarks, fetch
     from tasks.measure.familiarity import by_completion, by_probability
@@ -153,16 +112,6 @@ def _measure(
         files = [path for path in files if path.suffix in (".yaml", ".yml")] or files
         amount: dict[str, Any] = {"limit": suite.questions, "seed": suite.seed, "batch_size": batch}
         yield from by_benchmarks(loaded, tokenizer, files, names=evidence.tasks, **amount)
-
-
-def prompts_of(given: Files | None, suite: Suite, words: Dictionary, documents: list[str]) -> list["Prompt"]:
-    """The user's prompts, or prompts cut from the documents."""
-    from tasks.measure.prompts import prompts_from_corpus, read_prompts, with_anchors
-
-    if given:
-        return with_anchors(read_prompts(Path(given.paths[0])), words)
-    characters, seed = suite.context_characters, suite.seed
-    return prompts_from_corpus(documents, words, suite.prompts, context_characters=characters, seed=seed)
 
 
 def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:

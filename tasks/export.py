@@ -16,12 +16,10 @@ from storage.locks import who
 from storage.tables import read_shard
 from storage.workspace import Workspace
 from tasks import card
-from tasks.dictionary import FILE as DICTIONARY
+from tasks.contents import DICTIONARY, REPORT_EVIDENCE, step_folder
 from tasks.models import hashes_of_model
 from tasks.page.record import history
 from tasks.record import FILE, Anchors, Attack, Audit, Record, Result, Text, Weights, made_of, seeds_in
-from tasks.report import EVIDENCE
-from tasks.student import part_of
 
 Row = dict[str, Any]
 
@@ -33,13 +31,13 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
-    evidence = json.loads((workspace.path(report) / EVIDENCE).read_text(encoding="utf-8"))
+    evidence = json.loads((workspace.path(report) / REPORT_EVIDENCE).read_text(encoding="utf-8"))
     record = record_of(workspace, report, evidence)
     student = workspace.path(_of_kind(workspace, report, "student"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(student / part_of(record.unlearned.step or 0), partial)
+    shutil.copytree(student / step_folder(record.unlearned.step or 0), partial)
     (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
     verify_export(partial)
@@ -79,7 +77,7 @@ def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
         dictionary=_anchors(made["dictionary"], evidence),
         baseline=_given(workspace, evidence["model"]["baseline"]),
         reinforced=_weights(made["reinforced"], "steps/last/", None) if "reinforced" in made else None,
-        unlearned=_weights(made["student"], f"{part_of(_step(evidence))}/", _step(evidence)),
+        unlearned=_weights(made["student"], f"{step_folder(_step(evidence))}/", _step(evidence)),
         choice=tuple((evidence.get("choice") or {"reasons": ["The last step was kept."]})["reasons"]),
         verdicts=tuple(evidence["headlines"]),
         results=tuple(_results(evidence)),

@@ -3,7 +3,6 @@
 The verdicts are made from the attacks' rows, without loading a model. The page quotes the text, as the report does.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,15 +13,12 @@ import pyarrow.compute as pc
 
 from storage.artifact import Artifact
 from storage.tables import read_shard
+from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, evaluation_rows, write_json
 from tasks.engine.stage import Counts, Work, stage
 from tasks.measure.compare import interval, interval_of_perplexity, wilson
 from tasks.measure.metrics import METRICS
 from tasks.measure.verdicts import Findings, headline, noise_of, verdicts
 from tasks.models import Model
-
-PAGE = "audit.html"
-EVIDENCE = "audit.json"
-ITEMS = "items.json"
 
 Row = dict[str, Any]
 
@@ -35,10 +31,9 @@ def audit(work: Work, model: Model, attacks: list[Artifact], missing: dict[str, 
     folders = [work.path(made) for made in attacks]
     found = {"job": work.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
     items = exhibits(folders, found)
-    for name, rows in ((EVIDENCE, found), (ITEMS, items)):
-        text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False)
-        (work.folder / name).write_text(text, encoding="utf-8")
-    (work.folder / PAGE).write_text(draw(found, items), encoding="utf-8")
+    write_json(work.folder / AUDIT_EVIDENCE, found)
+    write_json(work.folder / AUDIT_ITEMS, items)
+    (work.folder / AUDIT_PAGE).write_text(draw(found, items), encoding="utf-8")
     return {"attacks": len(attacks), "measures": len(found["measures"])}
 
 
@@ -49,7 +44,7 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
     {reference: {difference, low, high}}}, with 95 % intervals; a model is baseline, gold, or the audited one as "model"
     (role and step in `models`), whose changes are. `missing`: attacks that were not made, and why.
     """
-    rows = [row for folder in folders for row in read_shard(folder / "evaluations.parquet").to_pylist()]
+    rows = [row for folder in folders for row in evaluation_rows(folder)]
     rows = [row for row in rows if row["metric"] in METRICS]
     measures: dict[tuple[str, str], Row] = {}
     for row in rows:
@@ -91,7 +86,7 @@ def _changes(known: Findings, metric: str, task: str) -> Row:
 def _scores(folder: Path) -> list[Row]:
     """The items without their texts."""
     columns = ["model", "metric", "task", "item", "score", "details"]
-    table = read_shard(folder / "evaluation_items.parquet").select(columns)
+    table = read_shard(folder / ITEMS).select(columns)
     rows: list[Row] = table.filter(pc.is_in(table["metric"], pa.array(list(METRICS)))).to_pylist()
     return rows
 

@@ -18,10 +18,9 @@ from storage.errors import BadInput, Unanswered
 from storage.settings import Settings
 from storage.tables import read_shard
 from tasks.engine.stage import Counts, Work, stage
-from tasks.evaluation import write_measures
 from tasks.llm.pace import Pace
 from tasks.llm.settings import Endpoint, read_key, refuse_secrets
-from tasks.measure.rows import Item, Measured, mean_of
+from tasks.measure.rows import Item, Measured, mean_of, write_measures
 from tasks.measure.rubric import SCORES, question, read_grade
 
 ANSWERS = "answers.jsonl"
@@ -73,7 +72,7 @@ def judgement(work: Work, evaluation: Artifact, judge: JudgeSettings, rubric: st
             "only for what is missing"
         )
     found = measured(items, answers, judge.model)
-    return write_measures(work, items[0]["model"], items[0]["step"], [found]) | {
+    return write_measures(work.folder, items[0]["model"], items[0]["step"], [found]) | {
         "graded": graded,
         "asked": asking.asked,
     }

@@ -17,13 +17,11 @@ from pydantic import Field
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
-from storage.tables import read_shard, shard_writer
-from tasks.blocks import BLOCKS
+from storage.tables import shard_writer
+from tasks.contents import EXAMPLES, NO_LABEL, TRAINING, blocks_of
 from tasks.engine.stage import Counts, Work, stage
 
-TRAINING = "training.arrow"
-NO_LABEL = -100
-SCHEMA = pa.schema([("block_id", pa.int32()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+SCHEMA = EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 SOFT_SCHEMA = SCHEMA.append(pa.field("candidates", pa.list_(pa.int32()))).append(
     pa.field("shares", pa.list_(pa.float32()))
 )
@@ -56,7 +54,7 @@ def labels(work: Work, blocks: Artifact, logits: Artifact, settings: LabelSettin
 
     With soft labels also T * K `candidates` a block and the `shares` that they have in the label.
     """
-    table = read_shard(work.path(blocks) / BLOCKS)
+    table = blocks_of(work.path(blocks))
     shards = sorted(work.path(logits).glob("label_curves-*.parquet"))
     equation = work.workspace.record(logits)["inputs"]["settings"]["equation"]
     labelled = changed = 0

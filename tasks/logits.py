@@ -16,8 +16,8 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.schemas import TABLES
 from storage.settings import Settings
-from storage.tables import read_shard, write_shard
-from tasks.blocks import BLOCKS
+from storage.tables import write_shard
+from tasks.contents import blocks_of
 from tasks.engine.stage import Counts, Work, stage
 from tasks.models import Model, load_model, tokenizer_size
 
@@ -42,7 +42,7 @@ class LogitsSettings(Settings):
 @stage("logits", version=1, heavy=True, divisible=True, protected=True)
 def logits(work: Work, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
-    table = read_shard(work.path(blocks) / BLOCKS)
+    table = blocks_of(work.path(blocks))
     number, parts = work.part
     shards = list(shards_of(len(table), settings.shard_blocks))[number::parts]
     missing = [shard for shard in shards if not shard_path(work.folder, "logits", *shard).exists()]

@@ -4,18 +4,12 @@ The page quotes the corpus and completions, so it is as confidential as the text
 artifacts that the job names, never from the tables.
 """
 
-import json
 from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.ablation import ablation
+from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, read_json, step_folder, write_json
 from tasks.engine.stage import Counts, Work, stage
-from tasks.findings import audit
-from tasks.student import part_of
-
-PAGE = "report.html"
-EVIDENCE = "evidence.json"
 
 
 @stage("report", version=4, protected=True)
@@ -38,20 +32,19 @@ def report(
 
     made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice, audit, ablation)
     evidence, exhibits = gather(work.workspace, made)
-    text = json.dumps(evidence, indent=1, ensure_ascii=False, allow_nan=False)
-    (work.folder / EVIDENCE).write_text(text, encoding="utf-8")
-    (work.folder / PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
+    write_json(work.folder / REPORT_EVIDENCE, evidence)
+    (work.folder / REPORT_PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
 
 
 def tried(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
     """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report."""
-    audited, taught = f"{student.fingerprint}/{part_of(step)}", {}
+    audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
     found = {}
     for artifact in workspace.all():
-        if artifact.kind not in (audit.kind, ablation.kind):
+        if artifact.kind not in ("audit", "ablation"):
             continue
         inputs = workspace.record(artifact)["inputs"]
         lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
@@ -64,4 +57,4 @@ def markdown_summary(folder: Path) -> str:
     """The two headlines and the table by step of a finished report, as Markdown."""
     from tasks.page.table import markdown
 
-    return markdown(json.loads((folder / EVIDENCE).read_text(encoding="utf-8")))
+    return markdown(read_json(folder / REPORT_EVIDENCE))

@@ -3,19 +3,15 @@
 No part of the paper's method, and off by default: the student's batches then hold both (student.retain).
 """
 
-import pyarrow as pa
-
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
 from storage.tables import shard_writer
-from tasks.blocks import cut
-from tasks.corpus import normalise, read_texts
+from tasks.contents import EXAMPLES, NO_LABEL, RETAINED
 from tasks.engine.stage import Counts, Work, stage
+from tasks.method.tokens import cut_blocks
 from tasks.models import load_tokenizer
-
-RETAINED = "retained.arrow"
-SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+from tasks.texts import normalise, read_texts
 
 
 class RetainSettings(Settings):
@@ -30,12 +26,10 @@ class RetainSettings(Settings):
 @stage("retained", version=1)
 def retained(work: Work, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
-    from tasks.training.examples import NO_LABEL
-
     texts = [normalise(text) for _, text in read_texts(files, text_column) if text.strip()]
     count = tokens = 0
-    with shard_writer(work.folder / RETAINED, SCHEMA) as write:
-        for _, _, block in cut(load_tokenizer(tokenizer), texts, length):
+    with shard_writer(work.folder / RETAINED, EXAMPLES) as write:
+        for _, _, block in cut_blocks(load_tokenizer(tokenizer), texts, length):
             if len(block.ids) > 1:  # one token alone has nothing to predict
                 write({"input_ids": block.ids, "labels": [*block.ids[1:], NO_LABEL]})
                 count, tokens = count + 1, tokens + len(block.ids)

@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.dictionary import Dictionary
-from dictionaries.lint import lint, refuse_errors
 from dictionaries.review import import_review
 from storage.artifact import Artifact
 from storage.files import Files, write_atomically
-from storage.tables import write_shard
 from storage.workspace import Workspace
-from tasks.corpus import documents_of
-from tasks.dictionary import FILE, LINT, Words, dictionary_of, everyday_words, lint_json, row, tokens_with
+from tasks.contents import dictionary_of, documents_of, write_dictionary
+from tasks.dictionary_inputs import DictionaryInputs, linted
 from tasks.engine.stage import Counts, Work, stage
 
 Decisions = dict[str, dict[str, Any]]  # by anchor: decision, before, translations, kind, by, at
 
 
 @stage("review", version=1)
-def review(work: Work, corpus: Artifact, dictionary: Artifact, decisions: Files, words: Words) -> Counts:
+def review(work: Work, corpus: Artifact, dictionary: Artifact, decisions: Files, words: DictionaryInputs) -> Counts:
     """Write the dictionary as it was decided, its lint, and the decisions with who and when.
 
     Raises BadInput where the lint finds an error that the decisions left or made.
@@ -34,13 +32,8 @@ def review(work: Work, corpus: Artifact, dictionary: Artifact, decisions: Files,
     decided = read_decisions(Path(decisions.paths[0]))
     made = applied(dictionary_of(work.path(dictionary)), decided)
     documents = documents_of(work.path(corpus))
-    findings = lint(made, documents, tokens_with(words.tokenizer), everyday_words(words.everyday))
-    if words.lint_errors == "stop":
-        refuse_errors(findings)
-    made.write(work.folder / FILE)
-    (work.folder / LINT).write_text(lint_json(findings), encoding="utf-8")
-    write_shard(work.folder / "anchors.parquet", [row(entry) for entry in made.entries])
-    write_shard(work.folder / "anchor_decisions.parquet", [_row(anchor, found) for anchor, found in decided.items()])
+    findings = linted(made, documents, words)
+    write_dictionary(work.folder, made, findings, (_row(anchor, found) for anchor, found in decided.items()))
     chosen = [found["decision"] for found in decided.values()]
     counts = {
         "approved": chosen.count("approve"),

@@ -7,64 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-from pydantic import Field, field_validator, model_validator
-
 from storage.artifact import Artifact
+from tasks.contents import RETAINED, TRAINING
 from tasks.engine.stage import Counts, Work, stage
-from tasks.labels import TRAINING
 from tasks.models import Model
-from tasks.retained import RETAINED
-from tasks.training.settings import Training
-
-
-class StudentSettings(Training):
-    """Finetuning on generic labels (METHOD.md 4). The defaults are the paper's."""
-
-    learning_rate: float = 1e-6
-    """Peak learning rate."""
-    steps: int = 150
-    """Optimizer steps."""
-    keep: tuple[int, ...] = (20, 40, 60, 80, 100, 120)
-    """Steps whose model is kept and evaluated, besides the last."""
-
-    retain: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each batch that is generic text to keep (retain.paths), labelled with its own next tokens. The paper
-    has none: all of a batch is the target's."""
-
-    hardening: float = Field(default=0.0, ge=0)
-    """Learn the same labels at a second place as well: the weights moved by this many times what reinforcement changed.
-    Whoever finetunes the student on the target moves them that way. Costs as much time again and two more copies of
-    the weights in memory. The paper has 0."""
-
-    @field_validator("steps")
-    @classmethod
-    def _some(cls, steps: int) -> int:
-        if steps < 1:
-            raise ValueError("expected at least 1 step")
-        return steps
-
-    @model_validator(mode="after")
-    def _both(self) -> "StudentSettings":
-        if self.retain and not 0 < self.retained < self.batch:
-            raise ValueError(
-                f"expected retain to leave a batch of {self.batch} blocks some of both, found {self.retain}"
-            )
-        return self
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """All steps whose model is kept, the last one included."""
-        return tuple(sorted({step for step in self.keep if 0 < step < self.steps} | {self.steps}))
-
-    @property
-    def retained(self) -> int:
-        """Blocks of each batch that are retained text."""
-        return round(self.batch * self.retain)
-
-
-def part_of(step: int) -> str:
-    """Where the model of a step lies within the artifact."""
-    return f"steps/{step:06d}"
+from tasks.training.settings import StudentSettings
 
 
 @stage("student", version=2, heavy=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.prompts import SCHEMA, extraction_messages
-from storage.tables import read_shard, write_shard
+from storage.tables import write_shard
+from tasks.contents import ANSWERS, answer_rows
 from tasks.engine.stage import Work
 from tasks.llm.asking import Asked
 from tasks.llm.passages import Passage
 from tasks.llm.settings import LlmSettings
 
-SHARDS = "anchor_answers-*.arrow"
 LONGEST_KEPT = 50_000  # characters of an answer; the longest real one has under 3,000
 
 Row = dict[str, Any]
@@ -38,16 +38,11 @@ def question_of(passage: Passage, settings: LlmSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def rows_in(folder: Path) -> list[Row]:
-    """Every row of an answers artifact, finished or partial, in the order in which they were asked."""
-    return [row for shard in sorted(folder.glob(SHARDS)) for row in read_shard(shard).to_pylist()]
-
-
 def answered_before(root: Path, questions: Iterable[str]) -> dict[str, Row]:
     """Readable answers to these questions in any answers artifact below `root`, also in unfinished ones."""
     wanted, found = set(questions), {}
     for folder in sorted((root / "answers").glob("*")):
-        for row in rows_in(folder):
+        for row in answer_rows(folder):
             if row["question"] in wanted and row["reason"] is None:
                 found[row["question"]] = row
     return found
@@ -59,13 +54,13 @@ class Store:
     def __init__(self, work: Work, settings: LlmSettings) -> None:
         self._work, self._settings = work, settings
         # Not their count: a damaged shard in their midst may have been taken away.
-        self._number = max((int(shard.stem.rpartition("-")[2]) + 1 for shard in work.folder.glob(SHARDS)), default=0)
+        self._number = max((int(shard.stem.rpartition("-")[2]) + 1 for shard in work.folder.glob(ANSWERS)), default=0)
         self._waiting: list[Row] = []
         self._lock = asyncio.Lock()
 
     def write(self, rows: list[Row]) -> Path:
         """One more shard."""
-        shard = self._work.folder / SHARDS.replace("*", f"{self._number:06d}")
+        shard = self._work.folder / ANSWERS.replace("*", f"{self._number:06d}")
         write_shard(shard, rows)
         self._number += 1
         return shard

@@ -4,8 +4,11 @@ Trap: a character may be spread over several tokens (byte fallback, byte-level B
 between two tokens is a place between two characters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+DOCUMENTS_PER_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,20 @@ class Tokens:
             return None
         rest = self.block(starts[-1], len(self.ids))
         return Tokens(rest.ids, [edge - character for edge in rest.edges], rest.clean, rest.special)
+
+
+def cut_blocks(tokenizer: Any, documents: list[str], length: int) -> Iterator[tuple[int, str, Tokens]]:
+    """(document id, its text, the tokens of a block) for every block; a document's short last block is kept."""
+    for first in range(0, len(documents), DOCUMENTS_PER_BATCH):
+        batch = documents[first : first + DOCUMENTS_PER_BATCH]
+        found = tokenizer(
+            batch, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False
+        )
+        for document, text in enumerate(batch):
+            tokens = Tokens.from_offsets(
+                found["input_ids"][document],
+                found["offset_mapping"][document],
+                found["special_tokens_mask"][document],
+            )
+            for start in range(0, len(tokens.ids), length):
+                yield first + document, text, tokens.block(start, start + length)

@@ -12,11 +12,9 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.machine import versions
 from storage.workspace import Workspace
-from tasks.ablation import EVIDENCE as ABLATION
-from tasks.choice import FILE as CHOICE
-from tasks.dictionary import dictionary_of, lint_of
-from tasks.findings import EVIDENCE as AUDIT
-from tasks.findings import ITEMS
+from tasks.contents import ABLATION_EVIDENCE as ABLATION
+from tasks.contents import AUDIT_EVIDENCE as AUDIT
+from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of
 from tasks.page import items, record, verdicts, words
 from tasks.page.labels import label_facts
 from tasks.page.limits import UNAUDITED, untested
@@ -102,7 +100,7 @@ def _tried(workspace: Workspace, made: Made) -> Row:
 def _items_of_audit(workspace: Workspace, made: Made) -> list[Row]:
     if made.audit is None:
         return []
-    found: list[Row] = json.loads((workspace.path(made.audit) / ITEMS).read_text(encoding="utf-8"))
+    found: list[Row] = json.loads((workspace.path(made.audit) / AUDIT_ITEMS).read_text(encoding="utf-8"))
     return found
 
 

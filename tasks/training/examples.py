@@ -17,9 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from storage.tables import read_shard
-
-NO_LABEL = -100
-
+from tasks.contents import NO_LABEL
 
 COLUMNS = ("input_ids", "labels", "candidates", "shares")
 

@@ -1,7 +1,9 @@
-"""Settings that two stages share."""
+"""Settings of both trainings, and how ranks share a batch."""
 
 import math
 from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from storage.errors import BadInput
 from storage.settings import Settings
@@ -34,6 +36,62 @@ class Training(Settings):
     """Form in which models are saved."""
     seed: int = 0
     """Order of the blocks."""
+
+
+class ReinforceSettings(Training):
+    """Reinforcement bootstrapping (the paper's section 2). The defaults are the paper's."""
+
+    learning_rate: float = 3e-6
+    """Peak learning rate."""
+    epochs: float = 3.0
+    """Passes over the target corpus. The last batch is filled from a further pass."""
+    length: int = 512
+    """Tokens of context."""
+
+
+class StudentSettings(Training):
+    """Finetuning on generic labels (METHOD.md 4). The defaults are the paper's."""
+
+    learning_rate: float = 1e-6
+    """Peak learning rate."""
+    steps: int = 150
+    """Optimizer steps."""
+    keep: tuple[int, ...] = (20, 40, 60, 80, 100, 120)
+    """Steps whose model is kept and evaluated, besides the last."""
+
+    retain: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each batch that is generic text to keep (retain.paths), labelled with its own next tokens. The paper
+    has none: all of a batch is the target's."""
+
+    hardening: float = Field(default=0.0, ge=0)
+    """Learn the same labels at a second place as well: the weights moved by this many times what reinforcement changed.
+    Whoever finetunes the student on the target moves them that way. Costs as much time again and two more copies of
+    the weights in memory. The paper has 0."""
+
+    @field_validator("steps")
+    @classmethod
+    def _some(cls, steps: int) -> int:
+        if steps < 1:
+            raise ValueError("expected at least 1 step")
+        return steps
+
+    @model_validator(mode="after")
+    def _both(self) -> "StudentSettings":
+        if self.retain and not 0 < self.retained < self.batch:
+            raise ValueError(
+                f"expected retain to leave a batch of {self.batch} blocks some of both, found {self.retain}"
+            )
+        return self
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """All steps whose model is kept, the last one included."""
+        return tuple(sorted({step for step in self.keep if 0 < step < self.steps} | {self.steps}))
+
+    @property
+    def retained(self) -> int:
+        """Blocks of each batch that are retained text."""
+        return round(self.batch * self.retain)
 
 
 def steps_of_epochs(blocks: int, epochs: float, batch: int) -> int:

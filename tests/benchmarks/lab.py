@@ -23,13 +23,12 @@ from flows.job import Job, look, read_job
 from flows.teaching import knows_more, lessons_of
 from storage.tables import read_shard
 from storage.workspace import Workspace
-from tasks.corpus import corpus, documents_of, normalise, read_texts
+from tasks.contents import NO_LABEL, TRAINING, dictionary_of, documents_of
+from tasks.corpus import corpus
 from tasks.demo.stages import MODEL
-from tasks.dictionary import dictionary_of
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
-from tasks.evaluation import prompts_of
-from tasks.labels import TRAINING, labels
+from tasks.labels import labels
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import by_completion, by_probability
 from tasks.measure.passages import parts_of
@@ -39,8 +38,10 @@ from tasks.measure.relearning import Finetune
 from tasks.measure.relearning import relearning as attack
 from tasks.measure.rows import Measured
 from tasks.measure.scoring import encode, measuring, token_log_probabilities
+from tasks.measure.suite import prompts_of
 from tasks.models import load_model, load_tokenizer
-from tasks.training.examples import COLUMNS, NO_LABEL, collate, order_of
+from tasks.texts import normalise, read_texts
+from tasks.training.examples import COLUMNS, collate, order_of
 from tasks.training.trainer import mean_over_labels, mean_over_soft_labels, moved
 
 ROWS = 32  # of a measurement at a time

@@ -13,12 +13,15 @@ import sys
 from pathlib import Path
 
 from storage.workspace import Workspace
-from tasks.corpus import corpus, find_files
+from tasks.contents import LAST
+from tasks.corpus import corpus
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
 from tasks.models import find_model
-from tasks.reinforce import LAST, ReinforceSettings, reinforce
+from tasks.reinforce import reinforce
+from tasks.texts import find_files
+from tasks.training.settings import ReinforceSettings
 
 MATERIAL = Path(__file__).parents[3] / "shared" / "material"
 BOOK = MATERIAL / "books" / "01_wonderful_wizard_of_oz.txt"

@@ -35,7 +35,7 @@ from lab import (
     thorough,
 )
 
-from tasks.training.examples import NO_LABEL
+from tasks.contents import NO_LABEL
 
 RATES = {"demo": (1e-4, 2e-4, 4e-4, 7e-4, 1.5e-3, 3e-3), "oz": (1e-4, 3e-4, 1e-3, 2e-3, 4e-3)}
 STEPS = {"demo": (8, 16, 24, 32), "oz": (16, 32, 64)}

@@ -13,10 +13,11 @@ from storage.artifact import Artifact
 from storage.errors import Unanswered
 from storage.tables import open_tables
 from tasks.answers import answers
+from tasks.contents import answer_rows
 from tasks.corpus import corpus
 from tasks.engine.runner import Run
 from tasks.llm.settings import Endpoint, LlmSettings
-from tasks.llm.store import prompt_hash, rows_in
+from tasks.llm.store import prompt_hash
 
 NAMES = [f"Zorb{letter}" for letter in "abcdefghijklmnopqrst"]
 Ask = Callable[..., tuple[Run, Artifact]]
@@ -109,7 +110,7 @@ def test_what_can_pass_is_asked_again(ask: Ask, language_model: Any) -> None:
 
     language_model.answer = answer
     run, made = ask(timeout_seconds=2, documents=len(PASSING))
-    rows = {row["document_id"]: row for row in rows_in(run.workspace.path(made))}
+    rows = {row["document_id"]: row for row in answer_rows(run.workspace.path(made))}
     for place, fault in enumerate(PASSING):
         assert (rows[place]["reason"], rows[place]["requests"]) == (None, 2), fault
     assert counts_of(run, made)["answered"] == len(PASSING)
@@ -124,7 +125,7 @@ def test_what_cannot_pass_is_counted_and_kept_with_its_reason(ask: Ask, language
 
     language_model.answer = answer
     run, made = ask(retries=2, share=0.5, documents=2 * len(LASTING), concurrency=1)
-    rows = {row["document_id"]: row for row in rows_in(run.workspace.path(made))}
+    rows = {row["document_id"]: row for row in answer_rows(run.workspace.path(made))}
     for number, (fault, reason, requests) in enumerate(LASTING):
         row = rows[2 * number + 1]
         assert (row["reason"], row["requests"]) == (reason, requests), fault
@@ -231,7 +232,7 @@ def test_a_key_that_is_missing_is_named_and_what_was_answered_before_is_kept(
     with pytest.raises(Unanswered, match="environment variable TEST_KEY"):
         ask(share=1, base_url="https://api.openai.com/v1")
     (partial,) = (tmp_path / "ws" / "answers").iterdir()
-    assert sum(row["reason"] is None for row in rows_in(partial)) == 11
+    assert sum(row["reason"] is None for row in answer_rows(partial)) == 11
 
 
 def told_soon(root: Path, count: str) -> str:

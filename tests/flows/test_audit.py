@@ -16,13 +16,12 @@ from flows.query import report_again, report_of
 from flows.unlearn import path as unlearn_path
 from storage.workspace import Workspace
 from tasks.card import Hub
+from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, REPORT_PAGE
+from tasks.contents import REPORT_EVIDENCE as REPORTED
 from tasks.engine.runner import Run
 from tasks.export import export
-from tasks.findings import EVIDENCE
-from tasks.findings import PAGE as AUDIT_PAGE
 from tasks.record import FILE, Record, schema
-from tasks.report import EVIDENCE as REPORTED
-from tasks.report import PAGE, markdown_summary
+from tasks.report import markdown_summary
 
 SMALL = """
 [audit]
@@ -64,15 +63,15 @@ def test_the_job_s_report_says_that_no_audit_was_made_and_then_shows_it(audited:
     before = evidence_of(workspace, audited["first"])
     assert before["audit"] is None
     assert any("Relearning" in sentence for sentence in before["untested"])
-    assert "nepenthe audit --job JOB.toml" in (workspace.path(audited["first"]) / PAGE).read_text()
+    assert "nepenthe audit --job JOB.toml" in (workspace.path(audited["first"]) / REPORT_PAGE).read_text()
     assert isinstance(made, Audit)
     assert made.report is not None
     after = evidence_of(workspace, made.report)
-    assert after["audit"] == json.loads((workspace.path(made.audit) / EVIDENCE).read_text())
+    assert after["audit"] == json.loads((workspace.path(made.audit) / AUDIT_EVIDENCE).read_text())
     assert not any(sentence.startswith("Relearning:") for sentence in after["untested"])
     assert any(sentence.startswith("Membership inference") for sentence in after["untested"])
     assert any(sentence.startswith("Relearning on related text") for sentence in after["untested"])
-    assert "nepenthe audit --job" not in (workspace.path(made.report) / PAGE).read_text()
+    assert "nepenthe audit --job" not in (workspace.path(made.report) / REPORT_PAGE).read_text()
     assert f"- {after['audit']['headline']}" in markdown_summary(workspace.path(made.report))
     assert after["record"] == before["record"]
     assert {row["kind"] for row in after["further"]} >= {"audit", "verbatim", "relearning"}
@@ -95,7 +94,7 @@ def test_a_report_made_again_picks_up_what_was_tried_since(
     workspace.remove(compared.report)
     workspace.remove(audited["audit"].report)
     page = report_again(workspace, "tiny")
-    assert page == workspace.path(compared.report) / PAGE
+    assert page == workspace.path(compared.report) / REPORT_PAGE
     assert evidence_of(workspace, compared.report)["ablation"] == both["ablation"]
     assert workspace.references()["tiny.report"]["artifacts"] == [[*astuple(compared.report)]]
 
@@ -106,7 +105,7 @@ def test_an_audit_of_another_model_has_a_page_of_its_own_and_no_report(
     made = path(audited["job"], *look_at(audited["job"], str(tiny_model), audited["workspace"]), audited["run"])
     assert made.report is None
     folder = audited["workspace"].path(made.audit)
-    assert [model["key"] for model in json.loads((folder / EVIDENCE).read_text())["models"]] == ["baseline"]
+    assert [model["key"] for model in json.loads((folder / AUDIT_EVIDENCE).read_text())["models"]] == ["baseline"]
     assert "Audit of the model “baseline”" in (folder / AUDIT_PAGE).read_text()
 
 

@@ -17,8 +17,8 @@ from flows.job import look, read_job
 from storage.errors import AwaitsReview, BadInput
 from storage.tables import open_tables
 from storage.workspace import Workspace
+from tasks.contents import dictionary_of
 from tasks.corpus import corpus
-from tasks.dictionary import dictionary_of
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
 

@@ -16,11 +16,12 @@ from flows.unlearn import path as pipeline
 from storage.files import Files
 from storage.workspace import Workspace
 from tasks.audit import Suspect
-from tasks.audit_settings import Controls, Texts
-from tasks.dictionary import Words
+from tasks.audit_settings import Controls
+from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.stage import Plan
-from tasks.evaluation import Evidence
+from tasks.evaluation import EvaluationInputs
 from tasks.models import Model
+from tasks.texts import Texts
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -82,7 +83,7 @@ def model(name: str) -> Model:
 def inputs_of(job: Job) -> Given:
     """What the job names, as if it had been found."""
     evaluation, counts = job.evaluation, job.dictionary.counts
-    words = Words(
+    words = DictionaryInputs(
         curated=files("curated") if job.dictionary.curated else Files((), "none"),
         statistics=job.dictionary.statistics if counts else None,
         reference=files("reference") if counts and job.dictionary.reference else None,
@@ -92,7 +93,7 @@ def inputs_of(job: Job) -> Given:
         seed=job.dictionary.seed,
         lint_errors=job.dictionary.lint_errors,
     )
-    evidence = Evidence(
+    evidence = EvaluationInputs(
         prompts=files("prompts") if evaluation.prompts else None,
         heldout=files("heldout") if evaluation.heldout else None,
         benchmarks=files("benchmarks") if evaluation.benchmarks else None,

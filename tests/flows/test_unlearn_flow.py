@@ -20,7 +20,7 @@ KILL = "import os, signal; kill = lambda *a, **k: os.kill(os.getpid(), signal.SI
 STAGES = {
     "corpus": "import tasks.corpus as m; m.write_shard = kill",
     "dictionary": "import tasks.dictionary as m; m.write_shard = kill",
-    "evaluation": "import tasks.evaluation as m; m.write_shard = kill",
+    "evaluation": "import tasks.measure.rows as m; m.write_shard = kill",
     "blocks": "import tasks.blocks as m; m.row = kill",
     "reinforce": """
 import tasks.training.trainer as m

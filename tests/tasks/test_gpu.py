@@ -9,13 +9,14 @@ import torch
 from flows.job import look, read_job
 from storage.tables import read_shard
 from tasks.blocks import blocks
+from tasks.contents import LAST
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary
 from tasks.engine.runner import Run
 from tasks.labels import labels
 from tasks.logits import logits
 from tasks.models import made_model
-from tasks.reinforce import LAST, reinforce
+from tasks.reinforce import reinforce
 
 
 @pytest.mark.gpu

@@ -15,15 +15,17 @@ from storage.errors import BadInput, TrainingDiverged
 from storage.tables import open_tables, read_shard, sync
 from tasks import logits as logits_stage
 from tasks.blocks import blocks
+from tasks.contents import LAST, NO_LABEL, step_folder
 from tasks.corpus import corpus
 from tasks.dictionary import DictionarySettings, dictionary, find_words
 from tasks.engine.runner import Run
-from tasks.labels import NO_LABEL, LabelSettings, labels
+from tasks.labels import LabelSettings, labels
 from tasks.logits import logits
 from tasks.method.equation import generic_labels
 from tasks.models import load_model, made_model
-from tasks.reinforce import LAST, ReinforceSettings, reinforce
-from tasks.student import StudentSettings, part_of, student
+from tasks.reinforce import reinforce
+from tasks.student import student
+from tasks.training.settings import ReinforceSettings, StudentSettings
 
 Steps = tuple[Job, Given, Run, dict[str, Artifact]]
 
@@ -211,7 +213,7 @@ def test_a_student_keeps_chosen_steps_and_learns_its_labels(to_labels: Callable[
     assert loss[-1] < 0.7 * loss[0]
     expected = labels_of(run, made)
     ids = read_shard(run.workspace.path(made["labels"]) / "training.arrow").column("input_ids").to_pylist()
-    before, after = (agreement(path, ids, expected) for path in (given.baseline.path, folder / part_of(30)))
+    before, after = (agreement(path, ids, expected) for path in (given.baseline.path, folder / step_folder(30)))
     assert after > before + 0.2
 
 
@@ -253,7 +255,7 @@ def test_a_training_resumed_from_its_checkpoint_ends_where_an_undisturbed_one_do
 
 
 def weights_of(run: Run, made: Artifact) -> dict[str, Any]:
-    state: dict[str, Any] = load_model(run.workspace.path(made) / part_of(6)).state_dict()
+    state: dict[str, Any] = load_model(run.workspace.path(made) / step_folder(6)).state_dict()
     return state
 
 

@@ -14,12 +14,12 @@ from storage.artifact import Artifact
 from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
+from tasks.contents import RETAINED
 from tasks.engine.stage import Placement, Work
 from tasks.models import find_model, load_model, load_tokenizer
-from tasks.retained import RETAINED, retained
-from tasks.student import StudentSettings
+from tasks.retained import retained
 from tasks.training.examples import Examples, Retained, collate
-from tasks.training.settings import Training
+from tasks.training.settings import StudentSettings, Training
 from tasks.training.trainer import Course, Hardening, mean_over_labels, mean_over_soft_labels, moved, train
 
 Rows = list[dict[str, Any]]

@@ -22,7 +22,7 @@ from tasks.ablation import ablation
 from tasks.engine.stage import Placement, Work
 from tasks.labels import SCHEMA
 from tasks.page.evidence import Made
-from tasks.student import StudentSettings
+from tasks.training.settings import StudentSettings
 
 EVIL = "<script>alert('owned')</script>"
 WORDS = [

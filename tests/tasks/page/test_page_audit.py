@@ -11,9 +11,10 @@ import pytest
 from storage.artifact import Artifact
 from storage.files import Files
 from storage.workspace import Workspace
-from tasks.ablation import PAGE as ABLATION
+from tasks.contents import ABLATION_PAGE as ABLATION
+from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE
 from tasks.engine.stage import Placement, Work
-from tasks.findings import EVIDENCE, ITEMS, PAGE, audit
+from tasks.findings import audit
 from tasks.models import Model
 from tasks.page.audit import figures, heads, table
 from tasks.page.evidence import Made, gather
@@ -44,7 +45,7 @@ def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]
 
 @pytest.fixture
 def found(made_up_run: tuple[Workspace, Made], audited: Artifact) -> Row:
-    read: Row = json.loads((made_up_run[0].path(audited) / EVIDENCE).read_text(encoding="utf-8"))
+    read: Row = json.loads((made_up_run[0].path(audited) / AUDIT_EVIDENCE).read_text(encoding="utf-8"))
     return read
 
 
@@ -56,7 +57,7 @@ def test_every_value_has_its_interval_and_its_items(
             assert value["low"] < value["value"] < value["high"], measure
             assert value["items"] == 30
     assert heads(found) == {"baseline": "baseline", "model": "step 40", "gold": "gold"}
-    items = json.loads((made_up_run[0].path(audited) / ITEMS).read_text(encoding="utf-8"))
+    items = json.loads((made_up_run[0].path(audited) / AUDIT_ITEMS).read_text(encoding="utf-8"))
     assert {row["anchor"] for row in table(found)} == {group["anchor"] for group in items}
     by_name = {group["name"]: group for group in items}
     taught = by_name["relearned familiarity target"]
@@ -98,7 +99,7 @@ def test_curves_are_drawn_for_what_was_measured_and_nothing_else(found: Row) -> 
 def test_the_page_is_whole_and_escapes_what_models_said(
     made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
 ) -> None:
-    text = (made_up_run[0].path(audited) / PAGE).read_text(encoding="utf-8")
+    text = (made_up_run[0].path(audited) / AUDIT_PAGE).read_text(encoding="utf-8")
     assert not outline(text).open
     assert "script" not in outline(text).tags
     assert text.count("&lt;script&gt;") > 10
@@ -170,7 +171,7 @@ def test_a_browser_has_nothing_to_complain_about(
     whole = tmp_path / "report.html"
     text = page(*gather(workspace, replace(made, audit=audited, ablation=made_up_ablation)))
     whole.write_text(text, encoding="utf-8")
-    alone = [workspace.path(audited) / PAGE, workspace.path(made_up_ablation) / ABLATION]
+    alone = [workspace.path(audited) / AUDIT_PAGE, workspace.path(made_up_ablation) / ABLATION]
     for shown in (whole, *alone):
         assert not re.search(r"https?://|@import|url\((?!#)", shown.read_text(encoding="utf-8"))
         assert console(shown) == []

@@ -1,0 +1,111 @@
+"""What every kind of artifact holds: file names, and who reads and writes them. The one page that stages share.
+
+A stage knows its siblings by what they leave behind and by nothing else; so none of them imports another.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.lint import Finding
+from storage.artifact import Artifact
+from storage.tables import read_shard, write_shard
+from storage.workspace import Workspace
+
+Row = dict[str, Any]
+
+TEXTS = "texts.arrow"
+ANSWERS = "anchor_answers-*.arrow"
+DICTIONARY, LINT = "dictionary.json", "lint.json"
+BLOCKS = "blocks.arrow"
+TRAINING = "training.arrow"
+RETAINED = "retained.arrow"
+NO_LABEL = -100
+"""The label of a position that does not train, in training.arrow and retained.arrow."""
+EXAMPLES = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+"""What a training reads: per block the input ids and the label of each position, unshifted."""
+STEPS, LAST = "steps", "steps/last"
+VALUES, ITEMS = "evaluations.parquet", "evaluation_items.parquet"
+CHOICE = "choice.json"
+AUDIT_PAGE, AUDIT_EVIDENCE, AUDIT_ITEMS = "audit.html", "audit.json", "items.json"
+ABLATION_PAGE, ABLATION_EVIDENCE = "ablation.html", "ablation.json"
+REPORT_PAGE, REPORT_EVIDENCE = "report.html", "evidence.json"
+
+
+def write_documents(folder: Path, texts: list[str]) -> None:
+    """texts.arrow of a corpus: (document_id, text)."""
+    ids = pa.array(range(len(texts)), pa.int32())
+    write_shard(folder / TEXTS, pa.table({"document_id": ids, "text": pa.array(texts, pa.large_string())}))
+
+
+def documents_of(folder: Path) -> list[str]:
+    """The texts of a corpus; the place in the list is the document's id."""
+    texts: list[str] = read_shard(folder / TEXTS).column("text").to_pylist()
+    return texts
+
+
+def answer_rows(folder: Path) -> list[Row]:
+    """Every row of an answers artifact, finished or partial, in the order in which they were asked."""
+    return [row for shard in sorted(folder.glob(ANSWERS)) for row in read_shard(shard).to_pylist()]
+
+
+def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Finding], decisions: Iterable[Row]) -> None:
+    """A dictionary or a reviewed one: dictionary.json, lint.json, and the shards of anchors and decisions."""
+    dictionary.write(folder / DICTIONARY)
+    lint = json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
+    (folder / LINT).write_text(lint, encoding="utf-8")
+    write_shard(folder / "anchors.parquet", [_anchor_row(entry) for entry in dictionary.entries])
+    write_shard(folder / "anchor_decisions.parquet", list(decisions))
+
+
+def _anchor_row(entry: Entry) -> Row:
+    return {name: getattr(entry, name) for name in ("anchor", "kind", "translations", "votes", "provenance")}
+
+
+def dictionary_of(folder: Path) -> Dictionary:
+    """The dictionary of a dictionary or review artifact."""
+    return Dictionary.read(folder / DICTIONARY, lenient=True)  # it was linted when it was made
+
+
+def lint_of(folder: Path) -> list[Row]:
+    """What the lint found in the dictionary of an artifact: [{rule, severity, count, examples}]."""
+    findings: list[Row] = read_json(folder / LINT)
+    return findings
+
+
+def blocks_of(folder: Path) -> pa.Table:
+    """The `blocks` table of a corpus, memory-mapped; a block's row number is its id."""
+    return read_shard(folder / BLOCKS)
+
+
+def step_folder(step: int) -> str:
+    """Where the model of a step lies within a student."""
+    return f"{STEPS}/{step:06d}"
+
+
+def evaluation_rows(folder: Path) -> list[Row]:
+    """The values of an evaluation, a judgement or an attack, as in the table `evaluations`."""
+    rows: list[Row] = read_shard(folder / VALUES).to_pylist()
+    return rows
+
+
+def chosen_step(workspace: Workspace, choice: Artifact, otherwise: int) -> int:
+    """The step of a choice; `otherwise` where it is only planned."""
+    if not workspace.find(choice.kind, choice.fingerprint):
+        return otherwise
+    return int(read_json(workspace.path(choice) / CHOICE)["step"])
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of an artifact."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file of an artifact. Raises ValueError for a number that is not finite."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,111 @@
+"""Users' text files: found, and read record by record.
+
+Normalising is Unicode NFC, Unix line ends and no byte-order mark, nothing else: the model read the text as it is.
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import BadInput
+from storage.files import Files, Hashes
+from storage.settings import Settings
+
+SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".parquet")
+
+
+class Texts(Settings):
+    """User files with the column that holds their text."""
+
+    files: Files
+    column: str
+
+    def read(self) -> list[str]:
+        """The normalised texts, without empty ones."""
+        return [normalise(text) for _, text in read_texts(self.files, self.column) if text.strip()]
+
+
+def find_files(paths: tuple[str, ...], hashes: Hashes, setting: str = "corpus.paths") -> Files:
+    """The text files in a fixed order. Raises BadInput for a path that is missing or holds no text."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+            if not inside:
+                raise BadInput(f"{setting}: expected files {', '.join(SUFFIXES)} in {path}, found none")
+            found += inside
+        elif path.is_file() and path.suffix in SUFFIXES:
+            found.append(path)
+        elif path.exists():
+            raise BadInput(f"{setting}: expected a file with one of {', '.join(SUFFIXES)}, found {path}")
+        else:
+            raise BadInput(f"{setting}: expected a file or folder at {path}, found nothing")
+    if not found:
+        raise BadInput(f"{setting}: expected at least one path, found none")
+    return hashes.files(found)
+
+
+def normalise(text: str) -> str:
+    """NFC, Unix line ends, no byte-order mark."""
+    return unicodedata.normalize("NFC", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def read_texts(files: Files, text_column: str) -> Iterator[tuple[str, str]]:
+    """(source, raw text) of every record. Raises BadInput with file and place for what cannot be read."""
+    for path in map(Path, files.paths):
+        if path.suffix == ".parquet":
+            texts = _parquet_texts(path, text_column)
+        elif path.suffix == ".jsonl":
+            texts = _jsonl_texts(path, text_column)
+        else:
+            yield path.name, read_utf8(path)
+            continue
+        for number, text in texts:
+            yield f"{path.name}:{number}", text
+
+
+def read_utf8(path: Path) -> str:
+    """The file's text. Raises BadInput with the byte offset where it is not UTF-8."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at byte offset {error.start}: "
+            "convert the file (iconv -t UTF-8)"
+        ) from error
+
+
+def _jsonl_texts(path: Path, text_column: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise BadInput(f"{path}, line {number}: expected a JSON object, found {error}") from error
+        if not isinstance(record, dict) or not isinstance(record.get(text_column), str):
+            raise BadInput(
+                f'{path}, line {number}: expected a JSON object with a text in "{text_column}", found '
+                f"{sorted(record) if isinstance(record, dict) else type(record).__name__}: set corpus.text_column"
+            )
+        yield number, record[text_column]
+
+
+def _parquet_texts(path: Path, text_column: str) -> Iterator[tuple[int, str]]:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(f"{path}: expected a Parquet file, found {error}") from error
+    if text_column not in file.schema_arrow.names:
+        raise BadInput(
+            f'{path}: expected a column "{text_column}", found {file.schema_arrow.names}: set corpus.text_column'
+        )
+    number = 0
+    for batch in file.iter_batches(columns=[text_column]):
+        for text in batch.column(0).to_pylist():
+            number += 1
+            yield number, text or ""

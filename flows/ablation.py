@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from prefect import flow
 
-from flows.anchors import words_for
-from flows.job import Given, Job, look
+from flows.anchors import make_dictionary
+from flows.job import Inputs, Job, resolve
 from flows.query import page_of, show_rows
-from flows.teaching import evaluated, references, teach
+from flows.teaching import evaluated, references, train_student
 from flows.unlearn import ROOT, report_with
 from storage.artifact import Artifact
 from storage.errors import BadInput
@@ -45,18 +45,18 @@ def arms(job: Job) -> dict[str, Job]:
     }
 
 
-def path(job: Job, given: Given, run: Runner) -> Compared:
+def path(job: Job, inputs: Inputs, run: Runner) -> Compared:
     """Three students from one corpus, dictionary and reinforced model, and the pages that compare them."""
-    documents = run(corpus, given.corpus, job.corpus.text_column)
-    target = documents, words_for(job, given, documents, run)
-    evaluations = evaluated(job, given, target, references(given), run)
+    documents = run(corpus, inputs.corpus, job.corpus.text_column)
+    target = documents, make_dictionary(job, inputs, documents, run)
+    evaluations = evaluated(job, inputs, target, references(inputs), run)
     labels_of = {}
     for name, arm in arms(job).items():
-        taught = teach(arm, given, target, run)
-        evaluations += evaluated(arm, given, target, taught.students(ROLES[name]), run)
-        _, _, labels_of[name], _ = taught.artifacts
+        trained = train_student(arm, inputs, target, run)
+        evaluations += evaluated(arm, inputs, target, trained.students(ROLES[name]), run)
+        _, _, labels_of[name], _ = trained.artifacts
     made = run(compare, evaluations, labels_of[BOTH], job.student)
-    return Compared(made, report_with(job, given, run, ablation=made))
+    return Compared(made, report_with(job, inputs, run, ablation=made))
 
 
 @flow(name="ablation", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
@@ -66,11 +66,11 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
     Raises NepentheError for what the user can put right.
     """
     workspace = Workspace(root)
-    given = look(job, workspace.hashes)
+    inputs = resolve(job, workspace.hashes)
     names = Plan(workspace, job.name)
-    path(job, given, names)
+    path(job, inputs, names)
     with running(names, job.placement, wait) as run:
-        return path(job, given, run)
+        return path(job, inputs, run)
 
 
 def ablation_found(made: Compared, workspace: Workspace) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.anchors import words_for
-from flows.job import Given, Job, look
+from flows.anchors import make_dictionary
+from flows.job import Inputs, Job, resolve
 from flows.query import page_of, show_rows
 from flows.unlearn import ROOT, report_with
 from flows.unlearn import path as job_path
@@ -16,7 +16,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.workspace import Workspace
 from tasks.audit import (
-    Suspect,
+    AuditedModel,
     Target,
     extraction,
     instruction,
@@ -28,7 +28,7 @@ from tasks.audit import (
     translations,
     verbatim,
 )
-from tasks.audit_settings import Controls, find_controls
+from tasks.audit_settings import AuditTexts, find_audit_texts
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, step_folder
 from tasks.corpus import corpus
 from tasks.engine.runner import running
@@ -54,25 +54,27 @@ class Audit:
     """The job's report with the audit in it; None where the model is not the one that the job left behind."""
 
 
-def path(job: Job, given: Given, controls: Controls, suspects: list[Suspect], run: Runner) -> Audit:
+def path(job: Job, inputs: Inputs, controls: AuditTexts, suspects: list[AuditedModel], run: Runner) -> Audit:
     """All attacks, the audit's page, and the job's report again where the audited model is its own."""
-    made, audited = attacks(job, given, controls, suspects, run), suspects[0].model
+    made, audited = attacks(job, inputs, controls, suspects, run), suspects[0].model
     summed = run(summary, audited, made, controls.missing())
-    left = job_path(job, given, Plan(run.workspace, job.name))
-    report = report_with(job, given, run, audit=summed) if left.model == audited.path else None
+    left = job_path(job, inputs, Plan(run.workspace, job.name))
+    report = report_with(job, inputs, run, audit=summed) if left.model == audited.path else None
     return Audit(audited.path, tuple(made), controls.missing(), summed, report)
 
 
-def attacks(job: Job, given: Given, controls: Controls, suspects: list[Suspect], run: Runner) -> list[Artifact]:
+def attacks(
+    job: Job, inputs: Inputs, controls: AuditTexts, suspects: list[AuditedModel], run: Runner
+) -> list[Artifact]:
     """The list of attacks. `run` makes artifacts, or only names them."""
     made: list[Artifact] = []
 
-    def attack(stage: Stage, *calls: tuple[Any, ...], on: list[Suspect] = suspects) -> None:
-        made.extend(run.together(stage, [(suspect, *call) for call in calls for suspect in on]))
+    def attack(stage: Stage, *calls: tuple[Any, ...], on: list[AuditedModel] = suspects) -> None:
+        made.extend(run.map(stage, [(suspect, *call) for call in calls for suspect in on]))
 
-    documents = run(corpus, given.corpus, job.corpus.text_column)
-    words = words_for(job, given, documents, run)
-    target = Target(corpus=documents, dictionary=words, prompts=given.evidence.prompts, suite=job.evaluation.suite)
+    documents = run(corpus, inputs.corpus, job.corpus.text_column)
+    words = make_dictionary(job, inputs, documents, run)
+    target = Target(corpus=documents, dictionary=words, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
     settings, near = job.audit, controls.neighbours
 
     attack(verbatim, (documents, near, settings.passages))
@@ -81,8 +83,8 @@ def attacks(job: Job, given: Given, controls: Controls, suspects: list[Suspect],
     if controls.nonmembers:
         attack(membership, (documents, controls.nonmembers, settings.passages, settings.min_k))
     lessons = {"target": None, "related": near, "unrelated": controls.heldout}
-    taught = [(source, texts) for source, texts in lessons.items() if texts or source == "target"]
-    attack(relearning, *((target, source, texts, settings.relearning) for source, texts in taught))
+    trained = [(source, texts) for source, texts in lessons.items() if texts or source == "target"]
+    attack(relearning, *((target, source, texts, settings.relearning) for source, texts in trained))
     attack(quantisation, (target, controls.heldout, settings.quantisation))
     if near:
         attack(side_effects, (near,))
@@ -98,45 +100,47 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
     Raises NepentheError for what the user can put right.
     """
     workspace = Workspace(root)
-    given, controls, suspects = look_at(job, model, workspace)
+    inputs, controls, suspects = resolve_audit(job, model, workspace)
     names = Plan(workspace, job.name)
-    path(job, given, controls, suspects, names)
+    path(job, inputs, controls, suspects, names)
     with running(names, job.placement, wait) as run:
-        return path(job, given, controls, suspects, run)
+        return path(job, inputs, controls, suspects, run)
 
 
-def look_at(job: Job, model: str, workspace: Workspace) -> tuple[Given, Controls, list[Suspect]]:
+def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, AuditTexts, list[AuditedModel]]:
     """Find all that an audit needs, the audited model first. Raises BadInput for what could not be run with."""
-    given = look(job, workspace.hashes)
-    generic, column = given.evidence.heldout, given.evidence.text_column
-    controls = find_controls(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
-    references = [Suspect(model=given.baseline, role="baseline")]
-    references += [Suspect(model=given.gold, role="gold")] if given.gold else []
-    audited = _suspect_at(Path(model), workspace) if model else _student_of(job, given, workspace)
-    same_vocabulary(given.baseline, audited.model)
+    inputs = resolve(job, workspace.hashes)
+    generic, column = inputs.evidence.heldout, inputs.evidence.text_column
+    controls = find_audit_texts(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
+    references = [AuditedModel(model=inputs.baseline, role="baseline")]
+    references += [AuditedModel(model=inputs.gold, role="gold")] if inputs.gold else []
+    audited = _model_at(Path(model), workspace) if model else _student_of(job, inputs, workspace)
+    same_vocabulary(inputs.baseline, audited.model)
     others = [one for one in references if one.model.fingerprint != audited.model.fingerprint]
     known = [one for one in references if one not in others]
-    return given, controls, [*(known or [audited]), *others]
+    return inputs, controls, [*(known or [audited]), *others]
 
 
-def _student_of(job: Job, given: Given, workspace: Workspace) -> Suspect:
+def _student_of(job: Job, inputs: Inputs, workspace: Workspace) -> AuditedModel:
     """The model that the job leaves behind."""
-    left = Path(job_path(job, given, Plan(workspace, job.name)).model)
+    left = Path(job_path(job, inputs, Plan(workspace, job.name)).model)
     if not left.is_dir():
         raise MissingArtifact(
             f"expected the job's unlearned model in {workspace.root}, found none: "
             "run the job first (nepenthe unlearn JOB.toml), or name a model directory"
         )
-    return _suspect_at(left, workspace)
+    return _model_at(left, workspace)
 
 
-def _suspect_at(folder: Path, workspace: Workspace) -> Suspect:
+def _model_at(folder: Path, workspace: Workspace) -> AuditedModel:
     """The model in a directory. One that a job made is known by its artifact, wherever it is named from."""
     model, place = find_model(folder, workspace.hashes), folder.absolute()
     if place.parent.name != "steps" or not place.is_relative_to(workspace.root / "student"):
-        return Suspect(model=model, role="audited")
+        return AuditedModel(model=model, role="audited")
     student, step = Artifact("student", *place.parents[1].name.rsplit("-", 1)), int(place.name)
-    return Suspect(model=made_model(workspace, student, step_folder(step), model.tokenizer), role="student", step=step)
+    return AuditedModel(
+        model=made_model(workspace, student, step_folder(step), model.tokenizer), role="student", step=step
+    )
 
 
 def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:

@@ -84,10 +84,10 @@ def unlearn(
     as_json: Json = False,
 ) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
-    from flows.job import look, read_job
+    from flows.job import read_job, resolve
 
     asked, workspace = read_job(job, changes), Workspace(root)
-    look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
+    resolve(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
     start_engine(workspace, wait)
     from flows.unlearn import unlearn as flow
 
@@ -97,13 +97,13 @@ def unlearn(
 @app.command()
 def plan(job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """Show what is cached, what will run, and what it will cost."""
-    from flows.job import look, read_job
+    from flows.job import read_job, resolve
     from flows.plan import cost, show_plan
     from flows.unlearn import plan as plan_of
 
     asked, workspace = read_job(job, changes), Workspace(root)
-    given = look(asked, workspace.hashes)
-    rows = cost(plan_of(asked, given, workspace), asked, given)
+    inputs = resolve(asked, workspace.hashes)
+    rows = cost(plan_of(asked, inputs, workspace), asked, inputs)
     print(json.dumps(rows, indent=1) if as_json else show_plan(rows))
 
 
@@ -259,12 +259,12 @@ def ablation(
     from flows.ablation import ablation as flow
     from flows.ablation import ablation_found, ablation_table, arms
     from flows.audit import demo_job
-    from flows.job import changed, look, read_job
+    from flows.job import changed, read_job, resolve
 
     workspace = Workspace(root)
     asked = read_job(job, changes) if job else changed(demo_job(workspace), changes)
     arms(asked)
-    look(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
+    resolve(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
     start_engine(workspace, wait)
     found = ablation_found(flow(asked, root=root, wait=wait), workspace)
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else ablation_table(found))
@@ -283,12 +283,12 @@ def audit(
 ) -> None:
     """Attack a model that claims to have forgotten, with baseline and gold as references."""
     from flows.audit import audit as flow
-    from flows.audit import demo_job, look_at, show_audit
+    from flows.audit import demo_job, resolve_audit, show_audit
     from flows.job import changed, read_job
 
     workspace = Workspace(root)
     asked = read_job(job, changes) if job else changed(demo_job(workspace), changes)
-    look_at(asked, model, workspace)  # what the flow would refuse is refused before its engine starts
+    resolve_audit(asked, model, workspace)  # what the flow would refuse is refused before its engine starts
     start_engine(workspace, wait)
     show_audit(flow(asked, model, root=root, wait=wait), workspace, as_json)
 

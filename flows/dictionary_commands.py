@@ -45,8 +45,8 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
-    from flows.anchors import draft_for
-    from flows.job import look, read_job
+    from flows.anchors import draft_dictionary
+    from flows.job import read_job, resolve
     from storage.tables import refresh
     from tasks.contents import DICTIONARY
     from tasks.corpus import corpus
@@ -54,11 +54,11 @@ def extract(
     from tasks.engine.runner import Direct
 
     asked, workspace = read_job(job, changes or []), Workspace(root)
-    given = look(asked, workspace.hashes)
+    inputs = resolve(asked, workspace.hashes)
     with workspace.using():
         refresh(workspace)
         run = Direct(workspace, asked.name, asked.placement, Progress(3 if asked.dictionary.asks else 2))
-        made = draft_for(asked, given, run(corpus, given.corpus, asked.corpus.text_column), run)
+        made = draft_dictionary(asked, inputs, run(corpus, inputs.corpus, asked.corpus.text_column), run)
     file = workspace.path(made) / DICTIONARY
     if out:
         out.write_bytes(file.read_bytes())

@@ -83,7 +83,7 @@ class Job(Settings):
         return name
 
 
-class Given(Settings):
+class Inputs(Settings):
     """The user's files and models of a job, found, known by their bytes, and fit to run with."""
 
     baseline: Any
@@ -95,7 +95,7 @@ class Given(Settings):
     evidence: EvaluationInputs
 
 
-def look(job: Job, hashes: Hashes) -> Given:
+def resolve(job: Job, hashes: Hashes) -> Inputs:
     """Find what the job names. Raises BadInput, before anything runs, for whatever could not be run with."""
     for training in (job.student, *(() if job.reinforced else (job.reinforce,))):
         split(training.batch, job.placement)
@@ -119,7 +119,7 @@ def look(job: Job, hashes: Hashes) -> Given:
     refuse_judge(job.judge)
     benchmarks = bool(evidence.benchmarks or evidence.tasks)
     refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)
-    return Given(
+    return Inputs(
         baseline=baseline,
         gold=gold,
         reinforced=reinforced,

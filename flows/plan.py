@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.fleet import GPU_BYTES, MASTER_AND_ADAM, ROOM, Size, fleet_for, own_fleet, training_bytes
-from flows.job import Given, Job
+from flows.job import Inputs, Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
 from tasks.engine.stage import Plan
@@ -35,26 +35,26 @@ Leg = tuple[int, int | None]
 """The steps of a student that is taught from pause to pause: done before, and the step at which it pauses."""
 
 
-def cost(plan: Plan, job: Job, given: Given) -> list[Row]:
+def cost(plan: Plan, job: Job, inputs: Inputs) -> list[Row]:
     """A row for each artifact: stage, cached or not, and what making it will take (zeros where it is cached)."""
-    size = size_of(given, job.corpus.text_column)
-    pauses: dict[str, int] = {artifact.fingerprint: inputs.get("until") or 0 for _, artifact, inputs, _ in plan.steps}
+    size = size_of(inputs, job.corpus.text_column)
+    pauses: dict[str, int] = {step.artifact.fingerprint: step.inputs.get("until") or 0 for step in plan.steps}
     rows = []
-    for stage, artifact, inputs, cached in plan.steps:
-        before, needs = inputs.get("before"), _needs()
-        if stage.kind in ESTIMATES and not cached:
-            leg = (pauses[before.fingerprint] if before else 0, inputs.get("until"))
-            needs = ESTIMATES[stage.kind](job, size, leg)
-        if stage.kind == "answers" and not cached:
-            needs |= asking(job, given, plan.workspace)
-        rows.append({"stage": stage.kind, "artifact": artifact.folder, "cached": cached} | needs)
+    for step in plan.steps:
+        kind, before, needs = step.stage.kind, step.inputs.get("before"), _needs()
+        if kind in ESTIMATES and not step.cached:
+            leg = (pauses[before.fingerprint] if before else 0, step.inputs.get("until"))
+            needs = ESTIMATES[kind](job, size, leg)
+        if kind == "answers" and not step.cached:
+            needs |= asking(job, inputs, plan.workspace)
+        rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs)
     return rows
 
 
-def asking(job: Job, given: Given, workspace: Workspace) -> Row:
+def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
     """Requests to the language model, faults aside, and the tokens they take. What was answered before is free."""
     settings = job.dictionary.llm
-    texts = dict.fromkeys(normalise(text) for _, text in read_texts(given.corpus, job.corpus.text_column))
+    texts = dict.fromkeys(normalise(text) for _, text in read_texts(inputs.corpus, job.corpus.text_column))
     passages = asked_about((text for text in texts if text.strip()), settings)
     asked = {question_of(passage, settings): len(passage.text) for passage in passages}
     known = answered_before(workspace.root, asked)
@@ -62,15 +62,15 @@ def asking(job: Job, given: Given, workspace: Workspace) -> Row:
     return {"requests": len(costs), "tokens": sum(costs)}
 
 
-def size_of(given: Given, text_column: str) -> Size:
+def size_of(inputs: Inputs, text_column: str) -> Size:
     """Parameters from the weights' headers; tokens from a sample of the corpus."""
-    config = config_of(given.baseline.path)
+    config = config_of(inputs.baseline.path)
     return Size(
-        parameters=parameters_of(given.baseline),
-        vocabulary=vocabulary_size(given.baseline),
+        parameters=parameters_of(inputs.baseline),
+        vocabulary=vocabulary_size(inputs.baseline),
         hidden=int(config.get("hidden_size") or config.get("n_embd") or 0),
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
-        tokens=tokens_of(given, text_column),
+        tokens=tokens_of(inputs, text_column),
     )
 
 
@@ -89,15 +89,15 @@ def parameters_of(model: Model) -> int:
     return total
 
 
-def tokens_of(given: Given, text_column: str) -> int:
+def tokens_of(inputs: Inputs, text_column: str) -> int:
     """Tokens of the target corpus, from its length and a sample of its beginning."""
     from tokenizers import Tokenizer
 
     sample, characters = "", 0
-    for _, text in read_texts(given.corpus, text_column):
+    for _, text in read_texts(inputs.corpus, text_column):
         characters += len(text)
         sample += text[: max(0, SAMPLE_CHARACTERS - len(sample))]
-    tokens = len(Tokenizer.from_file(given.baseline.tokenizer.paths[0]).encode(sample).ids)
+    tokens = len(Tokenizer.from_file(inputs.baseline.tokenizer.paths[0]).encode(sample).ids)
     return round(tokens * characters / max(1, len(sample)))
 
 

@@ -13,7 +13,7 @@ from tasks.contents import REPORT_PAGE, chosen_step
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
-from tasks.report import report, tried
+from tasks.report import latest_audit_and_ablation, report
 
 Rows = list[tuple[Any, ...]]
 
@@ -103,7 +103,7 @@ def known_now(workspace: Workspace, recorded: dict[str, Any]) -> dict[str, Any]:
     step = int(workspace.record(student)["counts"]["steps"])
     if recorded.get("choice"):
         step = chosen_step(workspace, find_artifact(workspace, recorded["choice"]), step)
-    return inputs | tried(workspace, student, step)
+    return inputs | latest_audit_and_ablation(workspace, student, step)
 
 
 def report_of(workspace: Workspace, run: str) -> Artifact:

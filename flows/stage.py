@@ -10,16 +10,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from storage.errors import NepentheError
-from tasks.engine.backends import carry_out
-from tasks.engine.call import Order
+from tasks.engine.backends import execute
+from tasks.engine.call import StageCall
 
 
 @flow(name="stage", persist_result=False)
-def stage(order: dict[str, Any]) -> State[Any]:
+def stage(call: dict[str, Any]) -> State[Any]:
     """Make an artifact, or a part of one. A mistake of the user's ends as a state that bears the error's name."""
-    asked = Order.from_json(order)
+    asked = StageCall.from_json(call)
     try:
-        carry_out(asked)
+        execute(asked)
     except NepentheError as error:
         return Failed(name=type(error).__name__, message=str(error))
     return Completed(message=asked.artifact.folder)

@@ -11,9 +11,9 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.anchors import words_for
-from flows.job import Given, Job, look
-from flows.teaching import evaluated, references, teach, teach_until_enough
+from flows.anchors import make_dictionary
+from flows.job import Inputs, Job, resolve
+from flows.teaching import evaluated, references, teach_until_enough, train_student
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.choice import choice
@@ -21,7 +21,7 @@ from tasks.contents import chosen_step
 from tasks.corpus import corpus
 from tasks.engine.runner import running
 from tasks.engine.stage import Plan, Runner
-from tasks.report import markdown_summary, report, tried
+from tasks.report import latest_audit_and_ablation, markdown_summary, report
 
 ROOT = "nepenthe-workspace"
 
@@ -38,23 +38,23 @@ class Outcome:
     report: Artifact
 
 
-def path(job: Job, given: Given, run: Runner) -> Outcome:
+def path(job: Job, inputs: Inputs, run: Runner) -> Outcome:
     """The drawing above. `run` makes artifacts, or only names them for a plan."""
-    documents = run(corpus, given.corpus, job.corpus.text_column)
-    words = words_for(job, given, documents, run)
+    documents = run(corpus, inputs.corpus, job.corpus.text_column)
+    words = make_dictionary(job, inputs, documents, run)
     # The models that are there already come first: evidence that cannot be measured is found before any training.
-    before = evaluated(job, given, (documents, words), references(given), run)
+    before = evaluated(job, inputs, (documents, words), references(inputs), run)
 
     if job.stop.given and job.stop.early:
-        taught, evaluations = teach_until_enough(job, given, (documents, words), before, run)
+        trained, evaluations = teach_until_enough(job, inputs, (documents, words), before, run)
     else:
-        taught = teach(job, given, (documents, words), run)
-        evaluations = [*before, *evaluated(job, given, (documents, words), taught.students("student"), run)]
+        trained = train_student(job, inputs, (documents, words), run)
+        evaluations = [*before, *evaluated(job, inputs, (documents, words), trained.students("student"), run)]
     chosen = run(choice, evaluations, job.stop)
     step = chosen_step(run.workspace, chosen, job.student.steps)
-    further = tried(run.workspace, taught.artifacts[-1], step)
-    page = run(report, documents, words, *taught.artifacts, evaluations, chosen, **further)
-    return Outcome(taught.models[step].path, step, tuple(evaluations), page)
+    further = latest_audit_and_ablation(run.workspace, trained.artifacts[-1], step)
+    page = run(report, documents, words, *trained.artifacts, evaluations, chosen, **further)
+    return Outcome(trained.models[step].path, step, tuple(evaluations), page)
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
@@ -65,21 +65,21 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     what the user can put right.
     """
     workspace = Workspace(root)
-    given = look(job, workspace.hashes)
-    with running(plan(job, given, workspace), job.placement, wait) as run:
-        outcome = path(job, given, run)
+    inputs = resolve(job, workspace.hashes)
+    with running(plan(job, inputs, workspace), job.placement, wait) as run:
+        outcome = path(job, inputs, run)
         publish(workspace.path(outcome.report))
         return outcome
 
 
-def report_with(job: Job, given: Given, run: Runner, **further: Artifact) -> Artifact | None:
+def report_with(job: Job, inputs: Inputs, run: Runner, **further: Artifact) -> Artifact | None:
     """The job's report again, with an audit or an ablation in it; None where the job was not run to its end."""
     names = Plan(run.workspace, job.name)
-    path(job, given, names)
-    inputs = next(inputs for stage, _, inputs, _ in names.steps if stage is report)
-    if not all(found for stage, _, _, found in names.steps if stage is not report):
+    path(job, inputs, names)
+    planned = next(step for step in names.steps if step.stage is report)
+    if not all(step.cached for step in names.steps if step is not planned):
         return None
-    return run(report, **inputs | further)
+    return run(report, **planned.inputs | further)
 
 
 def publish(report_folder: Path) -> None:
@@ -87,8 +87,8 @@ def publish(report_folder: Path) -> None:
     create_markdown_artifact(markdown_summary(report_folder), key="unlearning", description="Results by step")
 
 
-def plan(job: Job, given: Given, workspace: Workspace) -> Plan:
+def plan(job: Job, inputs: Inputs, workspace: Workspace) -> Plan:
     """Every artifact of the job, cached or not, without making one."""
     names = Plan(workspace, job.name)
-    path(job, given, names)
+    path(job, inputs, names)
     return names

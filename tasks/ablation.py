@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.artifact import Artifact
 from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE, write_json
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.training.settings import StudentSettings
 
 BOTH, REINFORCEMENT, ANCHORS = "both", "reinforcement only", "anchors only"
@@ -18,15 +18,15 @@ Row = dict[str, Any]
 
 
 @stage("ablation", version=2)
-def ablation(work: Work, evaluations: list[Artifact], labels: Artifact, settings: StudentSettings) -> Counts:
+def ablation(context: Context, evaluations: list[Artifact], labels: Artifact, settings: StudentSettings) -> Counts:
     """Write ablation.json and ablation.html from evaluations of baseline, gold and all three arms.
 
     `labels` and `settings` are those of the student with both parts: by them a report knows its ablation.
     """
     from tasks.page.ablation import compare_arms, draw
 
-    folders = [(made.fingerprint, work.path(made)) for made in evaluations]
+    folders = [(made.fingerprint, context.path(made)) for made in evaluations]
     found = {"job": evaluations[0].name} | compare_arms(folders)
-    write_json(work.folder / ABLATION_EVIDENCE, found)
-    (work.folder / ABLATION_PAGE).write_text(draw(found), encoding="utf-8")
+    write_json(context.folder / ABLATION_EVIDENCE, found)
+    (context.folder / ABLATION_PAGE).write_text(draw(found), encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(found["measures"])}

@@ -12,7 +12,7 @@ from pathlib import Path
 from storage.artifact import Artifact
 from storage.errors import Unanswered
 from tasks.contents import answer_rows, documents_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage, drawn, passages_of
 from tasks.llm.settings import Endpoint, LlmSettings, read_key
@@ -20,16 +20,16 @@ from tasks.llm.store import Row, Store, answered_before, question_of
 
 
 @stage("answers", version=1, protected=True)
-def answers(work: Work, corpus: Artifact, settings: LlmSettings, prompt: str, endpoint: Endpoint) -> Counts:
+def answers(context: Context, corpus: Artifact, settings: LlmSettings, prompt: str, endpoint: Endpoint) -> Counts:
     """Write `anchor_answers` shards, one as soon as answers arrive. Raises Unanswered below the share of the settings.
 
     `prompt` is the hash of the question's words (store.prompt_hash), here only to be part of the fingerprint.
     """
-    passages = asked_about(documents_of(work.path(corpus)), settings)
-    store = Store(work, settings)
-    missing = unanswered(work, store, passages, settings)
-    stopped = _ask(work, store, missing, settings, endpoint, len(passages)) if missing else ""
-    return _counted(work.folder, passages, settings, stopped)
+    passages = asked_about(documents_of(context.path(corpus)), settings)
+    store = Store(context, settings)
+    missing = unanswered(context, store, passages, settings)
+    stopped = _ask(context, store, missing, settings, endpoint, len(passages)) if missing else ""
+    return _counted(context.folder, passages, settings, stopped)
 
 
 def asked_about(documents: Iterable[str], settings: LlmSettings) -> list[Passage]:
@@ -37,24 +37,24 @@ def asked_about(documents: Iterable[str], settings: LlmSettings) -> list[Passage
     return drawn(passages_of(documents, settings.characters), settings.passages, settings.seed)
 
 
-def unanswered(work: Work, store: Store, passages: list[Passage], settings: LlmSettings) -> list[Passage]:
+def unanswered(context: Context, store: Store, passages: list[Passage], settings: LlmSettings) -> list[Passage]:
     """The passages without an answer; what earlier artifacts know of the same questions becomes a shard of ours."""
-    own = {row["passage"] for row in answer_rows(work.folder) if row["reason"] is None}
+    own = {row["passage"] for row in answer_rows(context.folder) if row["reason"] is None}
     open_ = {question_of(passage, settings): passage for passage in passages if passage.name not in own}
-    known = answered_before(work.workspace.root, open_)
+    known = answered_before(context.workspace.root, open_)
     if known:
-        work.wrote(store.write([store.reused(open_[question], row) for question, row in known.items()]))
+        context.checkpoint(store.write([store.reused(open_[question], row) for question, row in known.items()]))
     return [passage for question, passage in open_.items() if question not in known]
 
 
 def _ask(
-    work: Work, store: Store, missing: list[Passage], settings: LlmSettings, endpoint: Endpoint, total: int
+    context: Context, store: Store, missing: list[Passage], settings: LlmSettings, endpoint: Endpoint, total: int
 ) -> str:
     """Ask, and return why it was stopped, if it was."""
     from tasks.llm.client import Client
 
     key = read_key(endpoint)
-    spent = sum(row["tokens"] for row in answer_rows(work.folder))
+    spent = sum(row["tokens"] for row in answer_rows(context.folder))
     done = total - len(missing)
 
     async def ask() -> str:
@@ -65,7 +65,7 @@ def _ask(
                 nonlocal done
                 await store.keep(asked)
                 done += 1
-                work.progress(done, total)
+                context.progress(done, total)
 
             await asking.all(missing, keep)
             return asking.stopped

@@ -16,7 +16,7 @@ from storage.files import Files
 from storage.settings import Settings
 from tasks.audit_settings import PassageSettings, QuantisationSettings, QuestionSettings, RelearningSettings
 from tasks.contents import dictionary_of, documents_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import write_measures
 from tasks.measure.suite import Suite, prompts_of
 from tasks.models import Model, load_model, load_tokenizer, pick_device
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.measure.rows import Measured
 
 
-class Suspect(Settings):
+class AuditedModel(Settings):
     """A model under attack, and its role in the tables."""
 
     model: Model
@@ -47,75 +47,80 @@ class Target(Settings):
 
 @stage("verbatim", version=1, heavy=True, protected=True)
 def verbatim(
-    work: Work, suspect: Suspect, corpus: Artifact, control: Texts | None, settings: PassageSettings
+    context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:
     """Verbatim continuation of target passages, and of control passages where there are some."""
     from tasks.measure.verbatim import verbatim as attack
 
-    model, tokenizer = _load(work, suspect)
-    new, batch = settings.tokens - settings.given, work.placement.micro_batch
-    passages = _target_and_control(work, tokenizer, corpus, control, settings)
+    model, tokenizer = _load(context, suspect)
+    new, batch = settings.tokens - settings.given, context.placement.micro_batch
+    passages = _target_and_control(context, tokenizer, corpus, control, settings)
     found = (
         measured
         for task, chosen in passages
         for measured in attack(model, tokenizer, chosen, new_tokens=new, task=task, batch_size=batch)
     )
-    return _write(work, suspect, found, 4 if control else 2)
+    return _write(context, suspect, found, 4 if control else 2)
 
 
 @stage("extraction", version=1, heavy=True, protected=True)
 def extraction(
-    work: Work, suspect: Suspect, corpus: Artifact, control: Texts | None, settings: PassageSettings
+    context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:
     """Extraction strength of target passages, and of control passages where there are some."""
     from tasks.measure.extraction import extraction_strength
 
-    model, tokenizer = _load(work, suspect)
-    batch = work.placement.micro_batch
-    passages = _target_and_control(work, tokenizer, corpus, control, settings)
+    model, tokenizer = _load(context, suspect)
+    batch = context.placement.micro_batch
+    passages = _target_and_control(context, tokenizer, corpus, control, settings)
     found = (
         extraction_strength(model, tokenizer, [one.text for one in chosen], task=task, batch_size=batch)
         for task, chosen in passages
     )
-    return _write(work, suspect, found, 2 if control else 1)
+    return _write(context, suspect, found, 2 if control else 1)
 
 
 @stage("questions", version=1, heavy=True, protected=True)
 def questions(
-    work: Work, suspect: Suspect, corpus: Artifact, dictionary: Artifact, settings: QuestionSettings
+    context: Context, suspect: AuditedModel, corpus: Artifact, dictionary: Artifact, settings: QuestionSettings
 ) -> Counts:
     """Cloze questions about the target, without and with hints."""
     from tasks.measure.questions import answered, chance_of, cloze_questions
 
-    model, tokenizer = _load(work, suspect)
-    documents, words = documents_of(work.path(corpus)), dictionary_of(work.path(dictionary))
+    model, tokenizer = _load(context, suspect)
+    documents, words = documents_of(context.path(corpus)), dictionary_of(context.path(dictionary))
     asked = cloze_questions(
         documents, words, settings.count, choices=settings.choices, hints=settings.hints, seed=settings.seed
     )
-    batch = work.placement.micro_batch
+    batch = context.placement.micro_batch
     found = (answered(model, tokenizer, asked, hints=hints, batch_size=batch) for hints in (False, True))
-    return _write(work, suspect, [chance_of(asked), *found], 3)
+    return _write(context, suspect, [chance_of(asked), *found], 3)
 
 
 @stage("membership", version=1, heavy=True, protected=True)
 def membership(
-    work: Work, suspect: Suspect, corpus: Artifact, nonmembers: Texts, settings: PassageSettings, min_k: float
+    context: Context,
+    suspect: AuditedModel,
+    corpus: Artifact,
+    nonmembers: Texts,
+    settings: PassageSettings,
+    min_k: float,
 ) -> Counts:
     """Membership inference: target passages against passages that no model has read."""
     from tasks.measure.membership import membership as attack
 
-    model, tokenizer = _load(work, suspect)
-    both = dict(_target_and_control(work, tokenizer, corpus, nonmembers, settings))
+    model, tokenizer = _load(context, suspect)
+    both = dict(_target_and_control(context, tokenizer, corpus, nonmembers, settings))
     members, others = ([passage.text for passage in both[task]] for task in ("target", "control"))
-    unread = _unread(others, documents_of(work.path(corpus)))
-    found = attack(model, tokenizer, members, unread, share=min_k, batch_size=work.placement.micro_batch)
-    return _write(work, suspect, found, 4)
+    unread = _unread(others, documents_of(context.path(corpus)))
+    found = attack(model, tokenizer, members, unread, share=min_k, batch_size=context.placement.micro_batch)
+    return _write(context, suspect, found, 4)
 
 
 @stage("relearning", version=1, heavy=True, protected=True)
 def relearning(
-    work: Work,
-    suspect: Suspect,
+    context: Context,
+    suspect: AuditedModel,
     target: Target,
     source: Literal["target", "related", "unrelated"],
     texts: Texts | None,
@@ -126,9 +131,9 @@ def relearning(
     from tasks.measure.relearning import Finetune
     from tasks.measure.relearning import relearning as attack
 
-    model, tokenizer = _load(work, suspect)
-    words = dictionary_of(work.path(target.dictionary))
-    parts = parts_of(documents_of(work.path(target.corpus)), settings.characters)
+    model, tokenizer = _load(context, suspect)
+    words = dictionary_of(context.path(target.dictionary))
+    parts = parts_of(documents_of(context.path(target.corpus)), settings.characters)
     random.Random(settings.seed).shuffle(parts)
     slice_, rest = parts[: settings.documents], parts[settings.documents :]
     # Prompts are cut from what is not taught: the question is what the model still knew, not what it just read.
@@ -138,91 +143,95 @@ def relearning(
         random.Random(settings.seed).shuffle(parts)
         slice_ = parts[: settings.documents]
     how = Finetune(settings.steps, settings.learning_rate, settings.batch, settings.length, settings.seed)
-    batch = work.placement.micro_batch
-    found = attack(model, tokenizer, slice_, prompts, how, source=source, batch_size=batch, progress=work.progress)
-    return write_measures(work.folder, suspect.role, suspect.step, found)
+    batch = context.placement.micro_batch
+    found = attack(model, tokenizer, slice_, prompts, how, source=source, batch_size=batch, progress=context.progress)
+    return write_measures(context.folder, suspect.role, suspect.step, found)
 
 
 @stage("quantisation", version=1, heavy=True, protected=True)
 def quantisation(
-    work: Work, suspect: Suspect, target: Target, heldout: Texts | None, settings: QuantisationSettings
+    context: Context, suspect: AuditedModel, target: Target, heldout: Texts | None, settings: QuantisationSettings
 ) -> Counts:
     """Familiarity and perplexity with weights as they are and rounded."""
     from tasks.measure.quantisation import measured_as
     from tasks.measure.quantisation import quantisation as attack
 
-    model, tokenizer = _load(work, suspect)
-    prompts, texts = _prompts(work, target), heldout.read() if heldout else []
-    batch = work.placement.micro_batch
+    model, tokenizer = _load(context, suspect)
+    prompts, texts = _prompts(context, target), heldout.read() if heldout else []
+    batch = context.placement.micro_batch
 
     def found() -> Iterator["Measured"]:
         for bits in (None, *settings.bits):
             yield from attack(model, tokenizer, prompts, texts, bits=bits, group=settings.group, batch_size=batch)
         for bits in settings.bits if settings.bitsandbytes else ():
-            small = _from_bitsandbytes(work, suspect, bits)
+            small = _from_bitsandbytes(context, suspect, bits)
             task = f"{bits} bits bitsandbytes"
             yield from measured_as(small, tokenizer, prompts, texts, task=task, batch_size=batch)
 
-    return _write(work, suspect, found(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
+    return _write(context, suspect, found(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
 
 
 @stage("side-effects", version=1, heavy=True)
-def side_effects(work: Work, suspect: Suspect, neighbours: Texts) -> Counts:
+def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> Counts:
     """Perplexity on text near the target."""
     from tasks.measure.side_effects import side_effects as attack
 
-    model, tokenizer = _load(work, suspect)
-    found = attack(model, tokenizer, neighbours.read(), batch_size=work.placement.micro_batch)
-    return _write(work, suspect, [found], 1)
+    model, tokenizer = _load(context, suspect)
+    found = attack(model, tokenizer, neighbours.read(), batch_size=context.placement.micro_batch)
+    return _write(context, suspect, [found], 1)
 
 
 @stage("instruction", version=1, heavy=True, protected=True)
-def instruction(work: Work, suspect: Suspect, target: Target, told: str) -> Counts:
+def instruction(context: Context, suspect: AuditedModel, target: Target, told: str) -> Counts:
     """Familiarity with an instruction in front of every prompt."""
     from tasks.measure.instruction import instructed
 
-    model, tokenizer = _load(work, suspect)
+    model, tokenizer = _load(context, suspect)
     if "{target}" in told:
-        told = told.replace("{target}", _commonest_anchor(work, target))
-    prompts, batch = _prompts(work, target), work.placement.micro_batch
-    return _write(work, suspect, [instructed(model, tokenizer, prompts, told, batch_size=batch)], 1)
+        told = told.replace("{target}", _commonest_anchor(context, target))
+    prompts, batch = _prompts(context, target), context.placement.micro_batch
+    return _write(context, suspect, [instructed(model, tokenizer, prompts, told, batch_size=batch)], 1)
 
 
 @stage("translations", version=1, heavy=True, protected=True)
-def translations(work: Work, suspect: Suspect, target: Target) -> Counts:
+def translations(context: Context, suspect: AuditedModel, target: Target) -> Counts:
     """How often completions say a translation."""
     from tasks.measure.translations import translations_said
 
-    model, tokenizer = _load(work, suspect)
-    words, new, batch = dictionary_of(work.path(target.dictionary)), target.suite.new_tokens, work.placement.micro_batch
-    found = translations_said(model, tokenizer, _prompts(work, target), words, new_tokens=new, batch_size=batch)
-    return _write(work, suspect, [found], 1)
+    model, tokenizer = _load(context, suspect)
+    words, new, batch = (
+        dictionary_of(context.path(target.dictionary)),
+        target.suite.new_tokens,
+        context.placement.micro_batch,
+    )
+    found = translations_said(model, tokenizer, _prompts(context, target), words, new_tokens=new, batch_size=batch)
+    return _write(context, suspect, [found], 1)
 
 
-def _load(work: Work, suspect: Suspect) -> tuple[Any, Any]:
-    return load_model(suspect.model.path, work.placement.device), load_tokenizer(suspect.model.tokenizer)
+def _load(context: Context, suspect: AuditedModel) -> tuple[Any, Any]:
+    return load_model(suspect.model.path, context.placement.device), load_tokenizer(suspect.model.tokenizer)
 
 
-def _write(work: Work, suspect: Suspect, found: Iterable["Measured"], total: int) -> Counts:
+def _write(context: Context, suspect: AuditedModel, found: Iterable["Measured"], total: int) -> Counts:
     def counted() -> Iterator["Measured"]:
         for done, measured in enumerate(found, start=1):
-            work.progress(done, total)
+            context.progress(done, total)
             yield measured
 
-    return write_measures(work.folder, suspect.role, suspect.step, counted())
+    return write_measures(context.folder, suspect.role, suspect.step, counted())
 
 
-def _prompts(work: Work, target: Target) -> list["Prompt"]:
-    words = dictionary_of(work.path(target.dictionary))
-    return prompts_of(target.prompts, target.suite, words, documents_of(work.path(target.corpus)))
+def _prompts(context: Context, target: Target) -> list["Prompt"]:
+    words = dictionary_of(context.path(target.dictionary))
+    return prompts_of(target.prompts, target.suite, words, documents_of(context.path(target.corpus)))
 
 
 def _target_and_control(
-    work: Work, tokenizer: Any, corpus: Artifact, control: Texts | None, settings: PassageSettings
+    context: Context, tokenizer: Any, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Iterator[tuple[str, list["Passage"]]]:
     from tasks.measure.passages import draw_passages
 
-    texts = {"target": documents_of(work.path(corpus))} | ({"control": control.read()} if control else {})
+    texts = {"target": documents_of(context.path(corpus))} | ({"control": control.read()} if control else {})
     for task, documents in texts.items():
         yield (
             task,
@@ -244,19 +253,19 @@ def _unread(passages: list[str], documents: list[str]) -> list[str]:
     return unread
 
 
-def _commonest_anchor(work: Work, target: Target) -> str:
-    words = dictionary_of(work.path(target.dictionary))
+def _commonest_anchor(context: Context, target: Target) -> str:
+    words = dictionary_of(context.path(target.dictionary))
     matcher = Matcher(words)
-    found = Counter(m.entry for text in documents_of(work.path(target.corpus)) for m in matcher.find(text))
+    found = Counter(m.entry for text in documents_of(context.path(target.corpus)) for m in matcher.find(text))
     return words.entries[found.most_common(1)[0][0]].anchor
 
 
-def _from_bitsandbytes(work: Work, suspect: Suspect, bits: int) -> Any:
+def _from_bitsandbytes(context: Context, suspect: AuditedModel, bits: int) -> Any:
     from importlib.util import find_spec
 
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    if pick_device(work.placement.device) != "cuda" or not find_spec("bitsandbytes"):
+    if pick_device(context.placement.device) != "cuda" or not find_spec("bitsandbytes"):
         raise BadInput("audit.quantisation.bitsandbytes: expected a GPU and the package bitsandbytes, found not both")
     if bits not in (4, 8):
         raise BadInput(f"audit.quantisation.bits: expected 4 or 8 for bitsandbytes, found {bits}")

@@ -93,7 +93,7 @@ class AuditSettings(Settings):
     """Rounding of the weights."""
 
 
-class Controls(Settings):
+class AuditTexts(Settings):
     """The texts that attacks need besides the target; None where the job names none."""
 
     neighbours: Texts | None
@@ -116,7 +116,7 @@ class Controls(Settings):
         return reasons
 
 
-def find_controls(settings: AuditSettings, heldout: Texts | None, hashes: Hashes) -> Controls:
+def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Hashes) -> AuditTexts:
     """The files that the settings name. Raises BadInput for what is missing."""
 
     def found(paths: tuple[str, ...], name: str) -> Texts | None:
@@ -126,4 +126,4 @@ def find_controls(settings: AuditSettings, heldout: Texts | None, hashes: Hashes
 
     neighbours = found(settings.neighbours, "neighbours")
     nonmembers = found(settings.nonmembers, "nonmembers") or neighbours
-    return Controls(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout)
+    return AuditTexts(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout)

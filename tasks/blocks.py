@@ -17,7 +17,7 @@ from storage.files import Files
 from storage.settings import Settings
 from storage.tables import shard_writer
 from tasks.contents import BLOCKS, dictionary_of, documents_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import Tokens, cut_blocks
 from tasks.method.translation import Block, Encode, translate_block
 from tasks.models import load_tokenizer
@@ -35,16 +35,18 @@ class BlockSettings(Settings):
 
 
 @stage("blocks", version=1, protected=True)
-def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings) -> Counts:
+def blocks(
+    context: Context, corpus: Artifact, dictionary: Artifact, tokenizer: Files, settings: BlockSettings
+) -> Counts:
     """Write the `blocks` shard: one memory-mapped Arrow file for the whole corpus."""
-    words = dictionary_of(work.path(dictionary))
-    documents = documents_of(work.path(corpus))
+    words = dictionary_of(context.path(dictionary))
+    documents = documents_of(context.path(corpus))
     tokens = load_tokenizer(tokenizer)
     matcher, encode = Matcher(words), encoder(tokens)
     reasons: Counter[str | None] = Counter()
     used: Counter[int] = Counter()
     number = 0
-    with shard_writer(work.folder / BLOCKS) as write:
+    with shard_writer(context.folder / BLOCKS) as write:
         for document, text, block in cut_blocks(tokens, documents, settings.length):
             matches = matcher.find(text, block.edges[0], block.edges[-1]) if settings.translate else []
             translated = translate_block(block, text, matches, Draw(words, settings.seed, number), encode)
@@ -53,7 +55,7 @@ def blocks(work: Work, corpus: Artifact, dictionary: Artifact, tokenizer: Files,
             used.update(occurrence.entry for occurrence in translated.occurrences)
             number += 1
             if number % 100 == 0:
-                work.progress(document, len(documents))
+                context.progress(document, len(documents))
     if settings.translate and not used:
         raise BadInput(
             f"expected anchors of the dictionary in the corpus, found none of its {len(words.entries)}: "

@@ -17,7 +17,7 @@ from storage.files import write_atomically
 from storage.settings import Settings
 from storage.workspace import Workspace
 from tasks.contents import CHOICE, evaluation_rows
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 
 Row = dict[str, Any]
 
@@ -71,12 +71,12 @@ class Choice:
 
 
 @stage("choice", version=1)
-def choice(work: Work, evaluations: list[Artifact], rule: StopRule) -> Counts:
+def choice(context: Context, evaluations: list[Artifact], rule: StopRule) -> Counts:
     """Write choice.json: {step, held, reasons, rule}."""
-    rows = [row for one in evaluations for row in evaluation_rows(work.path(one))]
+    rows = [row for one in evaluations for row in evaluation_rows(context.path(one))]
     found = choose(rows, rule)
     text = json.dumps(asdict(found) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
-    write_atomically(work.folder / CHOICE, text.encode())
+    write_atomically(context.folder / CHOICE, text.encode())
     return {"step": found.step, "held": found.held}
 
 

@@ -8,7 +8,7 @@ from storage.files import Files
 from storage.settings import Settings
 from storage.tables import write_shard
 from tasks.contents import write_documents
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.texts import normalise, read_texts
 
 
@@ -22,7 +22,7 @@ class CorpusSettings(Settings):
 
 
 @stage("corpus", version=1, protected=True)
-def corpus(work: Work, files: Files, text_column: str) -> Counts:
+def corpus(context: Context, files: Files, text_column: str) -> Counts:
     """Write texts.arrow (document_id, text) and the `documents` shard (every text, also the dropped ones)."""
     kept: list[str] = []
     rows: list[dict[str, Any]] = []
@@ -44,8 +44,8 @@ def corpus(work: Work, files: Files, text_column: str) -> Counts:
         rows.append(row)
     if not kept:
         raise BadInput(f"expected text in {', '.join(files.paths)}, found only empty documents")
-    write_documents(work.folder, kept)
-    write_shard(work.folder / "documents.parquet", rows)
+    write_documents(context.folder, kept)
+    write_shard(context.folder / "documents.parquet", rows)
     dropped = [str(row["reason"]).split(" ")[0] for row in rows if row["reason"]]
     return {
         "documents": len(kept),

@@ -16,7 +16,7 @@ from storage.settings import Settings
 from storage.tables import write_shard
 from tasks.contents import answer_rows, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, StatisticsSettings, linted, read_curated
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.merge_sources import Extracted, from_answers, together
 from tasks.llm.settings import Endpoint, LlmSettings, refuse_secrets
 from tasks.texts import find_files, read_texts
@@ -78,21 +78,21 @@ def find_words(settings: DictionarySettings, hashes: Hashes, tokenizer: Files | 
 
 
 @stage("dictionary", version=2)
-def dictionary(work: Work, corpus: Artifact, words: DictionaryInputs, answers: Artifact | None = None) -> Counts:
+def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answers: Artifact | None = None) -> Counts:
     """Write dictionary.json, lint.json and the shards of anchors, votes and decisions.
 
     Raises BadInput where the lint finds an error, or no source an anchor.
     """
-    documents = documents_of(work.path(corpus))
+    documents = documents_of(context.path(corpus))
     curated = read_curated(words.curated, lenient=words.lint_errors == "report")
-    asked, counted = _answered(work, documents, answers), _counted(documents, words)
+    asked, counted = _answered(context, documents, answers), _counted(documents, words)
     made, decisions = together(curated, asked.dictionary.merged(counted.dictionary), words.seed)
     if not made.entries:
         raise BadInput("expected expressions peculiar to the corpus, found none: add a curated dictionary")
     findings = linted(made, documents, words)
     every = (*asked.decisions, *counted.decisions, *decisions)
-    write_dictionary(work.folder, made, findings, map(decision_row, every))
-    write_shard(work.folder / "anchor_votes.parquet", [vote_row(vote) for vote in asked.votes])
+    write_dictionary(context.folder, made, findings, map(decision_row, every))
+    write_shard(context.folder / "anchor_votes.parquet", [vote_row(vote) for vote in asked.votes])
     return {
         "anchors": len(made),
         "translations": sum(len(entry.translations) for entry in made.entries),
@@ -101,11 +101,11 @@ def dictionary(work: Work, corpus: Artifact, words: DictionaryInputs, answers: A
     }
 
 
-def _answered(work: Work, documents: list[str], answers: Artifact | None) -> Extracted:
+def _answered(context: Context, documents: list[str], answers: Artifact | None) -> Extracted:
     """What the language model proposed."""
     if answers is None:
         return Extracted(Dictionary(()))
-    return from_answers(answer_rows(work.path(answers)), documents)
+    return from_answers(answer_rows(context.path(answers)), documents)
 
 
 def _counted(documents: list[str], words: DictionaryInputs) -> Extracted:

@@ -13,7 +13,7 @@ from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
 from tasks.contents import dictionary_of, documents_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.hub_tasks import own_task
 from tasks.measure.rows import write_measures
 from tasks.measure.suite import Suite, prompts_of
@@ -74,7 +74,7 @@ def is_task_name(text: str) -> bool:
 
 @stage("evaluation", version=2, heavy=True, protected=True)
 def evaluation(
-    work: Work,
+    context: Context,
     model: Model,
     role: str,
     step: int | None,
@@ -84,11 +84,11 @@ def evaluation(
     suite: Suite,
 ) -> Counts:
     """Write the `evaluations` and `evaluation_items` shards of one model."""
-    return write_measures(work.folder, role, step, _measure(work, model, corpus, dictionary, evidence, suite))
+    return write_measures(context.folder, role, step, _measure(context, model, corpus, dictionary, evidence, suite))
 
 
 def _measure(
-    work: Work, model: Model, corpus: Artifact, dictionary: Artifact, evidence: EvaluationInputs, suite: Suite
+    context: Context, model: Model, corpus: Artifact, dictionary: Artifact, evidence: EvaluationInputs, suite: Suite
 ) -> Iterator["Measured"]:
     from tasks.measure.benchmarks import by_benchmarks, fetch
     from tasks.measure.familiarity import by_completion, by_probability
@@ -96,17 +96,17 @@ def _measure(
 
     if evidence.tasks:
         fetch(evidence.tasks)
-    loaded, tokenizer = load_model(model.path, work.placement.device), load_tokenizer(model.tokenizer)
-    words, batch = dictionary_of(work.path(dictionary)), work.placement.micro_batch
-    prompts = prompts_of(evidence.prompts, suite, words, documents_of(work.path(corpus)))
+    loaded, tokenizer = load_model(model.path, context.placement.device), load_tokenizer(model.tokenizer)
+    words, batch = dictionary_of(context.path(dictionary)), context.placement.micro_batch
+    prompts = prompts_of(evidence.prompts, suite, words, documents_of(context.path(corpus)))
     yield by_probability(loaded, tokenizer, prompts, batch_size=batch)
-    work.progress(1, 4)
+    context.progress(1, 4)
     yield by_completion(loaded, tokenizer, prompts, words, new_tokens=suite.new_tokens, batch_size=batch)
-    work.progress(2, 4)
+    context.progress(2, 4)
     if evidence.heldout:
         texts = [text for _, text in read_texts(evidence.heldout, evidence.text_column)]
         yield perplexity(loaded, tokenizer, texts, window=suite.window, limit=suite.windows, batch_size=batch)
-    work.progress(3, 4)
+    context.progress(3, 4)
     if evidence.benchmarks or evidence.tasks:
         files = [Path(path) for path in evidence.benchmarks.paths] if evidence.benchmarks else []
         files = [path for path in files if path.suffix in (".yaml", ".yml")] or files

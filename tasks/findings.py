@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from storage.artifact import Artifact
 from storage.tables import read_shard
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, evaluation_rows, write_json
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.compare import interval, interval_of_perplexity, wilson
 from tasks.measure.metrics import METRICS
 from tasks.measure.verdicts import Findings, headline, noise_of, verdicts
@@ -24,16 +24,16 @@ Row = dict[str, Any]
 
 
 @stage("audit", version=1, protected=True)
-def audit(work: Work, model: Model, attacks: list[Artifact], missing: dict[str, str]) -> Counts:
+def audit(context: Context, model: Model, attacks: list[Artifact], missing: dict[str, str]) -> Counts:
     """Write audit.json (numbers and verdicts), items.json (texts behind them) and audit.html (both)."""
     from tasks.page.audit import draw, exhibits
 
-    folders = [work.path(made) for made in attacks]
-    found = {"job": work.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
+    folders = [context.path(made) for made in attacks]
+    found = {"job": context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
     items = exhibits(folders, found)
-    write_json(work.folder / AUDIT_EVIDENCE, found)
-    write_json(work.folder / AUDIT_ITEMS, items)
-    (work.folder / AUDIT_PAGE).write_text(draw(found, items), encoding="utf-8")
+    write_json(context.folder / AUDIT_EVIDENCE, found)
+    write_json(context.folder / AUDIT_ITEMS, items)
+    (context.folder / AUDIT_PAGE).write_text(draw(found, items), encoding="utf-8")
     return {"attacks": len(attacks), "measures": len(found["measures"])}
 
 

@@ -17,7 +17,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
 from storage.settings import Settings
 from storage.tables import read_shard
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.pace import Pace
 from tasks.llm.settings import Endpoint, read_key, refuse_secrets
 from tasks.measure.rows import Item, Measured, mean_of, write_measures
@@ -56,13 +56,13 @@ def refuse_judge(judge: JudgeSettings) -> None:
 
 
 @stage("judgement", version=1, protected=True)
-def judgement(work: Work, evaluation: Artifact, judge: JudgeSettings, rubric: str) -> Counts:
+def judgement(context: Context, evaluation: Artifact, judge: JudgeSettings, rubric: str) -> Counts:
     """Write `evaluations` and `evaluation_items` of the metric familiarity_judged. `rubric`: the hash of its words.
 
     Raises Unanswered where too few completions have a grade.
     """
-    items = completions_of(work.path(evaluation))
-    asking = Asking(work, judge, rubric)
+    items = completions_of(context.path(evaluation))
+    asking = Asking(context, judge, rubric)
     answers = asking.all(items)
     graded = sum(answer["grade"] is not None for answer in answers)
     if graded < judge.share * len(items) or not graded:
@@ -72,7 +72,7 @@ def judgement(work: Work, evaluation: Artifact, judge: JudgeSettings, rubric: st
             "only for what is missing"
         )
     found = measured(items, answers, judge.model)
-    return write_measures(work.folder, items[0]["model"], items[0]["step"], [found]) | {
+    return write_measures(context.folder, items[0]["model"], items[0]["step"], [found]) | {
         "graded": graded,
         "asked": asking.asked,
     }
@@ -101,8 +101,8 @@ def measured(items: list[Row], answers: list[Row], model: str) -> Measured:
 class Asking:
     """The questions of one judgement: what is known already, and what has to be asked."""
 
-    def __init__(self, work: Work, judge: JudgeSettings, rubric: str) -> None:
-        self._work, self._judge, self._rubric = work, judge, rubric
+    def __init__(self, context: Context, judge: JudgeSettings, rubric: str) -> None:
+        self._context, self._judge, self._rubric = context, judge, rubric
         self._silent = 0
         self.asked = 0
         """Requests made, without the client's own retries."""
@@ -111,7 +111,7 @@ class Asking:
 
     def all(self, items: list[Row]) -> list[Row]:
         """An answer for every item: {question, answer, grade}; grade is None where there is none."""
-        known = answered_before(self._work.workspace.root)
+        known = answered_before(self._context.workspace.root)
         names = [self._name(row) for row in items]
         missing = {name: row for name, row in zip(names, items, strict=True) if name not in known}
         if missing:
@@ -146,7 +146,7 @@ class Asking:
                     return
                 self._silent = 0
                 found[name] = self._keep(name, answer.replace(key, "[key]") if len(key) >= 8 else answer)
-                self._work.progress(len(found), len(missing))
+                self._context.progress(len(found), len(missing))
 
         async with client:
             await asyncio.gather(*(one(name, row) for name, row in missing.items()))
@@ -176,7 +176,7 @@ class Asking:
         """On the disk before the next question: a killed judgement loses only what was under way."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         kept = {"question": name, "answer": answer[:LONGEST_KEPT], "grade": read_grade(answer), "at": at}
-        with (self._work.folder / ANSWERS).open("a", encoding="utf-8") as file:
+        with (self._context.folder / ANSWERS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(kept, ensure_ascii=False) + "\n")
         return kept
 

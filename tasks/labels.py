@@ -19,7 +19,7 @@ from storage.errors import BadInput
 from storage.settings import Settings
 from storage.tables import shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, TRAINING, blocks_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 
 SCHEMA = EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 SOFT_SCHEMA = SCHEMA.append(pa.field("candidates", pa.list_(pa.int32()))).append(
@@ -49,16 +49,16 @@ class LabelSettings(Settings):
 
 
 @stage("labels", version=1, protected=True)
-def labels(work: Work, blocks: Artifact, logits: Artifact, settings: LabelSettings) -> Counts:
+def labels(context: Context, blocks: Artifact, logits: Artifact, settings: LabelSettings) -> Counts:
     """Write training.arrow: per block the original ids and the label of each position, -100 where it does not train.
 
     With soft labels also T * K `candidates` a block and the `shares` that they have in the label.
     """
-    table = blocks_of(work.path(blocks))
-    shards = sorted(work.path(logits).glob("label_curves-*.parquet"))
-    equation = work.workspace.record(logits)["inputs"]["settings"]["equation"]
+    table = blocks_of(context.path(blocks))
+    shards = sorted(context.path(logits).glob("label_curves-*.parquet"))
+    equation = context.workspace.record(logits)["inputs"]["settings"]["equation"]
     labelled = changed = 0
-    with shard_writer(work.folder / TRAINING, SOFT_SCHEMA if settings.soft else SCHEMA) as write:
+    with shard_writer(context.folder / TRAINING, SOFT_SCHEMA if settings.soft else SCHEMA) as write:
         for done, shard in enumerate(shards):
             found = look_up(shard, settings.alpha)
             rows = rows_of(table, found, shard)
@@ -66,7 +66,7 @@ def labels(work: Work, blocks: Artifact, logits: Artifact, settings: LabelSettin
                 write(row)
                 labelled += int((row["labels"] != NO_LABEL).sum())
                 changed += int(_differs(row))
-            work.progress(done + 1, len(shards))
+            context.progress(done + 1, len(shards))
     if labelled == 0:
         raise BadInput(
             "expected at least one position to train on, found none: is the corpus longer than a few tokens?"

@@ -18,7 +18,7 @@ from storage.schemas import TABLES
 from storage.settings import Settings
 from storage.tables import write_shard
 from tasks.contents import blocks_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model, load_model, tokenizer_size
 
 CHUNK_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 27}
@@ -40,17 +40,17 @@ class LogitsSettings(Settings):
 
 
 @stage("logits", version=1, heavy=True, divisible=True, protected=True)
-def logits(work: Work, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
+def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
-    table = blocks_of(work.path(blocks))
-    number, parts = work.part
+    table = blocks_of(context.path(blocks))
+    number, parts = context.part
     shards = list(shards_of(len(table), settings.shard_blocks))[number::parts]
-    missing = [shard for shard in shards if not shard_path(work.folder, "logits", *shard).exists()]
-    rows = Rows(work, baseline, reinforced, settings) if missing else None
+    missing = [shard for shard in shards if not shard_path(context.folder, "logits", *shard).exists()]
+    rows = Rows(context, baseline, reinforced, settings) if missing else None
     for first, end in missing:
         assert rows is not None  # made where a shard is missing
-        write_rows(work, rows, table, first, end)
-    return counts_of(work.folder)
+        write_rows(context, rows, table, first, end)
+    return counts_of(context.folder)
 
 
 def shards_of(blocks: int, size: int) -> Iterator[tuple[int, int]]:
@@ -64,23 +64,23 @@ def shard_path(folder: Path, table: str, first: int, end: int) -> Path:
     return folder / f"{table}-{first:08d}-{end:08d}.parquet"
 
 
-def write_rows(work: Work, rows: "Rows", table: pa.Table, first: int, end: int) -> None:
+def write_rows(context: Context, rows: "Rows", table: pa.Table, first: int, end: int) -> None:
     """Compute and write one shard. The logits file comes last: where it is, the shard is whole."""
     curves: list[pa.RecordBatch] = []
     positions: list[pa.RecordBatch] = []
-    size, started = work.placement.micro_batch, time.monotonic()
+    size, started = context.placement.micro_batch, time.monotonic()
     for start in range(first, end, size):
         batch = table.slice(start, min(size, end - start)).to_pylist()
         for curve, candidates in rows.of(batch):
             curves.append(curve)
             positions.append(candidates)
-        work.progress(min(start + size, end), len(table))
+        context.progress(min(start + size, end), len(table))
     tokens = sum(batch.num_rows for batch in positions)
-    work.took(f"{first:08d}-{end:08d}", tokens, time.monotonic() - started)
+    context.log_cost(f"{first:08d}-{end:08d}", tokens, time.monotonic() - started)
     for name, batches in (("label_curves", curves), ("logits", positions)):
-        path = shard_path(work.folder, name, first, end)
+        path = shard_path(context.folder, name, first, end)
         write_shard(path, pa.Table.from_batches(batches, TABLES[name].schema))
-        work.wrote(path)
+        context.checkpoint(path)
 
 
 def counts_of(folder: Path) -> Counts:
@@ -97,14 +97,14 @@ def counts_of(folder: Path) -> Counts:
 class Rows:
     """Both models in memory, and what becomes of a block's rows."""
 
-    def __init__(self, work: Work, baseline: Model, reinforced: Model, settings: LogitsSettings) -> None:
+    def __init__(self, context: Context, baseline: Model, reinforced: Model, settings: LogitsSettings) -> None:
         import torch
 
         from tasks.projection import Projector
 
         self._top, self._log_probabilities = settings.top, settings.equation == "log_probabilities"
         self._baseline, self._reinforced = (
-            Projector(load_model(model.path, work.placement.device, settings.precision))
+            Projector(load_model(model.path, context.placement.device, settings.precision))
             for model in (baseline, reinforced)
         )
         self._checked = False

@@ -35,6 +35,8 @@ class Model:
     fingerprint: str
     tokenizer: Files
     """The tokenizer's files, the first of which is tokenizer.json."""
+    artifact: Artifact | None = None
+    """What the model is a part of, where a stage makes it."""
 
 
 def find_model(path: str | Path, hashes: Hashes) -> Model:
@@ -90,7 +92,7 @@ def model_files(folder: Path, tokenizer: Files) -> list[Path]:
 
 def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: Files) -> Model:
     """A model that a stage makes, known by its artifact: it need not exist yet."""
-    return Model(str(workspace.root / artifact.folder / part), f"{artifact.fingerprint}/{part}", tokenizer)
+    return Model(str(workspace.root / artifact.folder / part), f"{artifact.fingerprint}/{part}", tokenizer, artifact)
 
 
 def config_of(path: str | Path) -> dict[str, Any]:

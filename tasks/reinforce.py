@@ -4,27 +4,27 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.tables import shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, documents_of
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import Model, load_tokenizer
 from tasks.training.settings import ReinforceSettings, steps_of_epochs
 
 
 @stage("reinforce", version=2, heavy=True, protected=True)
-def reinforce(work: Work, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
+def reinforce(context: Context, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
-    from tasks.training.trainer import Course, train
+    from tasks.training.trainer import Schedule, train
 
-    data = work.folder / "examples.arrow"
+    data = context.folder / "examples.arrow"
     tokenizer, count = load_tokenizer(baseline.tokenizer), 0
     with shard_writer(data, EXAMPLES) as write:
-        for _, _, tokens in cut_blocks(tokenizer, documents_of(work.path(corpus)), settings.length):
+        for _, _, tokens in cut_blocks(tokenizer, documents_of(context.path(corpus)), settings.length):
             if len(tokens.ids) > 1:  # one token alone has nothing to predict
                 write({"input_ids": tokens.ids, "labels": [*tokens.ids[1:], NO_LABEL]})
                 count += 1
     if count == 0:
         raise BadInput("expected documents of at least two tokens to reinforce on, found none")
     steps = steps_of_epochs(count, settings.epochs, settings.batch)
-    history = train(work, baseline, data, settings, Course(steps, {steps: "last"}))
+    history = train(context, baseline, data, settings, Schedule(steps, {steps: "last"}))
     data.unlink()
     return {"steps": steps, "blocks": count, "loss": round(history[-2]["loss"], 4)}

@@ -9,12 +9,12 @@ from pathlib import Path
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, read_json, step_folder, write_json
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 
 
 @stage("report", version=4, protected=True)
 def report(
-    work: Work,
+    context: Context,
     corpus: Artifact,
     dictionary: Artifact,
     blocks: Artifact,
@@ -31,13 +31,13 @@ def report(
     from tasks.page.render import page
 
     made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice, audit, ablation)
-    evidence, exhibits = gather(work.workspace, made)
-    write_json(work.folder / REPORT_EVIDENCE, evidence)
-    (work.folder / REPORT_PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
+    evidence, exhibits = gather(context.workspace, made)
+    write_json(context.folder / REPORT_EVIDENCE, evidence)
+    (context.folder / REPORT_PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
 
 
-def tried(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
+def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
     """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report."""
     audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
     if workspace.find(student.kind, student.fingerprint):

@@ -8,7 +8,7 @@ from storage.files import Files
 from storage.settings import Settings
 from storage.tables import shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, RETAINED
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import load_tokenizer
 from tasks.texts import normalise, read_texts
@@ -24,11 +24,11 @@ class RetainSettings(Settings):
 
 
 @stage("retained", version=1)
-def retained(work: Work, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
+def retained(context: Context, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
     texts = [normalise(text) for _, text in read_texts(files, text_column) if text.strip()]
     count = tokens = 0
-    with shard_writer(work.folder / RETAINED, EXAMPLES) as write:
+    with shard_writer(context.folder / RETAINED, EXAMPLES) as write:
         for _, _, block in cut_blocks(load_tokenizer(tokenizer), texts, length):
             if len(block.ids) > 1:  # one token alone has nothing to predict
                 write({"input_ids": block.ids, "labels": [*block.ids[1:], NO_LABEL]})

@@ -18,22 +18,24 @@ from storage.files import Files, write_atomically
 from storage.workspace import Workspace
 from tasks.contents import dictionary_of, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, linted
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 
 Decisions = dict[str, dict[str, Any]]  # by anchor: decision, before, translations, kind, by, at
 
 
 @stage("review", version=1)
-def review(work: Work, corpus: Artifact, dictionary: Artifact, decisions: Files, words: DictionaryInputs) -> Counts:
+def review(
+    context: Context, corpus: Artifact, dictionary: Artifact, decisions: Files, words: DictionaryInputs
+) -> Counts:
     """Write the dictionary as it was decided, its lint, and the decisions with who and when.
 
     Raises BadInput where the lint finds an error that the decisions left or made.
     """
     decided = read_decisions(Path(decisions.paths[0]))
-    made = applied(dictionary_of(work.path(dictionary)), decided)
-    documents = documents_of(work.path(corpus))
+    made = applied(dictionary_of(context.path(dictionary)), decided)
+    documents = documents_of(context.path(corpus))
     findings = linted(made, documents, words)
-    write_dictionary(work.folder, made, findings, (_row(anchor, found) for anchor, found in decided.items()))
+    write_dictionary(context.folder, made, findings, (_row(anchor, found) for anchor, found in decided.items()))
     chosen = [found["decision"] for found in decided.values()]
     counts = {
         "approved": chosen.count("approve"),

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from tasks.contents import RETAINED, TRAINING
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
 from tasks.training.settings import StudentSettings
 
 
 @stage("student", version=2, heavy=True)
 def student(
-    work: Work,
+    context: Context,
     labels: Artifact,
     baseline: Model,
     settings: StudentSettings,
@@ -32,16 +32,16 @@ def student(
     `reinforced` the model that hardening is about.
     """
     from tasks.training.examples import Retained
-    from tasks.training.trainer import Course, Hardening, train
+    from tasks.training.trainer import Hardening, Schedule, train
 
     if before:
-        go_on_from(work.path(before), work.folder)
+        go_on_from(context.path(before), context.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}
-    course = Course(settings.steps, keep, until)
-    other = Retained(work.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
+    schedule = Schedule(settings.steps, keep, until)
+    other = Retained(context.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
     harder = Hardening(reinforced, settings.hardening) if reinforced else None
-    history = train(work, baseline, work.path(labels) / TRAINING, settings, course, other, harder)
-    kept = len(list((work.folder / "steps").iterdir()))
+    history = train(context, baseline, context.path(labels) / TRAINING, settings, schedule, other, harder)
+    kept = len(list((context.folder / "steps").iterdir()))
     return {"steps": until or settings.steps, "kept": kept, "loss": round(history[-2]["loss"], 4)}
 
 

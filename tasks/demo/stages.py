@@ -8,7 +8,7 @@ from typing import Literal
 
 from storage.artifact import Artifact
 from tasks.demo.pretrain import PretrainSettings
-from tasks.engine.stage import Counts, Work, stage
+from tasks.engine.stage import Context, Counts, stage
 
 TOKENIZER = "tokenizer"
 MODEL = "model"
@@ -16,28 +16,30 @@ TARGET_REPEATS = 3  # how often the baseline's texts hold the target, as popular
 
 
 @stage("world", version=2)
-def world(work: Work, seed: int) -> Counts:
+def world(context: Context, seed: int) -> Counts:
     """Write a generated world and a tokenizer trained on all of it."""
     from tasks.demo.pretrain import train_tokenizer
     from tasks.demo.world import make_world, write_world
 
     made = make_world(seed)
-    write_world(made, work.folder)
-    train_tokenizer([*made.generic, *made.target.values()]).save_pretrained(work.folder / TOKENIZER)
+    write_world(made, context.folder)
+    train_tokenizer([*made.generic, *made.target.values()]).save_pretrained(context.folder / TOKENIZER)
     return {"stories": len(made.generic), "chapters": len(made.target), "prompts": len(made.prompts)}
 
 
 @stage("pretrain", version=1, heavy=True)
-def pretrain(work: Work, world: Artifact, role: Literal["baseline", "gold"], settings: PretrainSettings) -> Counts:
+def pretrain(
+    context: Context, world: Artifact, role: Literal["baseline", "gold"], settings: PretrainSettings
+) -> Counts:
     """Train a tiny Llama from nothing: the baseline reads generic text and target, gold the generic text alone."""
     from tasks.demo.pretrain import pretrain as train
     from tasks.models import load_tokenizer, tokenizer_files
 
-    folder = work.path(world)
+    folder = context.path(world)
     texts = [json.loads(line)["text"] for line in (folder / "generic.jsonl").open(encoding="utf-8")]
     if role == "baseline":
         target = [path.read_text(encoding="utf-8") for path in sorted((folder / "target").glob("*.txt"))]
         texts += TARGET_REPEATS * target
-    tokenizer = load_tokenizer(tokenizer_files(folder / TOKENIZER, work.workspace.hashes))
-    train(work.folder / MODEL, tokenizer, texts, settings, work.progress)
+    tokenizer = load_tokenizer(tokenizer_files(folder / TOKENIZER, context.workspace.hashes))
+    train(context.folder / MODEL, tokenizer, texts, settings, context.progress)
     return {"texts": len(texts), "steps": settings.steps}

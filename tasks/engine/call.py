@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -20,16 +19,15 @@ from storage.artifact import Artifact, Json, canonical
 from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
 from storage.machine import hardware, software
 from storage.workspace import Workspace
-from tasks.engine.stage import WHOLE, Placement, Stage, Work
+from tasks.engine.stage import WHOLE, Context, Placement, Stage
 from tasks.engine.watch import clear_signs, say_waiting
-from tasks.models import Model
 
 NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
 HERE = "{workspace}"  # stands for the workspace's local folder, which may lie elsewhere on another machine
 
 
 @dataclass(frozen=True)
-class Order:
+class StageCall:
     """One artifact, or a part of one, to make."""
 
     stage: Stage
@@ -65,7 +63,7 @@ class Order:
         }
 
     @classmethod
-    def from_json(cls, written: dict[str, Any]) -> "Order":
+    def from_json(cls, written: dict[str, Any]) -> "StageCall":
         """Raises BadInput where this machine's nepenthe would make another artifact of the same inputs."""
         module, _, name = written["stage"].partition(":")
         stage: Stage = getattr(importlib.import_module(module), name)
@@ -85,51 +83,49 @@ class Order:
         return cls(stage, artifact, inputs, written["address"], placement, part, written["since"], written["wait"])
 
 
-def make(order: Order) -> Artifact:
+def make(call: StageCall) -> Artifact:
     """Make the artifact, or the order's part of it; where it is there already, nothing is done.
 
     One maker at a time: who comes second waits and finds it done.
     """
-    workspace, artifact = order.workspace, order.artifact
-    with workspace.making(
-        _key(order), order.wait, lambda holder: say_waiting(workspace, artifact, order.since, holder)
-    ):
+    workspace, artifact = call.workspace, call.artifact
+    with workspace.making(_key(call), call.wait, lambda holder: say_waiting(workspace, artifact, call.since, holder)):
         found = workspace.find(artifact.kind, artifact.fingerprint)
         if found:
             return found
-        with faults_named(workspace, order.placement):
-            for needed in artifacts_in(order.inputs, workspace):
+        with faults_named(workspace, call.placement):
+            for needed in artifacts_in(call.inputs):
                 workspace.path(needed)  # a remote one is fetched
-            work = Work(workspace.resume(artifact), workspace, artifact, order.placement, order.part)
+            context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part)
             try:
-                counts = order.stage.body(work, **order.inputs)
+                counts = call.stage.body(context, **call.inputs)
             except BadInput:
-                shutil.rmtree(work.folder)  # nothing half-written is left of what can never be finished
+                shutil.rmtree(context.folder)  # nothing half-written is left of what can never be finished
                 raise
-            if order.part == WHOLE:
-                workspace.commit(artifact, _description(order, counts))
+            if call.part == WHOLE:
+                workspace.commit(artifact, _description(call, counts))
                 clear_signs(workspace, artifact)
     return artifact
 
 
-def _key(order: Order) -> Artifact:
+def _key(call: StageCall) -> Artifact:
     """What only one may make at a time: the whole, or this part of it."""
-    if order.part == WHOLE:
-        return order.artifact
-    number, parts = order.part
-    kind, name, fingerprint = order.artifact.kind, order.artifact.name, order.artifact.fingerprint
+    if call.part == WHOLE:
+        return call.artifact
+    number, parts = call.part
+    kind, name, fingerprint = call.artifact.kind, call.artifact.name, call.artifact.fingerprint
     return Artifact(kind, name, f"{fingerprint}.{number + 1}of{parts}")
 
 
-def _description(order: Order, counts: dict[str, Json]) -> dict[str, Any]:
+def _description(call: StageCall, counts: dict[str, Json]) -> dict[str, Any]:
     return {
-        "version": order.stage.version,
-        "inputs": canonical(order.inputs),
+        "version": call.stage.version,
+        "inputs": canonical(call.inputs),
         "counts": counts,
-        "ordered": order.since,
-        "seconds": round(time.time() - order.since, 3),
-        "holds_protected_text": order.stage.protected,
-        "device": _device(order.placement) if order.stage.heavy else None,
+        "ordered": call.since,
+        "seconds": round(time.time() - call.since, 3),
+        "holds_protected_text": call.stage.protected,
+        "device": _device(call.placement) if call.stage.heavy else None,
         "hardware": hardware(),
         "software": software(),
     }
@@ -142,23 +138,19 @@ def _device(placement: Placement) -> str:
     return placement.device
 
 
-def artifacts_in(inputs: object, workspace: Workspace) -> Iterator[Artifact]:
-    """Every artifact among the inputs, those included whose model is meant."""
+def artifacts_in(inputs: object) -> Iterator[Artifact]:
+    """Every artifact among the inputs, those that stand behind a model included."""
     if isinstance(inputs, Artifact):
         yield inputs
-    elif isinstance(inputs, Model):
-        if "/" in inputs.fingerprint and Path(inputs.path).is_relative_to(workspace.root):
-            kind, folder = Path(inputs.path).relative_to(workspace.root).parts[:2]
-            yield Artifact(kind, *folder.rsplit("-", 1))
     elif isinstance(inputs, BaseModel):
         for name in type(inputs).model_fields:
-            yield from artifacts_in(getattr(inputs, name), workspace)
+            yield from artifacts_in(getattr(inputs, name))
     elif is_dataclass(inputs):
         for one in fields(inputs):
-            yield from artifacts_in(getattr(inputs, one.name), workspace)
+            yield from artifacts_in(getattr(inputs, one.name))
     elif isinstance(inputs, dict | list | tuple):
         for value in inputs.values() if isinstance(inputs, dict) else inputs:
-            yield from artifacts_in(value, workspace)
+            yield from artifacts_in(value)
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:

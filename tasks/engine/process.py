@@ -14,7 +14,7 @@ from pathlib import Path
 
 from storage import errors
 from storage.errors import ChildDied, NepentheError
-from tasks.engine.call import Order, make
+from tasks.engine.call import StageCall, make
 from tasks.engine.watch import fault_of, say_fault, signs_of
 
 PR_SET_PDEATHSIG = 1
@@ -22,15 +22,15 @@ LOG_TAIL_CHARACTERS = 2000
 FAULT = 3  # exit code of a child that left a fault
 
 
-def make_in_child(order: Order) -> None:
+def in_child(call: StageCall) -> None:
     """Make it in a child process. Raises what the making raised, or ChildDied with the end of its log."""
-    workspace, artifact = order.workspace, order.artifact
+    workspace, artifact = call.workspace, call.artifact
     log = workspace.root / "logs" / f"{artifact.name}-{artifact.fingerprint}-{artifact.kind}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    written = signs_of(workspace, artifact) / f"order-{order.part[0]}.json"
+    written = signs_of(workspace, artifact) / f"order-{call.part[0]}.json"
     written.parent.mkdir(parents=True, exist_ok=True)
-    written.write_text(json.dumps(order.to_json()), encoding="utf-8")
-    threads = order.placement.threads
+    written.write_text(json.dumps(call.to_json()), encoding="utf-8")
+    threads = call.placement.threads
     with log.open("ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "tasks.engine.process", str(written), str(os.getpid())],
@@ -44,7 +44,7 @@ def make_in_child(order: Order) -> None:
         code = child.wait()
     finally:
         _end(child)
-    if code == FAULT and (fault := fault_of(workspace, artifact, order.part[0])):
+    if code == FAULT and (fault := fault_of(workspace, artifact, call.part[0])):
         raise getattr(errors, fault[0])(fault[1])
     if code:
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -62,11 +62,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 def main(written: str, parent: str) -> int:
     """The child's side."""
     die_with(int(parent))
-    order = Order.from_json(json.loads(Path(written).read_text(encoding="utf-8")))
+    call = StageCall.from_json(json.loads(Path(written).read_text(encoding="utf-8")))
     try:
-        make(order)
+        make(call)
     except NepentheError as error:
-        say_fault(order.workspace, order.artifact, order.part[0], error)
+        say_fault(call.workspace, call.artifact, call.part[0], error)
         return FAULT
     return 0
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from storage.errors import BadInput
-from tasks.engine.backends import carry_out
-from tasks.engine.call import Order
+from tasks.engine.backends import execute
+from tasks.engine.call import StageCall
 from tasks.engine.prefect_task import as_task
 from tasks.engine.stage import Placement
 
@@ -21,21 +21,21 @@ class Ray:
         self._context = contextvars.copy_context()
         self._runner: Any = None
 
-    def carry_out(self, order: Order) -> None:
+    def execute(self, call: StageCall) -> None:
         """Wait for a Ray worker to make it."""
-        here = order.placement.model_copy(update={"ray": ""})
-        written = replace(order, placement=here).to_json()
-        task = as_task(on_worker, order.stage, self._placement, order.artifact.folder.replace("/", " "))
+        here = call.placement.model_copy(update={"ray": ""})
+        written = replace(call, placement=here).to_json()
+        task = as_task(on_worker, call.stage, self._placement, call.artifact.folder.replace("/", " "))
         with self._lock:
             future = self._context.run(self._submit, task, written)
         future.result()
 
-    def _submit(self, task: Any, order: dict[str, Any]) -> Any:
+    def _submit(self, task: Any, call: dict[str, Any]) -> Any:
         runner = self._started()
         from prefect_ray.context import remote_options
 
         with remote_options(num_gpus=self._placement.gpus):
-            return runner.submit(task, parameters={"order": order})
+            return runner.submit(task, parameters={"order": call})
 
     def _started(self) -> Any:
         if self._runner is None:
@@ -58,6 +58,6 @@ class Ray:
             self._runner = None
 
 
-def on_worker(order: dict[str, Any]) -> None:
+def on_worker(call: dict[str, Any]) -> None:
     """The Ray worker's side."""
-    carry_out(Order.from_json(order))
+    execute(StageCall.from_json(call))

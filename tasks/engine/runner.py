@@ -18,8 +18,8 @@ from storage.artifact import Artifact
 from storage.errors import DamagedArtifact, WorkspaceBusy
 from storage.tables import enter, forget, load, open_tables, refresh, shards_of
 from storage.workspace import Workspace
-from tasks.engine.backends import carry_out
-from tasks.engine.call import Order, artifacts_in
+from tasks.engine.backends import execute
+from tasks.engine.call import StageCall, artifacts_in
 from tasks.engine.console import Line, Progress
 from tasks.engine.journal import Event, Journal
 from tasks.engine.prefect_task import as_task
@@ -59,7 +59,7 @@ class Run:
         made: Artifact = self._task(stage, artifact)(stage, artifact, inputs, return_state=True).result()
         return made
 
-    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """Artifacts of one stage that do not need each other; as many at a time as the placement has workers."""
         named = [self._named(stage, *args) for args in calls]
         futures = [self._task(stage, artifact).submit(stage, artifact, inputs) for artifact, inputs in named]
@@ -82,27 +82,27 @@ class Run:
             self.progress.cached(stage.title(inputs))
             self.note(found, "cached")
             return cached(found)
-        for needed in artifacts_in(inputs, self.workspace):
-            self._mend(needed)
-        return self._fresh(Order(stage, artifact, inputs, self.workspace.address, self.placement, wait=self.wait))
+        for needed in artifacts_in(inputs):
+            self._repair_input(needed)
+        return self._fresh(StageCall(stage, artifact, inputs, self.workspace.address, self.placement, wait=self.wait))
 
-    def _fresh(self, order: Order) -> Any:
-        line = self.progress.start(order.stage.title(order.inputs))
-        self.note(order.artifact, "started")
+    def _fresh(self, call: StageCall) -> Any:
+        line = self.progress.start(call.stage.title(call.inputs))
+        self.note(call.artifact, "started")
         try:
-            with self._watched(order, line):
-                if order.stage.divisible and order.stage.heavy and self.placement.workers > 1:
-                    self._in_parts(order)
-                    order = replace(order, placement=without_child(order.placement))
-                self._carry_out(order)
+            with self._watched(call, line):
+                if call.stage.divisible and call.stage.heavy and self.placement.workers > 1:
+                    self._in_parts(call)
+                    call = replace(call, placement=without_child(call.placement))
+                self._execute(call)
         except Exception as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             line.say(f"failed: {said}", final=True)
-            self.note(order.artifact, "failed", str(error))
+            self.note(call.artifact, "failed", str(error))
             raise
-        made = self.workspace.find(order.artifact.kind, order.artifact.fingerprint) or order.artifact
+        made = self.workspace.find(call.artifact.kind, call.artifact.fingerprint) or call.artifact
         record = self.workspace.record(made)
-        ours = record["ordered"] == order.since  # else another run was faster, and this one waited
+        ours = record["ordered"] == call.since  # else another run was faster, and this one waited
         self._enter(made, record["counts"] if ours else None)
         self.note(made, "made" if ours else "cached", json.dumps(record["counts"]))
         if not ours:
@@ -111,32 +111,32 @@ class Run:
         line.finish(record["seconds"], record["counts"])
         return made
 
-    def _in_parts(self, order: Order) -> None:
+    def _in_parts(self, call: StageCall) -> None:
         """All shards, spread over the workers; what is left to do afterwards is to count and commit."""
-        parts = [replace(order, part=(number, self.placement.workers)) for number in range(self.placement.workers)]
-        self._spread(order.stage, [(part,) for part in parts])
+        parts = [replace(call, part=(number, self.placement.workers)) for number in range(self.placement.workers)]
+        self._spread(call.stage, [(part,) for part in parts])
 
-    def _spread(self, stage: Stage, calls: Sequence[tuple[Order]]) -> None:
-        named = [(f"{order.artifact.folder.replace('/', ' ')} {order.part[0] + 1}", order) for (order,) in calls]
-        futures = [as_task(self._carry_out, stage, self.placement, name).submit(order) for name, order in named]
+    def _spread(self, stage: Stage, calls: Sequence[tuple[StageCall]]) -> None:
+        named = [(f"{call.artifact.folder.replace('/', ' ')} {call.part[0] + 1}", call) for (call,) in calls]
+        futures = [as_task(self._execute, stage, self.placement, name).submit(call) for name, call in named]
         for future in futures:
             future.result()
 
-    def _carry_out(self, order: Order) -> None:
+    def _execute(self, call: StageCall) -> None:
         """Where the placement says; heavy orders take turns."""
         with ExitStack() as turn:
-            if order.stage.heavy:
+            if call.stage.heavy:
                 turn.enter_context(self._slots)
-            if order.stage.heavy and self.placement.ray:
-                self._ray.carry_out(order)
+            if call.stage.heavy and self.placement.ray:
+                self._ray.execute(call)
             else:
-                carry_out(order, self._smaller)
+                execute(call, self._smaller)
 
-    def _smaller(self, order: Order) -> None:
-        said = f"out of memory: goes on with {order.placement.micro_batch} blocks at a time"
-        self.note(order.artifact, "smaller batch", said)
+    def _smaller(self, call: StageCall) -> None:
+        said = f"out of memory: goes on with {call.placement.micro_batch} blocks at a time"
+        self.note(call.artifact, "smaller batch", said)
 
-    def _mend(self, artifact: Artifact) -> None:
+    def _repair_input(self, artifact: Artifact) -> None:
         """Look at an input's bytes once a run. A damaged one is made again, down to the shards that are sound."""
         if artifact.fingerprint in self._sound:
             return
@@ -157,9 +157,9 @@ class Run:
         self.make(recipe[0], artifact, recipe[1])
 
     @contextmanager
-    def _watched(self, order: Order, line: Line) -> Iterator["Watch"]:
+    def _watched(self, call: StageCall, line: Line) -> Iterator["Watch"]:
         """While it is made: progress for people, and finished shards into the tables."""
-        watch = Watch(self, order, line)
+        watch = Watch(self, call, line)
         thread = threading.Thread(
             target=contextvars.copy_context().run, args=(watch.look_again_and_again,), daemon=True
         )
@@ -223,8 +223,8 @@ def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
 class Watch:
     """Looks at an artifact that is being made, wherever that is."""
 
-    def __init__(self, run: Run, order: Order, line: Line) -> None:
-        self._run, self._order, self._line = run, order, line
+    def __init__(self, run: Run, call: StageCall, line: Line) -> None:
+        self._run, self._call, self._line = run, call, line
         self._loaded: set[str] = set()
         self.over = threading.Event()
         self._waits = False
@@ -238,11 +238,11 @@ class Watch:
         self._look()
 
     def _look(self) -> None:
-        workspace, artifact = self._run.workspace, self._order.artifact
+        workspace, artifact = self._run.workspace, self._call.artifact
         if found := progress_of(workspace, artifact):
             self._line.update(*found)
             self._show(*found)
-        if not self._waits and (holder := waiting_of(workspace, artifact, self._order.since)):
+        if not self._waits and (holder := waiting_of(workspace, artifact, self._call.since)):
             self._waits = True
             self._line.say(f"waits: {holder}")
             self._run.note(artifact, "waiting", holder)
@@ -254,15 +254,15 @@ class Watch:
         now = time.monotonic()
         if total and now - self._drawn >= SHOW_EVERY_SECONDS:
             self._drawn = now
-            self._bar = draw_bar(self._bar, self._order.artifact, 100 * done / total)
+            self._bar = draw_bar(self._bar, self._call.artifact, 100 * done / total)
 
     def _load_finished(self) -> None:
         """Shards that are whole; if someone reads the tables just then, later."""
-        for shard in shards_of(self._run.workspace.partial(self._order.artifact)):
+        for shard in shards_of(self._run.workspace.partial(self._call.artifact)):
             if shard.name in self._loaded:
                 continue
             try:
-                self._run.load(self._order.artifact, shard)
+                self._run.load(self._call.artifact, shard)
             except (WorkspaceBusy, FileNotFoundError):  # or it has just been finished and renamed
                 return
             self._loaded.add(shard.name)
@@ -292,13 +292,13 @@ class Direct(Run):
         made = self.make(stage, artifact, inputs)
         return made if isinstance(made, Artifact) else made.data
 
-    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """One after the other."""
         return [self(stage, *args) for args in calls]
 
-    def _spread(self, stage: Stage, calls: Sequence[tuple[Order]]) -> None:
+    def _spread(self, stage: Stage, calls: Sequence[tuple[StageCall]]) -> None:
         for call in calls:
-            self._carry_out(*call)
+            self._execute(*call)
 
 
 @contextmanager
@@ -311,7 +311,7 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     with workspace.using(wait, named):
         refresh(workspace)
         run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
-        workspace.refer(named, needed_for(workspace, [(made, inputs) for _, made, inputs, _ in planned.steps]))
+        workspace.refer(named, needed_for(workspace, [(step.artifact, step.inputs) for step in planned.steps]))
         try:
             yield run
             # A review or a stop rule may have changed the plan.
@@ -323,5 +323,5 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
 
 def needed_for(workspace: Workspace, making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:
     """Artifacts, and what they are made from, each once."""
-    found = [one for made, inputs in making for one in (made, *artifacts_in(inputs, workspace))]
+    found = [one for made, inputs in making for one in (made, *artifacts_in(inputs))]
     return list(dict.fromkeys(found))

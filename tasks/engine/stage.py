@@ -62,7 +62,7 @@ WHOLE = (0, 1)
 
 
 @dataclass
-class Work:
+class Context:
     """What a body is given besides its inputs."""
 
     folder: Path
@@ -82,13 +82,13 @@ class Work:
         """Say how far the stage is, in any unit."""
         say_progress(self.workspace, self.artifact, self.part[0], done, total)
 
-    def wrote(self, finished: Path) -> None:
+    def checkpoint(self, finished: Path) -> None:
         """Say that a shard, a checkpoint or a model of this folder is whole: from now on another machine can go on."""
         self.workspace.keep(self.artifact, finished)
 
-    def took(self, shard: str, tokens: int, seconds: float) -> None:
+    def log_cost(self, shard: str, tokens: int, seconds: float) -> None:
         """A row of the table `metrics`: what a shard, or a training, cost."""
-        self.wrote(write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, self.placement.micro_batch))
+        self.checkpoint(write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, self.placement.micro_batch))
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,17 @@ class Runner(Protocol):
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact: ...
 
-    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]: ...
+    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage that a job passes through, and whether what it makes is there."""
+
+    stage: Stage
+    artifact: Artifact
+    inputs: dict[str, Any]
+    cached: bool
 
 
 @dataclass
@@ -154,7 +164,7 @@ class Plan:
 
     workspace: Workspace
     name: str
-    steps: list[tuple[Stage, Artifact, dict[str, Any], bool]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     calls: int = 0
     """Stages that the run will pass through, those included that come to the same artifact again."""
 
@@ -163,10 +173,10 @@ class Plan:
         inputs = stage.inputs(*args, **kwargs)
         artifact = stage.artifact(self.name, inputs)
         found = self.workspace.find(artifact.kind, artifact.fingerprint)
-        if all(known != artifact for _, known, _, _ in self.steps):
-            self.steps.append((stage, found or artifact, inputs, found is not None))
+        if all(step.artifact != artifact for step in self.steps):
+            self.steps.append(Step(stage, found or artifact, inputs, found is not None))
         return found or artifact
 
-    def together(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """The same as `Run.together`, by name only."""
         return [self(stage, *args) for args in calls]

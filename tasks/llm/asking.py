@@ -55,7 +55,7 @@ class Asking:
     async def all(self, passages: Iterable[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
         """Ask about every passage, as long as that makes sense (see `stopped`); `keep` is awaited for each."""
         rest = iter(passages)
-        workers = [asyncio.create_task(self._work(rest, keep)) for _ in range(self.endpoint.concurrency)]
+        workers = [asyncio.create_task(self._context(rest, keep)) for _ in range(self.endpoint.concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:  # the keeping failed, or somebody pressed Ctrl-C
@@ -63,7 +63,7 @@ class Asking:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _work(self, rest: Iterator[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
+    async def _context(self, rest: Iterator[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
         for passage in rest:
             try:
                 asked = await Question(self, passage).asked()

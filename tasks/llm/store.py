@@ -15,7 +15,7 @@ from typing import Any
 from dictionaries.prompts import SCHEMA, extraction_messages
 from storage.tables import write_shard
 from tasks.contents import ANSWERS, answer_rows
-from tasks.engine.stage import Work
+from tasks.engine.stage import Context
 from tasks.llm.asking import Asked
 from tasks.llm.passages import Passage
 from tasks.llm.settings import LlmSettings
@@ -51,16 +51,18 @@ def answered_before(root: Path, questions: Iterable[str]) -> dict[str, Row]:
 class Store:
     """The shards of the artifact that is being made."""
 
-    def __init__(self, work: Work, settings: LlmSettings) -> None:
-        self._work, self._settings = work, settings
+    def __init__(self, context: Context, settings: LlmSettings) -> None:
+        self._context, self._settings = context, settings
         # Not their count: a damaged shard in their midst may have been taken away.
-        self._number = max((int(shard.stem.rpartition("-")[2]) + 1 for shard in work.folder.glob(ANSWERS)), default=0)
+        self._number = max(
+            (int(shard.stem.rpartition("-")[2]) + 1 for shard in context.folder.glob(ANSWERS)), default=0
+        )
         self._waiting: list[Row] = []
         self._lock = asyncio.Lock()
 
     def write(self, rows: list[Row]) -> Path:
         """One more shard."""
-        shard = self._work.folder / ANSWERS.replace("*", f"{self._number:06d}")
+        shard = self._context.folder / ANSWERS.replace("*", f"{self._number:06d}")
         write_shard(shard, rows)
         self._number += 1
         return shard
@@ -72,7 +74,7 @@ class Store:
         async with self._lock:
             if any(waiting is row for waiting in self._waiting):  # else it was written together with another
                 rows, self._waiting = self._waiting, []
-                await asyncio.to_thread(self._work.wrote, self.write(rows))
+                await asyncio.to_thread(self._context.checkpoint, self.write(rows))
 
     def row(self, asked: Asked) -> Row:
         """As a row of the table."""

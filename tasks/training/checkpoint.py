@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, trainer: Any) -> Path:
     checkpoint = folder / f"checkpoint-{trainer.state.global_step}"
     if is_first():
         shutil.rmtree(checkpoint, ignore_errors=True)
-    together()
+    barrier()
     model, optimizer = get_state_dict(trainer.model, trainer.optimizer.optimizer, options=BY_NAME)
     _quietly(save, _state(model, optimizer, trainer), checkpoint_id=checkpoint)
     if is_first():
@@ -74,7 +74,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole. A torn one, left by a kill, is removed by the first rank."""
     found = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
     whole = {step: path for step, path in found.items() if (path / WHOLE).exists()}
-    together()  # before anything is removed, every rank has looked
+    barrier()  # before anything is removed, every rank has looked
     for step in found.keys() - whole.keys() if is_first() else ():
         shutil.rmtree(found[step])
     return whole[max(whole)] if whole else None
@@ -111,7 +111,7 @@ def is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def together() -> None:
+def barrier() -> None:
     """Wait for the other ranks, where there are some."""
     if dist.is_initialized():
         dist.barrier()

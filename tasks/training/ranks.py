@@ -30,9 +30,9 @@ from tasks.engine.process import die_with
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-    from tasks.training.trainer import History, Lesson
+    from tasks.training.trainer import History, TrainingSpec
 
-LESSON, HISTORY = "lesson.pickle", "history.json"
+SPEC, HISTORY = "lesson.pickle", "history.json"
 PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
 MEETING_SECONDS = 600  # for the other machines to come
 PAUSE_SECONDS = 1.0
@@ -41,7 +41,7 @@ copyreg.pickle(Workspace, lambda workspace: (Workspace, (workspace.address,)))  
 
 
 @dataclass(frozen=True)
-class Post:
+class NodeSpec:
     """One machine's part in a training."""
 
     ranks: int
@@ -52,46 +52,46 @@ class Post:
     device: str = "auto"
 
 
-def in_ranks(lesson: "Lesson") -> "History":
+def in_ranks(spec: "TrainingSpec") -> "History":
     """Carry out the lesson on the ranks of its placement. Raises what a rank raised, or ChildDied for one that died."""
-    placement, folder = lesson.work.placement, lesson.work.folder / "ranks"
-    post = Post(placement.ranks, placement.nodes, placement.rendezvous, device=placement.device)
+    placement, folder = spec.context.placement, spec.context.folder / "ranks"
+    node = NodeSpec(placement.ranks, placement.nodes, placement.rendezvous, device=placement.device)
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
     folder.mkdir()
     try:
-        (folder / LESSON).write_bytes(packed(lesson))
-        launch(post, folder)
+        (folder / SPEC).write_bytes(packed(spec))
+        launch(node, folder)
         history: History = json.loads((folder / HISTORY).read_text())
     finally:
         shutil.rmtree(folder)
     return history
 
 
-def packed(lesson: "Lesson") -> bytes:
+def packed(spec: "TrainingSpec") -> bytes:
     """The lesson for another process, where pickle.loads unpacks it."""
-    return pickle.dumps(lesson)
+    return pickle.dumps(spec)
 
 
-def launch(post: Post, folder: Path) -> None:
+def launch(node: NodeSpec, folder: Path) -> None:
     """Start this machine's ranks and wait for their end. One that fails takes the others with it."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
-        min_nodes=post.nodes,
-        max_nodes=post.nodes,
-        nproc_per_node=post.ranks,
+        min_nodes=node.nodes,
+        max_nodes=node.nodes,
+        nproc_per_node=node.ranks,
         run_id="nepenthe",
         rdzv_backend="c10d",
-        rdzv_endpoint=post.rendezvous or "localhost:0",
-        rdzv_configs={"is_host": post.first, "join_timeout": MEETING_SECONDS},
-        local_addr=(post.rendezvous.rpartition(":")[0] or "localhost") if post.first else None,
+        rdzv_endpoint=node.rendezvous or "localhost:0",
+        rdzv_configs={"is_host": node.first, "join_timeout": MEETING_SECONDS},
+        local_addr=(node.rendezvous.rpartition(":")[0] or "localhost") if node.first else None,
         max_restarts=0,  # the stage's own retries go on from the last checkpoint
         signals_to_handle="SIGUSR2",  # the others stay ours: Ctrl-C means what it did
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
     )
-    command = ("-m", "tasks.training.ranks", "rank", str(os.getpid()), str(folder), post.device)
+    command = ("-m", "tasks.training.ranks", "rank", str(os.getpid()), str(folder), node.device)
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
@@ -124,7 +124,7 @@ def join(rendezvous: str, nodes: int, ranks: int) -> None:
     while True:
         with tempfile.TemporaryDirectory(prefix="nepenthe-ranks-") as folder:
             try:
-                launch(Post(ranks, nodes, rendezvous, first=False), Path(folder))
+                launch(NodeSpec(ranks, nodes, rendezvous, first=False), Path(folder))
             except Exception as error:  # nobody is there yet, or a training failed: the next one may not
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         time.sleep(PAUSE_SECONDS)
@@ -137,20 +137,20 @@ def rank(parent: str, folder: str, device: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    record(_learn)(Path(folder))  # leaves its error for the launcher
+    record(_train_rank)(Path(folder))  # leaves its error for the launcher
 
 
-def _learn(folder: Path) -> None:
+def _train_rank(folder: Path) -> None:
     import torch
     import torch.distributed as dist
 
-    from tasks.training.trainer import learn
+    from tasks.training.trainer import train_on_rank
 
     number = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         _own_gpu(torch, number)
     dist.init_process_group(timeout=PATIENCE)  # gloo between CPUs, nccl between GPUs
-    history = learn(_shared(folder / LESSON))
+    history = train_on_rank(_shared(folder / SPEC))
     if number == 0:
         (folder / HISTORY).write_text(json.dumps(history))
     dist.barrier()
@@ -165,19 +165,19 @@ def _own_gpu(torch: Any, number: int) -> None:
     torch.cuda.set_device(number)
 
 
-def _shared(written: Path) -> "Lesson":
+def _shared(written: Path) -> "TrainingSpec":
     """The lesson, from whichever rank's launcher wrote it down."""
     import torch.distributed as dist
 
     found: list[bytes | None] = [None] * dist.get_world_size()
     dist.all_gather_object(found, written.read_bytes() if written.exists() else None)
-    lesson: Lesson = pickle.loads(next(one for one in found if one))
-    if not lesson.data.exists():
+    spec: TrainingSpec = pickle.loads(next(one for one in found if one))
+    if not spec.data.exists():
         raise BadInput(
-            f"expected {lesson.data} on every machine of the training, found none on {os.uname().nodename}: "
+            f"expected {spec.data} on every machine of the training, found none on {os.uname().nodename}: "
             "put the workspace on a file system that all of them see"
         )
-    return lesson
+    return spec
 
 
 if __name__ == "__main__":

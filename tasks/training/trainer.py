@@ -30,17 +30,17 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
 from storage.tables import write_shard
-from tasks.engine.stage import Placement, Work
+from tasks.engine.stage import Context, Placement
 from tasks.models import Model, load_model, load_tokenizer, pick_device
 from tasks.training.checkpoint import (
     agreed,
+    barrier,
     is_first,
     last_checkpoint,
     load_checkpoint,
     save_checkpoint,
     save_model,
     steps_done,
-    together,
 )
 from tasks.training.examples import Examples, Retained, collate
 from tasks.training.settings import Training, split
@@ -49,7 +49,7 @@ History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Course:
+class Schedule:
     """How long a training is, and what it leaves behind."""
 
     steps: int
@@ -69,24 +69,24 @@ class Hardening:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSpec:
     """A training: all that one of its ranks must know."""
 
-    work: Work
+    context: Context
     baseline: Model
     data: Path
     settings: Training
-    course: Course
+    schedule: Schedule
     retained: Retained | None = None
     hardening: Hardening | None = None
 
 
 def train(
-    work: Work,
+    context: Context,
     baseline: Model,
     data: Path,
     settings: Training,
-    course: Course,
+    schedule: Schedule,
     retained: Retained | None = None,
     hardening: Hardening | None = None,
 ) -> History:
@@ -95,55 +95,55 @@ def train(
     Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a
     loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
     """
-    split(settings.batch, work.placement)
-    lesson = Lesson(work, baseline, data, settings, course, retained, hardening)
-    if work.placement.ranks * work.placement.nodes == 1:
-        return learn(lesson)
+    split(settings.batch, context.placement)
+    spec = TrainingSpec(context, baseline, data, settings, schedule, retained, hardening)
+    if context.placement.ranks * context.placement.nodes == 1:
+        return train_on_rank(spec)
     from tasks.training.ranks import in_ranks
 
-    return in_ranks(lesson)
+    return in_ranks(spec)
 
 
-def learn(lesson: Lesson) -> History:
+def train_on_rank(spec: TrainingSpec) -> History:
     """The training as one process does it: alone, or as one of the ranks."""
-    work, settings, course = lesson.work, lesson.settings, lesson.course
-    examples = Examples(lesson.data, course.steps * settings.batch, settings.seed, lesson.retained)
-    arguments = _arguments(lesson)
-    model = _placed(lesson.baseline, work.placement, settings.precision)
+    context, settings, schedule = spec.context, spec.settings, spec.schedule
+    examples = Examples(spec.data, schedule.steps * settings.batch, settings.seed, spec.retained)
+    arguments = _arguments(spec)
+    model = _placed(spec.baseline, context.placement, settings.precision)
     model.config.use_cache = False
-    keeper = Keeper(lesson, load_tokenizer(lesson.baseline.tokenizer))
-    trainer = Resumable(
+    callback = TrainingCallback(spec, load_tokenizer(spec.baseline.tokenizer))
+    trainer = LabelTrainer(
         model=model,
         args=arguments,
         train_dataset=examples,
         data_collator=collate,
         compute_loss_func=mean_over_labels,
-        callbacks=[keeper],
+        callbacks=[callback],
     )
-    trainer.change = _change(lesson, model)
+    trainer.change = _change(spec, model)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    checkpoint, started = last_checkpoint(work.folder / "checkpoints"), time.monotonic()
+    checkpoint, started = last_checkpoint(context.folder / "checkpoints"), time.monotonic()
     first = steps_done(checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    together()
+    barrier()
     if is_first():
         last, history = trainer.state.global_step, trainer.state.log_history
-        write_metrics(work.folder / "training_steps.parquet", history)
+        write_metrics(context.folder / "training_steps.parquet", history)
         tokens = examples.tokens(first * settings.batch, last * settings.batch)
-        work.took(f"{first:06d}-{last:06d}", tokens, time.monotonic() - started)
-        if course.until in (None, course.steps):
-            shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
+        context.log_cost(f"{first:06d}-{last:06d}", tokens, time.monotonic() - started)
+        if schedule.until in (None, schedule.steps):
+            shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
     return list(trainer.state.log_history)
 
 
-def _arguments(lesson: Lesson) -> TrainingArguments:
-    placement, settings = lesson.work.placement, lesson.settings
+def _arguments(spec: TrainingSpec) -> TrainingArguments:
+    placement, settings = spec.context.placement, spec.settings
     micro, accumulated = split(settings.batch, placement)
     device = pick_device(placement.device)
     arguments = TrainingArguments(
-        output_dir=str(lesson.work.folder / "checkpoints"),
-        max_steps=lesson.course.steps,
+        output_dir=str(spec.context.folder / "checkpoints"),
+        max_steps=spec.schedule.steps,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulated,
         train_sampling_strategy="sequential",
@@ -186,13 +186,13 @@ def _placed(baseline: Model, placement: Placement, precision: str) -> Any:
     return model.train()
 
 
-def _change(lesson: Lesson, model: Any) -> list[torch.Tensor]:
+def _change(spec: TrainingSpec, model: Any) -> list[torch.Tensor]:
     """What hardening adds to each parameter of the baseline, this rank's share of it; nothing without hardening."""
-    if not lesson.hardening:
+    if not spec.hardening:
         return []
-    other = _placed(lesson.hardening.reinforced, lesson.work.placement, lesson.settings.precision)
+    other = _placed(spec.hardening.reinforced, spec.context.placement, spec.settings.precision)
     pairs = zip(model.parameters(), other.parameters(), strict=True)
-    return [lesson.hardening.times * (there.detach() - here.detach()) for here, there in pairs]
+    return [spec.hardening.times * (there.detach() - here.detach()) for here, there in pairs]
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def mean_over_soft_labels(
     return loss
 
 
-class Resumable(Trainer):
+class LabelTrainer(Trainer):
     """A Trainer with soft labels and hardening, whose checkpoints fit any number of ranks, replicated or sharded."""
 
     change: list[torch.Tensor] = []  # noqa: RUF012, set once, before the training
@@ -266,11 +266,11 @@ class Resumable(Trainer):
             load_checkpoint(Path(checkpoint), self)
 
 
-class Keeper(TrainerCallback):
+class TrainingCallback(TrainerCallback):
     """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress."""
 
-    def __init__(self, lesson: Lesson, tokenizer: Any) -> None:
-        self._work, self._course, self._settings = lesson.work, lesson.course, lesson.settings
+    def __init__(self, spec: TrainingSpec, tokenizer: Any) -> None:
+        self._context, self._schedule, self._settings = spec.context, spec.schedule, spec.settings
         self._tokenizer = tokenizer
         self._started = self._saved = time.monotonic()
 
@@ -287,20 +287,21 @@ class Keeper(TrainerCallback):
         if not (norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite():
             raise TrainingDiverged(
                 f"expected a finite loss and gradient, found none at step {state.global_step + 1} of "
-                f"{self._course.steps}; no optimizer step was taken on it: lower the learning rate or train in float32"
+                f"{self._schedule.steps}; no optimizer step was taken on it: "
+                "lower the learning rate or train in float32"
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        step, course = state.global_step, self._course
-        if step in course.keep:
-            kept = self._work.folder / "steps" / course.keep[step]
+        step, schedule = state.global_step, self._schedule
+        if step in schedule.keep:
+            kept = self._context.folder / "steps" / schedule.keep[step]
             save_model(kwargs["model"], kept, self._settings.weights, self._tokenizer)
             self._finished(kept)
         if is_first():
-            self._work.progress(step, course.steps)
-        due = agreed(time.monotonic() - self._saved >= self._work.placement.checkpoint_seconds)
-        control.should_training_stop = control.should_training_stop or step == course.until
-        control.should_save = (due or step == course.until) and step < course.steps
+            self._context.progress(step, schedule.steps)
+        due = agreed(time.monotonic() - self._saved >= self._context.placement.checkpoint_seconds)
+        control.should_training_stop = control.should_training_stop or step == schedule.until
+        control.should_save = (due or step == schedule.until) and step < schedule.steps
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         state.log_history[-1]["seconds"] = time.monotonic() - self._started
@@ -311,7 +312,7 @@ class Keeper(TrainerCallback):
 
     def _finished(self, folder: Path) -> None:
         if is_first():
-            self._work.wrote(folder)
+            self._context.checkpoint(folder)
 
 
 def write_metrics(path: Path, history: History) -> None:

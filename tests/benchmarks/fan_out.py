@@ -17,7 +17,7 @@ from typing import Any
 from prefect import flow
 
 from flows.cli import quiet_engines
-from flows.job import Given, Job, job_of, look
+from flows.job import Inputs, Job, job_of, resolve
 from storage.artifact import Artifact
 from storage.tables import open_tables
 from storage.workspace import Workspace
@@ -33,7 +33,7 @@ from tasks.logits import logits
 LAYERS, WIDTH = 8, 512
 
 
-def given_at(folder: Path) -> tuple[Job, Given]:
+def given_at(folder: Path) -> tuple[Job, Inputs]:
     """A world, a random model and another near it, and the job on them."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -67,10 +67,10 @@ def given_at(folder: Path) -> tuple[Job, Given]:
             "logits": {"shard_blocks": 8},
         }
     )
-    return job, look(job, Workspace(folder / "ws").hashes)
+    return job, resolve(job, Workspace(folder / "ws").hashes)
 
 
-def path(job: Job, given: Given, run: Runner) -> Artifact:
+def path(job: Job, given: Inputs, run: Runner) -> Artifact:
     """Up to the logits."""
     documents = run(corpus, given.corpus, "text")
     words = run(dictionary, documents, given.dictionary, None)

@@ -108,14 +108,14 @@ def undisturbed(place: Path, job: dict[str, Any]) -> Path:
 
 def run_here(job: dict[str, Any], root: Path) -> Path:
     """Run a job in this process, and return its workspace."""
-    from flows.job import job_of, look
+    from flows.job import job_of, resolve
     from flows.unlearn import path, plan
     from storage.tables import refresh
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
     asked, workspace = job_of(job | {"placement": job["placement"] | {"deployment": ""}}), Workspace(root)
-    given = look(asked, workspace.hashes)
+    given = resolve(asked, workspace.hashes)
     planned = plan(asked, given, workspace)
     with workspace.using():
         refresh(workspace)

@@ -11,8 +11,8 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.anchors import draft_for
-from flows.job import look, read_job
+from flows.anchors import draft_dictionary
+from flows.job import read_job, resolve
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.corpus import corpus
@@ -56,9 +56,9 @@ def extracted(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ext
 
     def run(*changes: str) -> dict[str, Any]:
         asked, workspace = read_job(job, [f"dictionary.{change}" for change in changes]), Workspace(tmp_path / "ws")
-        given = look(asked, workspace.hashes)
+        given = resolve(asked, workspace.hashes)
         making = Direct(workspace, "tiny", asked.placement, Progress(3))
-        draft_for(asked, given, making(corpus, given.corpus, "text"), making)
+        draft_dictionary(asked, given, making(corpus, given.corpus, "text"), making)
         return {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in making.made}
 
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.ablation import ablation_found, ablation_table, arms, path
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from flows.unlearn import path as unlearn_path
 from storage.errors import BadInput
 from storage.tables import read_shard
@@ -22,7 +22,7 @@ Jobs = Callable[..., Path]
 @pytest.mark.slow
 def test_the_arms_share_everything_but_what_they_leave_out(make_job: Jobs, direct_run: Callable[..., Run]) -> None:
     run, job = direct_run(), read_job(make_job(), [])
-    given = look(job, run.workspace.hashes)
+    given = resolve(job, run.workspace.hashes)
     unlearn_path(job, given, run)
     before = {artifact.fingerprint for artifact in run.workspace.all()}
     found = ablation_found(path(job, given, run), run.workspace)

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from flows.ablation import path as ablation_path
-from flows.audit import Audit, look_at, path
-from flows.job import look, read_job
+from flows.audit import Audit, path, resolve_audit
+from flows.job import read_job, resolve
 from flows.query import report_again, report_of
 from flows.unlearn import path as unlearn_path
 from storage.workspace import Workspace
@@ -46,9 +46,9 @@ def audited(kept: dict[str, Any], make_job: Jobs, direct_run: Callable[..., Run]
     """A finished job with its audit: workspace, job, given, the first report, the audit."""
     if not kept:
         run, job = direct_run(), read_job(make_job(extra=SMALL), [])
-        given = look(job, run.workspace.hashes)
+        given = resolve(job, run.workspace.hashes)
         kept["first"] = unlearn_path(job, given, run).report
-        kept["audit"] = path(job, *look_at(job, "", run.workspace), run)
+        kept["audit"] = path(job, *resolve_audit(job, "", run.workspace), run)
         kept |= {"workspace": run.workspace, "job": job, "given": given, "run": run}
     return kept
 
@@ -102,7 +102,7 @@ def test_a_report_made_again_picks_up_what_was_tried_since(
 def test_an_audit_of_another_model_has_a_page_of_its_own_and_no_report(
     audited: dict[str, Any], tiny_model: Path
 ) -> None:
-    made = path(audited["job"], *look_at(audited["job"], str(tiny_model), audited["workspace"]), audited["run"])
+    made = path(audited["job"], *resolve_audit(audited["job"], str(tiny_model), audited["workspace"]), audited["run"])
     assert made.report is None
     folder = audited["workspace"].path(made.audit)
     assert [model["key"] for model in json.loads((folder / AUDIT_EVIDENCE).read_text())["models"]] == ["baseline"]

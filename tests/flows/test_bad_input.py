@@ -176,7 +176,7 @@ def test_a_query_that_is_wrong_is_refused_in_duckdb_s_words(
 def test_a_full_disk_is_reported_and_what_was_finished_is_kept(
     tmp_path: Path, make_job: Callable[..., Path], direct_run: Callable[..., Any]
 ) -> None:
-    from flows.job import look, read_job
+    from flows.job import read_job, resolve
     from storage.errors import DiskFull
     from tasks.corpus import corpus
     from tasks.engine.stage import stage
@@ -190,11 +190,11 @@ def test_a_full_disk_is_reported_and_what_was_finished_is_kept(
         pytest.skip("needs the right to mount a small disk")
     try:
         run, job = direct_run(disk / "ws"), read_job(make_job(), [])
-        texts = run(corpus, look(job, run.workspace.hashes).corpus, "text")
+        texts = run(corpus, resolve(job, run.workspace.hashes).corpus, "text")
 
         @stage("huge", version=1)
-        def huge(work: Any) -> dict[str, Any]:
-            (work.folder / "data").write_bytes(bytes(4_000_000))
+        def huge(context: Any) -> dict[str, Any]:
+            (context.folder / "data").write_bytes(bytes(4_000_000))
             return {}
 
         with pytest.raises(DiskFull, match=r"is full .* run the same job again"):

@@ -11,9 +11,9 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.anchors import words_for
+from flows.anchors import make_dictionary
 from flows.cli import exit_code
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from storage.errors import AwaitsReview, BadInput
 from storage.tables import open_tables
 from storage.workspace import Workspace
@@ -51,9 +51,9 @@ def job(make_job: Callable[..., Path]) -> Path:
 def words_of(job: Path, root: Path) -> Any:
     """The job's dictionary as the flow gets it, in a run without Prefect."""
     asked, workspace = read_job(job, []), Workspace(root)
-    given = look(asked, workspace.hashes)
+    given = resolve(asked, workspace.hashes)
     run = Direct(workspace, "tiny", asked.placement, Progress(4))
-    return words_for(asked, given, run(corpus, given.corpus, "text"), run), run
+    return make_dictionary(asked, given, run(corpus, given.corpus, "text"), run), run
 
 
 def decide(table: Path, decisions: dict[str, tuple[str, str]]) -> None:
@@ -132,7 +132,7 @@ def test_extract_finds_show_shows_and_curated_entries_stand_as_written(say: Say,
 
 def test_a_job_without_any_source_of_anchors_is_refused(job: Path) -> None:
     with pytest.raises(BadInput, match=r"dictionary\.curated.*dictionary\.extract"):
-        look(read_job(job, ['dictionary={extract="none"}']), Workspace(job.parent).hashes)
+        resolve(read_job(job, ['dictionary={extract="none"}']), Workspace(job.parent).hashes)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_job_without_any_source_of_anchors_is_refused(job: Path) -> None:
 def test_bad_settings_of_an_extraction_are_refused_and_no_key_is_repeated(job: Path, change: str, words: str) -> None:
     changes = ['dictionary.extract="llm"', 'dictionary.llm.model="m"', change]
     with pytest.raises(BadInput, match=words) as refusal:
-        look(read_job(job, changes), Workspace(job.parent).hashes)
+        resolve(read_job(job, changes), Workspace(job.parent).hashes)
     assert "sk-proj" not in str(refusal.value)
 
 
@@ -182,7 +182,7 @@ def test_the_plan_says_how_many_requests_and_tokens(job: Path, tmp_path: Path) -
 
     asked = read_job(job, ['dictionary={extract="llm", llm={model="m", characters=300}}'])
     workspace = Workspace(tmp_path / "ws")
-    given = look(asked, workspace.hashes)
+    given = resolve(asked, workspace.hashes)
     rows = cost(plan(asked, given, workspace), asked, given)
     (row,) = (row for row in rows if row["stage"] == "answers")
     assert row["requests"] == 11  # six documents of two passages, of which two begin alike

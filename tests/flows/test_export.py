@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from flows.query import report_of
 from flows.unlearn import path
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
@@ -38,7 +38,7 @@ def finished(kept: dict[str, Any], make_job: Callable[..., Path], direct_run: Ca
     if "workspace" not in kept:
         run = direct_run()
         job = read_job(make_job(), ["stop.familiarity=1", "blocks.seed=7"])
-        path(job, look(job, run.workspace.hashes), run)
+        path(job, resolve(job, run.workspace.hashes), run)
         kept["workspace"] = run.workspace
     workspace: Workspace = kept["workspace"]
     return workspace

@@ -11,12 +11,12 @@ from typing import Any
 
 from flows import ablation, audit
 from flows.demo import job_for, models_of_a_world
-from flows.job import Given, Job, job_of
+from flows.job import Inputs, Job, job_of
 from flows.unlearn import path as pipeline
 from storage.files import Files
 from storage.workspace import Workspace
-from tasks.audit import Suspect
-from tasks.audit_settings import Controls
+from tasks.audit import AuditedModel
+from tasks.audit_settings import AuditTexts
 from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.stage import Plan
 from tasks.evaluation import EvaluationInputs
@@ -80,7 +80,7 @@ def model(name: str) -> Model:
     return Model(f"/{name}", f"model {name}", Files((f"/{name}/tokenizer.json",), "a tokenizer"))
 
 
-def inputs_of(job: Job) -> Given:
+def inputs_of(job: Job) -> Inputs:
     """What the job names, as if it had been found."""
     evaluation, counts = job.evaluation, job.dictionary.counts
     words = DictionaryInputs(
@@ -99,7 +99,7 @@ def inputs_of(job: Job) -> Given:
         benchmarks=files("benchmarks") if evaluation.benchmarks else None,
         text_column=evaluation.text_column,
     )
-    return Given(
+    return Inputs(
         baseline=model("baseline"),
         gold=model("gold") if job.gold else None,
         reinforced=model("reinforced") if job.reinforced else None,
@@ -110,10 +110,10 @@ def inputs_of(job: Job) -> Given:
     )
 
 
-def controls_of(job: Job) -> Controls:
+def controls_of(job: Job) -> AuditTexts:
     """All texts that an audit can want."""
     texts = {name: Texts(files=files(name), column="text") for name in ("neighbours", "nonmembers", "heldout")}
-    return Controls(**texts)
+    return AuditTexts(**texts)
 
 
 def jobs() -> dict[str, Job]:
@@ -141,10 +141,10 @@ def addresses(workspace: Workspace) -> dict[str, list[str]]:
         found[f"ablation of {name}"] = Plan(workspace, job.name)
         ablation.path(job, given, found[f"ablation of {name}"])
         found[f"audit of {name}"] = Plan(workspace, job.name)
-        suspects = [Suspect(model=model("student"), role="student", step=20)]
-        suspects += [Suspect(model=model("baseline"), role="baseline")]
+        suspects = [AuditedModel(model=model("student"), role="student", step=20)]
+        suspects += [AuditedModel(model=model("baseline"), role="baseline")]
         audit.path(job, given, controls_of(job), suspects, found[f"audit of {name}"])
-    return {name: [step[1].folder for step in plan.steps] for name, plan in found.items()}
+    return {name: [step.artifact.folder for step in plan.steps] for name, plan in found.items()}
 
 
 def test_every_address_is_the_one_that_was_written_down(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.fleet import GPU_BYTES, Fleet, Size, fits, training_bytes
-from flows.job import Job, look, read_job
+from flows.job import Job, read_job, resolve
 from flows.plan import cost, show_plan
 from flows.unlearn import plan
 from storage.workspace import Workspace
@@ -35,7 +35,7 @@ def planned(
         job.write_text("\n".join(lines) + f'\nmodel = "{model_of(tmp_path / "large", shape, tiny_model)}"\n')
         workspace = Workspace(tmp_path / "ws")
         asked = read_job(job, list(changes))
-        given = look(asked, workspace.hashes)
+        given = resolve(asked, workspace.hashes)
         rows = cost(plan(asked, given, workspace), asked, given)
         return rows, show_plan(rows)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.job import Job, changed, job_of, look, read_job
+from flows.job import Job, changed, job_of, read_job, resolve
 from flows.unlearn import plan
 from storage.errors import BadInput
 from storage.files import Hashes
@@ -62,8 +62,8 @@ def test_text_to_retain_needs_its_share_and_the_other_way_round(
     changes = {"paths": [f'retain.paths=["{text}"]'], "share": ["student.retain=0.5"]}
     hashes = Hashes(tmp_path / "hashes.json")
     with pytest.raises(BadInput, match=r"expected retain\.paths.*together with student\.retain"):
-        look(read_job(make_job(), changes[alone]), hashes)
-    assert look(read_job(make_job(), [*changes["paths"], *changes["share"]]), hashes).retain.paths == (str(text),)
+        resolve(read_job(make_job(), changes[alone]), hashes)
+    assert resolve(read_job(make_job(), [*changes["paths"], *changes["share"]]), hashes).retain.paths == (str(text),)
 
 
 def test_the_student_is_given_only_what_its_settings_ask_for(make_job: Callable[..., Path], tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_the_student_is_given_only_what_its_settings_ask_for(make_job: Callable[
 
     def given_to_the_student(*changes: str) -> dict[str, Any]:
         asked = read_job(make_job(), list(changes))
-        steps = plan(asked, look(asked, workspace.hashes), workspace).steps
-        return next(inputs for stage, _, inputs, _ in steps if stage.kind == "student")
+        steps = plan(asked, resolve(asked, workspace.hashes), workspace).steps
+        return next(step.inputs for step in steps if step.stage.kind == "student")
 
     plain = given_to_the_student()
     assert (plain["retained"], plain["reinforced"]) == (None, None)

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import pytest
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from storage.errors import BadInput
 from tasks.evaluation import is_task_name
 from tasks.measure.benchmarks import by_benchmarks, fetch
@@ -97,7 +97,7 @@ def test_a_name_needs_no_path_and_a_path_is_no_name(
     (tmp_path / "quiz.jsonl").write_text(json.dumps({"query": "a", "choices": ["b", "c"], "gold": 0}) + "\n")
     job = read_job(file, [])
     assert job.evaluation.benchmarks == ("piqa", str(tmp_path / "quiz.jsonl"), "toxigen")
-    evidence = look(job, direct_run().workspace.hashes).evidence
+    evidence = resolve(job, direct_run().workspace.hashes).evidence
     assert evidence.tasks == ("piqa", "toxigen")
     assert evidence.benchmarks is not None
     assert not is_task_name("quiz.jsonl")

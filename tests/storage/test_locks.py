@@ -104,11 +104,11 @@ def test_looking_who_makes_something_keeps_nobody_from_it(tmp_path: Path) -> Non
     with hold(tmp_path, f"making({ONE!r})") as first:
         first.kill()  # its name stays in the file, so that every look takes the lock for an instant
 
-    def look() -> None:
+    def resolve() -> None:
         while not over.is_set():
             workspace.maker(ONE)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=resolve)
     thread.start()
     try:
         for _ in range(50):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from flows.unlearn import path, plan
 from storage.tables import open_tables, refresh
 from storage.workspace import Workspace
@@ -28,15 +28,15 @@ def test_another_machine_ends_what_one_began_and_it_is_the_same(
 
     def run_in(run: Direct) -> Any:
         job = read_job(job_file, [])
-        return path(job, look(job, run.workspace.hashes), run)
+        return path(job, resolve(job, run.workspace.hashes), run)
 
     write_rows, shards = logits_stage.write_rows, []
 
-    def cut_off(work: Any, rows: Any, table: Any, first: int, end: int) -> None:
+    def cut_off(context: Any, rows: Any, table: Any, first: int, end: int) -> None:
         if shards:
             raise ConnectionError("the node is gone")
         shards.append((first, end))
-        write_rows(work, rows, table, first, end)
+        write_rows(context, rows, table, first, end)
 
     one = machine(URL, "one")
     monkeypatch.setattr(logits_stage, "write_rows", cut_off)
@@ -47,9 +47,9 @@ def test_another_machine_ends_what_one_began_and_it_is_the_same(
     two = machine(URL, "two")
     redone: list[tuple[int, int]] = []
 
-    def counted(work: Any, rows: Any, table: Any, first: int, end: int) -> None:
+    def counted(context: Any, rows: Any, table: Any, first: int, end: int) -> None:
         redone.append((first, end))
-        write_rows(work, rows, table, first, end)
+        write_rows(context, rows, table, first, end)
 
     monkeypatch.setattr(logits_stage, "write_rows", counted)
     outcome = run_in(direct_run(URL))
@@ -66,7 +66,7 @@ def test_another_machine_ends_what_one_began_and_it_is_the_same(
 
     job = read_job(job_file, [])
     three = machine(URL, "three")
-    assert all(cached for *_, cached in plan(job, look(job, three.hashes), three).steps)
+    assert all(step.cached for step in plan(job, resolve(job, three.hashes), three).steps)
 
 
 def rows_of(workspace: Workspace) -> dict[str, int]:

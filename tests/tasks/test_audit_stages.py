@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.audit import attacks, look_at
+from flows.audit import attacks, resolve_audit
 from flows.cli import exit_code
 from flows.job import read_job
 from storage.artifact import Artifact
@@ -45,7 +45,7 @@ def audited(make_job: Jobs, tiny_model: Path, tmp_path: Path, direct_run: Callab
     def make(extra: str = WITH_TEXTS, *changes: str) -> tuple[list[Artifact], dict[str, Any], dict[str, bool]]:
         job = read_job(_without_suite_clash(make_job(extra=extra)), list(changes))
         run = direct_run()
-        given, controls, suspects = look_at(job, str(other), run.workspace)
+        given, controls, suspects = resolve_audit(job, str(other), run.workspace)
         made = attacks(job, given, controls, suspects, run)
         summary = audit_summary([run.workspace.path(artifact) for artifact in made], controls.missing())
         cached: dict[str, bool] = {}
@@ -158,20 +158,20 @@ def test_the_audited_model_is_known_by_its_artifact_and_a_reference_by_its_role(
     make_job: Jobs, tiny_model: Path, tmp_path: Path
 ) -> None:
     job, workspace = read_job(make_job(extra=SMALL), []), Workspace(tmp_path / "ws")
-    assert [one.role for one in look_at(job, str(tiny_model), workspace)[2]] == ["baseline"]
+    assert [one.role for one in resolve_audit(job, str(tiny_model), workspace)[2]] == ["baseline"]
     steps = tmp_path / "ws" / "student" / "tiny-0123456789abcdef" / "steps" / "000004"
     _changed_model(tiny_model, steps)
-    suspect = look_at(job, str(steps), workspace)[2][0]
+    suspect = resolve_audit(job, str(steps), workspace)[2][0]
     assert (suspect.role, suspect.step, suspect.model.fingerprint) == ("student", 4, "0123456789abcdef/steps/000004")
     with pytest.raises(MissingArtifact, match="run the job first"):
-        look_at(job, "", workspace)
+        resolve_audit(job, "", workspace)
 
 
 def test_progress_names_the_model_and_the_text_that_it_is_taught(
     make_job: Jobs, tiny_model: Path, tmp_path: Path
 ) -> None:
     job, workspace = read_job(make_job(extra=SMALL), []), Workspace(tmp_path / "ws")
-    (suspect,) = look_at(job, str(tiny_model), workspace)[2]
+    (suspect,) = resolve_audit(job, str(tiny_model), workspace)[2]
     student = suspect.model_copy(update={"role": "student", "step": 16})
     assert audit.relearning.title({"suspect": student, "source": "target"}) == "relearning student 16 target"
     assert audit.verbatim.title({"suspect": suspect}) == "verbatim baseline"

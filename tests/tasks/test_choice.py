@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from flows.query import report_again, summary
 from flows.unlearn import path, plan
 from storage.errors import BadInput
@@ -82,7 +82,7 @@ def test_a_rule_on_what_is_not_measured_is_refused(
 ) -> None:
     job = read_job(make_job(), [f"stop.{name}=1"])
     with pytest.raises(BadInput, match=f"stop.{name}"):
-        look(job, direct_run().workspace.hashes)
+        resolve(job, direct_run().workspace.hashes)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     run = direct_run()
     last = read_job(make_job(), [])
     early = read_job(make_job(), ["stop.familiarity=1"])  # met from the first kept step on
-    given = look(early, run.workspace.hashes)
+    given = resolve(early, run.workspace.hashes)
     outcome = path(early, given, run)
     assert outcome.step == 2
     assert outcome.model.endswith("steps/000002")
@@ -106,7 +106,7 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     assert evidence["final"] == "step 2"
     assert evidence["choice"]["held"] is True
     assert "Why this step" in (again / "report.html").read_text()
-    missing = [stage.kind for stage, _, _, cached in plan(last, given, run.workspace).steps if not cached]
+    missing = [step.stage.kind for step in plan(last, given, run.workspace).steps if not step.cached]
     assert missing == ["choice", "report"]  # another rule trains and evaluates nothing
     assert path(last, given, run).step == 4
 
@@ -117,14 +117,14 @@ def test_training_ends_where_the_rule_holds_and_else_where_an_undisturbed_one_do
 ) -> None:
     whole = direct_run(tmp_path / "whole")
     plain = read_job(make_job(), [])
-    given = look(plain, whole.workspace.hashes)
+    given = resolve(plain, whole.workspace.hashes)
     undisturbed = path(plain, given, whole)
 
     run = direct_run(tmp_path / "early")
     met = read_job(make_job(), ["stop.familiarity=1", "stop.early=true"])
     outcome = path(met, given, run)
     assert (outcome.step, steps_trained(run)) == (2, [2])
-    assert all(cached for _, _, _, cached in plan(met, given, run.workspace).steps)  # a warm run does not go on
+    assert all(step.cached for step in plan(met, given, run.workspace).steps)  # a warm run does not go on
     assert "Why this step" in (run.workspace.path(outcome.report) / "report.html").read_text()
 
     never = read_job(make_job(), ["stop.familiarity=0", "stop.early=true"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from storage.tables import read_shard
 from tasks.blocks import blocks
 from tasks.contents import LAST
@@ -28,13 +28,13 @@ def test_labels_made_on_a_gpu_are_those_of_the_cpu(
     job, columns = read_job(make_job(), []), {}
     for device in ("cpu", "cuda"):
         run = direct_run(tmp_path / device, device=device)
-        given = look(job, run.workspace.hashes)
+        given = resolve(job, run.workspace.hashes)
         texts = run(corpus, given.corpus, "text")
         pieces = run(blocks, texts, run(dictionary, texts, given.dictionary), given.baseline.tokenizer, job.blocks)
         if device == "cpu":
             trained = run(reinforce, texts, given.baseline, job.reinforce)
-            knows_more = made_model(run.workspace, trained, LAST, given.baseline.tokenizer)
-        made = run(labels, pieces, run(logits, pieces, given.baseline, knows_more, job.logits), job.labels)
+            reinforced_model = made_model(run.workspace, trained, LAST, given.baseline.tokenizer)
+        made = run(labels, pieces, run(logits, pieces, given.baseline, reinforced_model, job.logits), job.labels)
         columns[device] = read_shard(run.workspace.path(made) / "training.arrow").column("labels").to_pylist()
     pairs = [
         (a, b)

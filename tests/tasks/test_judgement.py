@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from flows.query import summary
 from flows.unlearn import path
 from storage.artifact import Artifact
@@ -187,7 +187,7 @@ def test_a_missing_key_and_a_key_in_the_settings_are_refused(
     run = direct_run()
     job = read_job(make_job(), ["judge.model=m", f"judge.endpoint.key_variable={KEY}"])
     with pytest.raises(BadInput, match=r"judge\.endpoint\.key_variable") as refused:
-        look(job, run.workspace.hashes)
+        resolve(job, run.workspace.hashes)
     assert KEY not in str(refused.value)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Unanswered, match=r"judge\.endpoint\.key_block"):
@@ -202,7 +202,7 @@ def test_the_report_says_who_judged_and_nothing_holds_the_key(
     endpoint = f'judge.endpoint={{base_url="{judge.url}",key_variable="TEST_KEY",requests_per_minute=60000}}'
     job = read_job(make_job(), ["judge.model=grader-9", endpoint, "student.steps=2", "student.keep=[]"])
     judge.says = lambda material, attempt: f"You sent {KEY}. GRADE: 3"
-    outcome = path(job, look(job, run.workspace.hashes), run)
+    outcome = path(job, resolve(job, run.workspace.hashes), run)
     found = summary(outcome, run.workspace)
     assert found["baseline"][METRIC] == found["unlearned"][METRIC] == 5.0
     assert set(found["unlearned"]) >= {"familiarity_probability", "familiarity_completion", "benchmarks"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.job import Given, Job, look, read_job
+from flows.job import Inputs, Job, read_job, resolve
 from storage.artifact import Artifact
 from storage.errors import BadInput, TrainingDiverged
 from storage.tables import open_tables, read_shard, sync
@@ -27,7 +27,7 @@ from tasks.reinforce import reinforce
 from tasks.student import student
 from tasks.training.settings import ReinforceSettings, StudentSettings
 
-Steps = tuple[Job, Given, Run, dict[str, Artifact]]
+Steps = tuple[Job, Inputs, Run, dict[str, Artifact]]
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def to_labels(make_job: Callable[..., Path], direct_run: Callable[..., Run]) -> 
     def go(root: Path | None = None, changes: list[str] | None = None, **placement: Any) -> Steps:
         run = direct_run(root, **placement)
         job = read_job(make_job(), changes or [])
-        given = look(job, run.workspace.hashes)
+        given = resolve(job, run.workspace.hashes)
         made = {"corpus": run(corpus, given.corpus, job.corpus.text_column)}
         made["dictionary"] = run(dictionary, made["corpus"], given.dictionary)
         made["blocks"] = run(blocks, made["corpus"], made["dictionary"], given.baseline.tokenizer, job.blocks)
         made["reinforce"] = run(reinforce, made["corpus"], given.baseline, job.reinforce)
-        knows_more = made_model(run.workspace, made["reinforce"], LAST, given.baseline.tokenizer)
-        made["logits"] = run(logits, made["blocks"], given.baseline, knows_more, job.logits)
+        reinforced_model = made_model(run.workspace, made["reinforce"], LAST, given.baseline.tokenizer)
+        made["logits"] = run(logits, made["blocks"], given.baseline, reinforced_model, job.logits)
         made["labels"] = run(labels, made["blocks"], made["logits"], job.labels)
         return job, given, run, made
 
@@ -179,11 +179,11 @@ def test_logits_go_on_from_the_shards_of_a_killed_run(
     written: list[int] = []
     real = logits_stage.write_rows
 
-    def dies_at_the_second(work: Any, rows: Any, table: Any, first: int, end: int) -> None:
+    def dies_at_the_second(context: Any, rows: Any, table: Any, first: int, end: int) -> None:
         if len(written) == 1:
             raise KeyboardInterrupt
         written.append(first)
-        real(work, rows, table, first, end)
+        real(context, rows, table, first, end)
 
     monkeypatch.setattr(logits_stage, "write_rows", dies_at_the_second)
     with pytest.raises(KeyboardInterrupt):
@@ -263,7 +263,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer_step(
     make_job: Callable[..., Path], direct_run: Callable[..., Run]
 ) -> None:
     run, job = direct_run(), read_job(make_job(), [])
-    given = look(job, run.workspace.hashes)
+    given = resolve(job, run.workspace.hashes)
     texts = run(corpus, given.corpus, "text")
     settings = ReinforceSettings(length=64, batch=4, learning_rate=1e30, epochs=4, max_grad_norm=1e30)
     with pytest.raises(TrainingDiverged, match=r"step \d+ of \d+; no optimizer step was taken"):
@@ -291,7 +291,7 @@ def test_a_dictionary_whose_anchors_never_occur_is_refused_and_leaves_nothing(
     make_job: Callable[..., Path], direct_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     run, job = direct_run(), read_job(make_job(), [])
-    given = look(job, run.workspace.hashes)
+    given = resolve(job, run.workspace.hashes)
     (tmp_path / "other.json").write_text('{"Nowhere": "Somewhere"}')
     other = find_words(DictionarySettings(curated=(str(tmp_path / "other.json"),)), run.workspace.hashes)
     texts = run(corpus, given.corpus, "text")

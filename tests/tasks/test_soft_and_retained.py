@@ -15,12 +15,12 @@ from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.contents import RETAINED
-from tasks.engine.stage import Placement, Work
+from tasks.engine.stage import Context, Placement
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
 from tasks.training.examples import Examples, Retained, collate
 from tasks.training.settings import StudentSettings, Training
-from tasks.training.trainer import Course, Hardening, mean_over_labels, mean_over_soft_labels, moved, train
+from tasks.training.trainer import Hardening, Schedule, mean_over_labels, mean_over_soft_labels, moved, train
 
 Rows = list[dict[str, Any]]
 
@@ -116,9 +116,9 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
             tmp_path / f"{data.stem}-{micro}-{retained is None}-{hardening is None}-{start.name}-{len(ranks)}"
         )
         made = Artifact("student", "s", "00000000")
-        work = Work(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro, **ranks))
+        context = Context(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro, **ranks))
         settings = Training(learning_rate=1e-2, batch=4, precision="float32")
-        history = train(work, baseline, data, settings, Course(4, {4: "last"}), retained, hardening)
+        history = train(context, baseline, data, settings, Schedule(4, {4: "last"}), retained, hardening)
         return [entry["loss"] for entry in history if "loss" in entry]
 
     return learn
@@ -202,9 +202,9 @@ def test_retained_blocks_are_labelled_with_their_own_next_tokens(tmp_path: Path,
     workspace = Workspace(tmp_path / "ws")
     inputs = retained.inputs(files, "text", tokenizer, 16)
     made = retained.artifact("kept", inputs)
-    work = Work(workspace.resume(made), workspace, made, Placement(device="cpu"))
-    counts = retained.body(work, **inputs)
-    rows = read_shard(work.folder / RETAINED).to_pylist()
+    context = Context(workspace.resume(made), workspace, made, Placement(device="cpu"))
+    counts = retained.body(context, **inputs)
+    rows = read_shard(context.folder / RETAINED).to_pylist()
     whole = load_tokenizer(tokenizer)(text.read_text().strip())["input_ids"]
     assert rows[0]["input_ids"] == whole[:16]
     assert all(row["labels"] == [*row["input_ids"][1:], -100] for row in rows)

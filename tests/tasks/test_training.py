@@ -23,12 +23,12 @@ from storage.errors import BadInput, ChildDied, TrainingDiverged
 from storage.files import Hashes
 from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.engine.stage import Placement, Work
+from tasks.engine.stage import Context, Placement
 from tasks.models import find_model
 from tasks.training.checkpoint import last_checkpoint
 from tasks.training.examples import Examples, order_of
 from tasks.training.settings import Training, split, steps_of_epochs
-from tasks.training.trainer import Course, Lesson, train
+from tasks.training.trainer import Schedule, TrainingSpec, train
 
 STEPS = 6
 TWO = {"ranks": 2, "micro_batch": 1}  # and two such before every optimizer step
@@ -49,15 +49,15 @@ class School:
         """The loss of every step."""
         changes = {key: how.pop(key) for key in ("learning_rate", "max_grad_norm", "precision") if key in how}
         settings = Training(**{"learning_rate": 1e-2, "batch": 4, "precision": "float32"} | changes)
-        course = Course(steps, {2: "early", steps: "last"}, until)
-        history = train(self.work(name, **how), self.model, self.data, settings, course)
+        schedule = Schedule(steps, {2: "early", steps: "last"}, until)
+        history = train(self.work(name, **how), self.model, self.data, settings, schedule)
         return [entry["loss"] for entry in history if "loss" in entry]
 
-    def work(self, name: str, **how: Any) -> Work:
+    def context(self, name: str, **how: Any) -> Context:
         placement = Placement(**{"device": "cpu", "checkpoint_seconds": 1e9} | how)
         made = Artifact("student", name, "00000000")
         workspace = Workspace(self.root)
-        return Work(workspace.resume(made), workspace, made, placement)
+        return Context(workspace.resume(made), workspace, made, placement)
 
     def folder(self, name: str) -> Path:
         return self.work(name).folder
@@ -281,17 +281,19 @@ in_ranks(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))
 def test_ranks_leave_nothing_behind_when_their_launcher_is_killed(school: School, long_way: Weights) -> None:
     from tasks.training.ranks import packed
 
-    work, order = school.work("orphaned", checkpoint_seconds=0, **TWO), school.root / "order.pickle"
+    context, order = school.work("orphaned", checkpoint_seconds=0, **TWO), school.root / "order.pickle"
     settings = Training(learning_rate=1e-2, batch=4, precision="float32")
-    order.write_bytes(packed(Lesson(work, school.model, school.data, settings, Course(LONG, {LONG: "last"}))))
+    order.write_bytes(
+        packed(TrainingSpec(context, school.model, school.data, settings, Schedule(LONG, {LONG: "last"})))
+    )
     launcher = subprocess.Popen([sys.executable, "-c", CHILD, str(order)], stderr=subprocess.DEVNULL)
-    wait_for(lambda: checkpoints_of(work.folder) >= 3 or launcher.poll() is not None)
+    wait_for(lambda: checkpoints_of(context.folder) >= 3 or launcher.poll() is not None)
     orphans = ranks_of(launcher.pid)
     assert len(orphans) == 2
     launcher.kill()
     launcher.wait()
     wait_for(lambda: not any(alive(pid) for pid in orphans))
-    assert 3 <= checkpoints_of(work.folder) < LONG
+    assert 3 <= checkpoints_of(context.folder) < LONG
     school.train("orphaned", steps=LONG)
     assert same(school.weights("orphaned"), long_way)
 

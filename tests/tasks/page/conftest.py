@@ -19,7 +19,7 @@ from storage.artifact import Artifact
 from storage.tables import write_shard
 from storage.workspace import Workspace
 from tasks.ablation import ablation
-from tasks.engine.stage import Placement, Work
+from tasks.engine.stage import Context, Placement
 from tasks.labels import SCHEMA
 from tasks.page.evidence import Made
 from tasks.training.settings import StudentSettings
@@ -99,12 +99,12 @@ def console(tmp_path: Path) -> Callable[[Path], list[str]]:
     options += ["--disable-background-networking", "--disable-component-update"]
     options += [f"--user-data-dir={tmp_path / 'profile'}"]
 
-    def look(file: Path) -> list[str]:
+    def resolve(file: Path) -> list[str]:
         command = [BROWSER, *options, "--dump-dom", file.as_uri()]
         found = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
         return [line for line in found.stderr.splitlines() if "CONSOLE" in line]
 
-    return look
+    return resolve
 
 
 def ids_of(words: list[str]) -> list[int]:
@@ -304,8 +304,8 @@ def made_up_ablation(made_up_run: tuple[Workspace, Made]) -> Artifact:
     arms = [evaluation_of(maker, role, step, level, 1.0) for role, level in levels.items() for step in steps]
     inputs = {name: workspace.record(made.student)["inputs"][name] for name in ("labels", "settings")}
     artifact = Artifact("ablation", "tale", "ab" * 8)
-    work = Work(workspace.resume(artifact), workspace, artifact, Placement())
-    counts = ablation.body(work, [*made.evaluations, *arms], made.labels, StudentSettings())
+    context = Context(workspace.resume(artifact), workspace, artifact, Placement())
+    counts = ablation.body(context, [*made.evaluations, *arms], made.labels, StudentSettings())
     workspace.commit(artifact, {"version": 1, "inputs": inputs, "counts": counts, "seconds": 1.0})
     return artifact
 

@@ -13,7 +13,7 @@ from storage.files import Files
 from storage.workspace import Workspace
 from tasks.contents import ABLATION_PAGE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE
-from tasks.engine.stage import Placement, Work
+from tasks.engine.stage import Context, Placement
 from tasks.findings import audit
 from tasks.models import Model
 from tasks.page.audit import figures, heads, table
@@ -23,7 +23,7 @@ from tasks.page.numbers import signed
 from tasks.page.render import page
 from tasks.page.results import final, measured
 from tasks.page.shards import Row, reader
-from tasks.report import tried
+from tasks.report import latest_audit_and_ablation
 
 MISSING = {"relearning on unrelated text": "needs generic text"}
 
@@ -35,7 +35,7 @@ def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]
     model = Model("", f"{made.student.fingerprint}/steps/000040", Files((), ""))
     artifact = audit.artifact("tale", audit.inputs(model, made_up_attacks, MISSING))
     counts = audit.body(
-        Work(workspace.resume(artifact), workspace, artifact, Placement()), model, made_up_attacks, MISSING
+        Context(workspace.resume(artifact), workspace, artifact, Placement()), model, made_up_attacks, MISSING
     )
     assert counts == {"attacks": 15, "measures": 13}
     description = {"version": 1, "inputs": {"model": model.fingerprint}, "counts": counts, "seconds": 1.0}
@@ -110,9 +110,9 @@ def test_the_page_is_whole_and_escapes_what_models_said(
 
 def test_a_report_finds_the_audit_of_its_step_alone(made_up_run: tuple[Workspace, Made], audited: Artifact) -> None:
     workspace, made = made_up_run
-    assert tried(workspace, made.student, 40) == {"audit": audited}
-    assert tried(workspace, made.student, 20) == {}
-    assert tried(workspace, Artifact("student", "tale", "f" * 16), 40) == {}
+    assert latest_audit_and_ablation(workspace, made.student, 40) == {"audit": audited}
+    assert latest_audit_and_ablation(workspace, made.student, 20) == {}
+    assert latest_audit_and_ablation(workspace, Artifact("student", "tale", "f" * 16), 40) == {}
 
 
 def test_the_report_shows_the_audit_and_what_it_left_out(
@@ -151,7 +151,7 @@ def test_the_report_has_a_section_for_an_ablation_of_the_same_lessons(
     made_up_run: tuple[Workspace, Made], made_up_ablation: Artifact, outline: type
 ) -> None:
     workspace, made = made_up_run
-    assert tried(workspace, made.student, 20) == {"ablation": made_up_ablation}
+    assert latest_audit_and_ablation(workspace, made.student, 20) == {"ablation": made_up_ablation}
     text = page(*gather(workspace, replace(made, ablation=made_up_ablation)))
     assert "ablation" in outline(text).ids
     assert "That both parts are needed is not shown here" not in text

@@ -9,7 +9,7 @@ import pytest
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.engine.stage import Placement, Work
+from tasks.engine.stage import Context, Placement
 from tasks.page.evidence import Made, gather
 from tasks.page.render import page
 from tasks.report import markdown_summary, report
@@ -22,10 +22,10 @@ SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary",
 def finished(made_up_run: tuple[Workspace, Made], tmp_path: Path) -> Path:
     """The folder of a finished report."""
     workspace, made = made_up_run
-    work = Work(tmp_path, workspace, Artifact("report", "tiny", "0" * 16), Placement())
+    context = Context(tmp_path, workspace, Artifact("report", "tiny", "0" * 16), Placement())
     evaluations = list(made.evaluations)
     counts = report.body(
-        work, made.corpus, made.dictionary, made.blocks, made.logits, made.labels, made.student, evaluations
+        context, made.corpus, made.dictionary, made.blocks, made.logits, made.labels, made.student, evaluations
     )
     assert counts == {"evaluations": 4, "measures": 5}
     return tmp_path

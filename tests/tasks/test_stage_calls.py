@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from flows.job import look, read_job
+from flows.job import read_job, resolve
 from flows.unlearn import path, plan
 from storage.artifact import Artifact
 from storage.errors import BadInput, ChildDied, OutOfMemory
 from storage.tables import open_tables
 from storage.workspace import Workspace
-from tasks.engine.backends import carry_out
-from tasks.engine.call import Order, artifacts_in, make
-from tasks.engine.process import make_in_child
+from tasks.engine.backends import execute
+from tasks.engine.call import StageCall, artifacts_in, make
+from tasks.engine.process import in_child
 from tasks.engine.runner import Direct
-from tasks.engine.stage import Counts, Placement, Work, stage
+from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.engine.watch import progress_of
 
 Jobs = Callable[..., Path]
@@ -31,20 +31,20 @@ Runs = Callable[..., Direct]
 
 
 @stage("hungry", version=1, heavy=True)
-def hungry(work: Work, room: int) -> Counts:
+def hungry(context: Context, room: int) -> Counts:
     """Takes 16 TiB of memory a block beyond `room` blocks; really asks for it."""
-    done = work.folder / "done"
+    done = context.folder / "done"
     tried = done.read_text() if done.exists() else ""
-    done.write_text(f"{tried}{work.placement.micro_batch} ")
-    if work.placement.micro_batch > room:
-        torch.empty(work.placement.micro_batch << 44, dtype=torch.uint8)
-    return {"batch": work.placement.micro_batch}
+    done.write_text(f"{tried}{context.placement.micro_batch} ")
+    if context.placement.micro_batch > room:
+        torch.empty(context.placement.micro_batch << 44, dtype=torch.uint8)
+    return {"batch": context.placement.micro_batch}
 
 
 @stage("fallen", version=1, heavy=True)
-def fallen(work: Work) -> Counts:
+def fallen(context: Context) -> Counts:
     """Is killed in the middle of its first attempt."""
-    half = work.folder / "half"
+    half = context.folder / "half"
     if half.exists():
         return {"attempts": 2}
     half.touch()
@@ -53,77 +53,77 @@ def fallen(work: Work) -> Counts:
 
 
 @stage("refusing", version=1, heavy=True)
-def refusing(work: Work) -> Counts:
+def refusing(context: Context) -> Counts:
     """Finds its input bad."""
     raise BadInput("expected something else, found this")
 
 
-def order_of(stage: Any, workspace: Workspace, *args: Any, **placement: Any) -> Order:
+def call_of(stage: Any, workspace: Workspace, *args: Any, **placement: Any) -> StageCall:
     inputs = stage.inputs(*args)
     where = Placement(device="cpu", **placement)
-    return Order(stage, stage.artifact("some", inputs), inputs, workspace.address, where)
+    return StageCall(stage, stage.artifact("some", inputs), inputs, workspace.address, where)
 
 
-def test_an_order_of_every_stage_survives_as_json(make_job: Jobs, tmp_path: Path, direct_run: Runs) -> None:
+def test_a_call_of_every_stage_survives_as_json(make_job: Jobs, tmp_path: Path, direct_run: Runs) -> None:
     job = read_job(make_job(), [])
     workspace = Workspace(tmp_path / "ws")
-    planned = plan(job, look(job, workspace.hashes), workspace)
+    planned = plan(job, resolve(job, workspace.hashes), workspace)
     assert len(planned.steps) == 12
-    for one, artifact, inputs, _ in planned.steps:
-        order = Order(one, artifact, inputs, workspace.address, job.placement, (1, 4))
-        again = Order.from_json(json.loads(json.dumps(order.to_json())))
-        assert again == order, one.kind
+    for step in planned.steps:
+        call = StageCall(step.stage, step.artifact, step.inputs, workspace.address, job.placement, (1, 4))
+        again = StageCall.from_json(json.loads(json.dumps(call.to_json())))
+        assert again == call, step.stage.kind
 
 
-def test_an_order_is_refused_where_it_would_become_something_else(tmp_path: Path) -> None:
-    written = order_of(hungry, Workspace(tmp_path), 1).to_json()
+def test_a_call_is_refused_where_it_would_become_something_else(tmp_path: Path) -> None:
+    written = call_of(hungry, Workspace(tmp_path), 1).to_json()
     written["inputs"]["room"] = 2
     with pytest.raises(BadInput, match="same version of nepenthe"):
-        Order.from_json(written)
+        StageCall.from_json(written)
 
 
 def test_paths_of_the_workspace_follow_it_to_another_machine(make_job: Jobs, tmp_path: Path) -> None:
     job = read_job(make_job(), [])
     workspace = Workspace(tmp_path / "here")
-    planned = plan(job, look(job, workspace.hashes), workspace)
-    one, artifact, inputs, _ = next(step for step in planned.steps if step[0].kind == "logits")
-    written = Order(one, artifact, inputs, workspace.address, job.placement).to_json()
-    there = Order.from_json(written | {"address": str(tmp_path / "there")})
+    planned = plan(job, resolve(job, workspace.hashes), workspace)
+    step = next(step for step in planned.steps if step.stage.kind == "logits")
+    written = StageCall(step.stage, step.artifact, step.inputs, workspace.address, job.placement).to_json()
+    there = StageCall.from_json(written | {"address": str(tmp_path / "there")})
     assert Path(there.inputs["reinforced"].path).is_relative_to(tmp_path / "there")
-    assert there.inputs["baseline"].path == inputs["baseline"].path, "the user's own model stays where it is"
-    assert {found.kind for found in artifacts_in(there.inputs, there.workspace)} == {"blocks", "reinforce"}
+    assert there.inputs["baseline"].path == step.inputs["baseline"].path, "the user's own model stays where it is"
+    assert {found.kind for found in artifacts_in(there.inputs)} == {"blocks", "reinforce"}
 
 
 @pytest.mark.parametrize("isolation", ["inline", pytest.param("process", marks=pytest.mark.slow)])
 def test_out_of_memory_halves_the_batch_until_it_fits(tmp_path: Path, isolation: str) -> None:
-    order = order_of(hungry, Workspace(tmp_path), 2, micro_batch=8, isolation=isolation)
+    call = call_of(hungry, Workspace(tmp_path), 2, micro_batch=8, isolation=isolation)
     told: list[int] = []
-    carry_out(order, lambda smaller: told.append(smaller.placement.micro_batch))
+    execute(call, lambda smaller: told.append(smaller.placement.micro_batch))
     assert told == [4, 2]
-    assert (order.workspace.path(order.artifact) / "done").read_text() == "8 4 2 "
-    assert order.workspace.record(order.artifact)["counts"] == {"batch": 2}
+    assert (call.workspace.path(call.artifact) / "done").read_text() == "8 4 2 "
+    assert call.workspace.record(call.artifact)["counts"] == {"batch": 2}
 
 
 def test_what_does_not_fit_at_all_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemory, match=r"expected memory for 1 blocks at a time \(placement.micro_batch\)"):
-        carry_out(order_of(hungry, Workspace(tmp_path), 0, micro_batch=2, isolation="inline"))
+        execute(call_of(hungry, Workspace(tmp_path), 0, micro_batch=2, isolation="inline"))
 
 
 @pytest.mark.slow
 def test_a_killed_child_is_named_and_the_next_goes_on(tmp_path: Path) -> None:
-    order = order_of(fallen, Workspace(tmp_path))
+    call = call_of(fallen, Workspace(tmp_path))
     with pytest.raises(ChildDied, match="SIGKILL"):
-        make_in_child(order)
-    make_in_child(order)
-    assert order.workspace.record(order.artifact)["counts"] == {"attempts": 2}
+        in_child(call)
+    in_child(call)
+    assert call.workspace.record(call.artifact)["counts"] == {"attempts": 2}
 
 
 @pytest.mark.slow
 def test_a_child_s_refusal_is_the_parent_s(tmp_path: Path) -> None:
-    order = order_of(refusing, Workspace(tmp_path))
+    call = call_of(refusing, Workspace(tmp_path))
     with pytest.raises(BadInput, match=r"^expected something else, found this$"):
-        make_in_child(order)
-    assert not order.workspace.partial(order.artifact).exists()
+        in_child(call)
+    assert not call.workspace.partial(call.artifact).exists()
 
 
 def rows(run: Direct, query: str) -> list[tuple[Any, ...]]:
@@ -140,7 +140,7 @@ def test_parts_of_the_logits_are_the_logits(make_job: Jobs, direct_run: Runs, tm
     job = read_job(make_job(documents=12), [])
     whole, parts = direct_run(tmp_path / "whole"), direct_run(tmp_path / "parts", workers=3)
     for run in (whole, parts):
-        path(job, look(job, run.workspace.hashes), run)
+        path(job, resolve(job, run.workspace.hashes), run)
     assert rows(whole, LABELS) == rows(parts, LABELS)
     logits = [next(one for one, _ in run.made if one.kind == "logits") for run in (whole, parts)]
     assert logits[0] == logits[1]
@@ -154,17 +154,17 @@ def test_parts_of_the_logits_are_the_logits(make_job: Jobs, direct_run: Runs, tm
 def test_a_part_leaves_the_other_shards_to_others(make_job: Jobs, direct_run: Runs, tmp_path: Path) -> None:
     job = read_job(make_job(documents=12), [])
     run = direct_run(tmp_path / "ws")
-    given = look(job, run.workspace.hashes)
+    given = resolve(job, run.workspace.hashes)
     path(job, given, run)
     made = next(one for one, _ in run.made if one.kind == "logits")
     shards = {file for file in run.workspace.record(made)["files"] if file.startswith("logits")}
     stage_, inputs = run.recipes[made.fingerprint]
     run.workspace.remove(made)
-    order = Order(stage_, made, inputs, run.workspace.address, job.placement, (1, 2))
-    make(order)
+    call = StageCall(stage_, made, inputs, run.workspace.address, job.placement, (1, 2))
+    make(call)
     second_half = {file.name for file in run.workspace.partial(made).glob("logits-*")}
     assert second_half == set(sorted(shards)[1::2])
-    make(replace(order, part=(0, 1)))
+    make(replace(call, part=(0, 1)))
     assert {file for file in run.workspace.record(made)["files"] if file.startswith("logits")} == shards
 
 
@@ -174,7 +174,7 @@ def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
 ) -> None:
     job = read_job(make_job(documents=12), [])
     first = direct_run(tmp_path / "ws")
-    given = look(job, first.workspace.hashes)
+    given = resolve(job, first.workspace.hashes)
     path(job, given, first)
     before = rows(first, LABELS)
     made = next(one for one, _ in first.made if one.kind == "logits")
@@ -202,16 +202,16 @@ def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
 
 
 def test_whoever_comes_second_waits_and_finds_it_done(tmp_path: Path) -> None:
-    order = order_of(hungry, Workspace(tmp_path), 9, isolation="inline")
+    call = call_of(hungry, Workspace(tmp_path), 9, isolation="inline")
     ended: list[Artifact] = []
-    with order.workspace.making(order.artifact):
-        second = threading.Thread(target=lambda: ended.append(make(replace(order, wait=20))))
+    with call.workspace.making(call.artifact):
+        second = threading.Thread(target=lambda: ended.append(make(replace(call, wait=20))))
         second.start()
         second.join(0.5)
         assert second.is_alive()
         assert not ended
     second.join()
-    assert ended == [order.artifact]
+    assert ended == [call.artifact]
 
 
 def test_progress_can_be_seen_from_another_process(tmp_path: Path) -> None:

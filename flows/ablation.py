@@ -5,20 +5,18 @@ from typing import Any, NamedTuple
 
 from prefect import flow
 
-from flows.anchors import make_dictionary
-from flows.job import Inputs, Job, resolve
+from flows.inputs import Inputs, resolve
+from flows.job import Job
 from flows.query import page_of, show_rows
-from flows.teaching import evaluated, references, train_student
-from flows.unlearn import ROOT, report_with
+from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, report_with, train_student
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT, ROLES
 from tasks.ablation import ablation as compare
 from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE
-from tasks.corpus import corpus
-from tasks.engine.runner import running
-from tasks.engine.stage import Plan, Runner
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Runner
 
 
 class Compared(NamedTuple):
@@ -45,18 +43,17 @@ def arms(job: Job) -> dict[str, Job]:
     }
 
 
-def path(job: Job, inputs: Inputs, run: Runner) -> Compared:
+def pipeline(job: Job, inputs: Inputs, run: Runner) -> Compared:
     """Three students from one corpus, dictionary and reinforced model, and the pages that compare them."""
-    documents = run(corpus, inputs.corpus, job.corpus.text_column)
-    target = documents, make_dictionary(job, inputs, documents, run)
-    evaluations = evaluated(job, inputs, target, references(inputs), run)
-    labels_of = {}
+    target = make_target(job, inputs, run)
+    evaluations, labels = evaluate(job, inputs, target, references(inputs), run), {}
     for name, arm in arms(job).items():
-        trained = train_student(arm, inputs, target, run)
-        evaluations += evaluated(arm, inputs, target, trained.students(ROLES[name]), run)
-        _, _, labels_of[name], _ = trained.artifacts
-    made = run(compare, evaluations, labels_of[BOTH], job.student)
-    return Compared(made, report_with(job, inputs, run, ablation=made))
+        lessons = make_labels(arm, inputs, target, run)
+        trained = train_student(arm, inputs, target, lessons, run)
+        evaluations += evaluate(arm, inputs, target, trained.models_as(ROLES[name]), run)
+        labels[name] = lessons.labels
+    compared = run(compare, evaluations, labels[BOTH], job.student)
+    return Compared(compared, report_with(job, inputs, run, ablation=compared))
 
 
 @flow(name="ablation", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
@@ -68,9 +65,9 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
     workspace = Workspace(root)
     inputs = resolve(job, workspace.hashes)
     names = Plan(workspace, job.name)
-    path(job, inputs, names)
+    pipeline(job, inputs, names)
     with running(names, job.placement, wait) as run:
-        return path(job, inputs, run)
+        return pipeline(job, inputs, run)
 
 
 def ablation_found(made: Compared, workspace: Workspace) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows.anchors import make_dictionary
-from flows.job import Inputs, Job, resolve
+from flows.inputs import Inputs, resolve
+from flows.job import Job
 from flows.query import page_of, show_rows
-from flows.unlearn import ROOT, report_with
-from flows.unlearn import path as job_path
+from flows.unlearn import ROOT, make_target, report_with, unlearned
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.workspace import Workspace
@@ -30,9 +29,8 @@ from tasks.audit import (
 )
 from tasks.audit_settings import AuditTexts, find_audit_texts
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, step_folder
-from tasks.corpus import corpus
-from tasks.engine.runner import running
-from tasks.engine.stage import Plan, Runner, Stage
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Runner, Stage
 from tasks.findings import audit as summary
 from tasks.models import find_model, made_model, same_vocabulary
 from tasks.texts import Texts
@@ -54,12 +52,12 @@ class Audit:
     """The job's report with the audit in it; None where the model is not the one that the job left behind."""
 
 
-def path(job: Job, inputs: Inputs, controls: AuditTexts, suspects: list[AuditedModel], run: Runner) -> Audit:
+def pipeline(job: Job, inputs: Inputs, controls: AuditTexts, suspects: list[AuditedModel], run: Runner) -> Audit:
     """All attacks, the audit's page, and the job's report again where the audited model is its own."""
     made, audited = attacks(job, inputs, controls, suspects, run), suspects[0].model
     summed = run(summary, audited, made, controls.missing())
-    left = job_path(job, inputs, Plan(run.workspace, job.name))
-    report = report_with(job, inputs, run, audit=summed) if left.model == audited.path else None
+    left = unlearned(job, inputs, run.workspace)
+    report = report_with(job, inputs, run, audit=summed) if left == audited.path else None
     return Audit(audited.path, tuple(made), controls.missing(), summed, report)
 
 
@@ -72,8 +70,7 @@ def attacks(
     def attack(stage: Stage, *calls: tuple[Any, ...], on: list[AuditedModel] = suspects) -> None:
         made.extend(run.map(stage, [(suspect, *call) for call in calls for suspect in on]))
 
-    documents = run(corpus, inputs.corpus, job.corpus.text_column)
-    words = make_dictionary(job, inputs, documents, run)
+    documents, words = make_target(job, inputs, run)
     target = Target(corpus=documents, dictionary=words, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
     settings, near = job.audit, controls.neighbours
 
@@ -102,9 +99,9 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
     workspace = Workspace(root)
     inputs, controls, suspects = resolve_audit(job, model, workspace)
     names = Plan(workspace, job.name)
-    path(job, inputs, controls, suspects, names)
+    pipeline(job, inputs, controls, suspects, names)
     with running(names, job.placement, wait) as run:
-        return path(job, inputs, controls, suspects, run)
+        return pipeline(job, inputs, controls, suspects, run)
 
 
 def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, AuditTexts, list[AuditedModel]]:
@@ -123,7 +120,7 @@ def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, A
 
 def _student_of(job: Job, inputs: Inputs, workspace: Workspace) -> AuditedModel:
     """The model that the job leaves behind."""
-    left = Path(job_path(job, inputs, Plan(workspace, job.name)).model)
+    left = Path(unlearned(job, inputs, workspace))
     if not left.is_dir():
         raise MissingArtifact(
             f"expected the job's unlearned model in {workspace.root}, found none: "

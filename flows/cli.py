@@ -84,7 +84,8 @@ def unlearn(
     as_json: Json = False,
 ) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
-    from flows.job import read_job, resolve
+    from flows.inputs import resolve
+    from flows.job import read_job
 
     asked, workspace = read_job(job, changes), Workspace(root)
     resolve(asked, workspace.hashes)  # what the flow would refuse is refused before its engine starts
@@ -97,7 +98,8 @@ def unlearn(
 @app.command()
 def plan(job: JobFile, changes: Changes = [], root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """Show what is cached, what will run, and what it will cost."""
-    from flows.job import read_job, resolve
+    from flows.inputs import resolve
+    from flows.job import read_job
     from flows.plan import cost, show_plan
     from flows.unlearn import plan as plan_of
 
@@ -259,7 +261,8 @@ def ablation(
     from flows.ablation import ablation as flow
     from flows.ablation import ablation_found, ablation_table, arms
     from flows.audit import demo_job
-    from flows.job import changed, read_job, resolve
+    from flows.inputs import resolve
+    from flows.job import changed, read_job
 
     workspace = Workspace(root)
     asked = read_job(job, changes) if job else changed(demo_job(workspace), changes)

@@ -10,8 +10,8 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.demo.pretrain import PretrainSettings
 from tasks.demo.stages import MODEL, pretrain, world
-from tasks.engine.runner import running
-from tasks.engine.stage import Placement, Plan, Runner
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Placement, Runner
 
 # Two idle cores: the models that do not need each other train beside each other, one thread each.
 PLACEMENT = Placement(workers=2, threads=1)

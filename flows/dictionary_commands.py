@@ -45,8 +45,9 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
-    from flows.anchors import draft_dictionary
-    from flows.job import read_job, resolve
+    from flows.inputs import resolve
+    from flows.job import read_job
+    from flows.unlearn import draft_dictionary
     from storage.tables import refresh
     from tasks.contents import DICTIONARY
     from tasks.corpus import corpus

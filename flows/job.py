@@ -10,26 +10,32 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator
 
-from dictionaries.matching import Matcher
-from flows.presets import with_preset
 from storage.errors import BadInput
-from storage.files import Files, Hashes
 from storage.settings import Settings
 from tasks.audit_settings import AuditSettings
 from tasks.blocks import BlockSettings
-from tasks.choice import StopRule, refuse_unmeasured
+from tasks.choice import StopRule
 from tasks.corpus import CorpusSettings
-from tasks.dictionary import DictionarySettings, find_words
-from tasks.dictionary_inputs import DictionaryInputs, read_curated
+from tasks.dictionary import DictionarySettings
 from tasks.engine.stage import Placement
-from tasks.evaluation import EvaluationInputs, EvaluationSettings, find_evidence, is_task_name
-from tasks.judgement import JudgeSettings, refuse_judge
+from tasks.evaluation import EvaluationSettings, is_task_name
+from tasks.judgement import JudgeSettings
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
-from tasks.models import Model, context_length, find_model, same_vocabulary
 from tasks.retained import RetainSettings
-from tasks.texts import find_files, normalise, read_texts
-from tasks.training.settings import ReinforceSettings, StudentSettings, split
+from tasks.training.settings import ReinforceSettings, StudentSettings
+
+# `durable` forgets deeper at less cost than the paper's recipe on the demo's world and on a novel in a small pretrained
+# model (docs/LOG.md); on large models it has not been measured.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "durable": {
+        "labels": {"soft": 1.0},  # v_generic as a whole distribution: hard labels sharpen the model
+        "student": {"learning_rate": 2e-6, "hardening": 3.0},  # twice the paper's rate
+    },
+}
+RETAINED = {"retain": 0.5, "steps": 300, "keep": [60, 120, 180, 240]}
+"""What `durable` does besides where the job names text to retain: half of every batch, so twice as many of them."""
 
 NAME_CHARACTERS = 60
 
@@ -41,7 +47,7 @@ class Job(Settings):
     """Name for people: letters, digits, dashes, underscores and dots. Part of addresses, never of a fingerprint."""
     preset: Literal["paper", "durable"] = "paper"
     """Where the settings come from that the job does not give: the paper, or what was found to forget deeper
-    (flows/presets.py). Never part of a fingerprint: the settings are."""
+    (`PRESETS`). Never part of a fingerprint: the settings are."""
     model: str
     """The baseline: a Hugging Face directory of a causal language model (safetensors, fast tokenizer)."""
     gold: str | None = None
@@ -81,53 +87,6 @@ class Job(Settings):
         if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{NAME_CHARACTERS}}}", name) or name.startswith("."):
             raise ValueError("expected letters, digits, dashes, underscores and dots, at most 60 of them")
         return name
-
-
-class Inputs(Settings):
-    """The user's files and models of a job, found, known by their bytes, and fit to run with."""
-
-    baseline: Any
-    gold: Any
-    reinforced: Any
-    corpus: Any
-    dictionary: Any
-    retain: Any
-    evidence: EvaluationInputs
-
-
-def resolve(job: Job, hashes: Hashes) -> Inputs:
-    """Find what the job names. Raises BadInput, before anything runs, for whatever could not be run with."""
-    for training in (job.student, *(() if job.reinforced else (job.reinforce,))):
-        split(training.batch, job.placement)
-    baseline = find_model(job.model, hashes)
-    gold, reinforced = (find_model(path, hashes) if path else None for path in (job.gold, job.reinforced))
-    for other in (gold, reinforced):
-        if other:
-            same_vocabulary(baseline, other)
-    for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
-        _fits(setting, length, baseline)
-    corpus = find_files(job.corpus.paths, hashes)
-    words = find_words(job.dictionary, hashes, baseline.tokenizer)
-    _fits_together(corpus, job, words)
-    retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
-    if (job.student.retain > 0) != (retain is not None):
-        raise BadInput(
-            "expected retain.paths, generic text to keep, together with student.retain, its share of each batch, "
-            f"found only {'retain.paths' if retain else 'student.retain'}"
-        )
-    evidence = find_evidence(job.evaluation, hashes)
-    refuse_judge(job.judge)
-    benchmarks = bool(evidence.benchmarks or evidence.tasks)
-    refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)
-    return Inputs(
-        baseline=baseline,
-        gold=gold,
-        reinforced=reinforced,
-        corpus=corpus,
-        dictionary=words,
-        retain=retain,
-        evidence=evidence,
-    )
 
 
 def read_job(path: Path, changes: list[str]) -> Job:
@@ -224,25 +183,17 @@ def _is_path(folder: Path, setting: str, value: Any) -> bool:
     return setting != "benchmarks" or (folder / value).exists() or not is_task_name(value)
 
 
-def _fits_together(corpus: Files, job: Job, words: DictionaryInputs) -> None:
-    """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
-    curated = read_curated(words.curated, lenient=True)
-    matcher, found, characters = Matcher(curated), job.dictionary.extract != "none", 0
-    for _, text in read_texts(corpus, job.corpus.text_column):
-        characters += len(text.strip())
-        found = found or bool(matcher.find(normalise(text)))
-    if characters == 0:
-        raise BadInput(f"expected text in {', '.join(corpus.paths)}, found only empty documents")
-    if not found:
-        raise BadInput(
-            f"expected anchors of the dictionary in the corpus, found none of its {len(curated)}: "
-            "the dictionary belongs to another text, or its spelling differs"
-        )
+def with_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """A job's values with its preset's below them: what the job says itself stays. Raises BadInput for another name."""
+    name = values.get("preset", "paper")
+    if name not in PRESETS:
+        raise BadInput(f"preset: expected one of {', '.join(PRESETS)}, found {name!r}")
+    below = {section: dict(settings) for section, settings in PRESETS[name].items()}
+    if name == "durable" and (values.get("retain") or {}).get("paths"):
+        below["student"] |= RETAINED
+    return values | {section: _over(settings, values.get(section, {})) for section, settings in below.items()}
 
 
-def _fits(setting: str, length: int, model: Model) -> None:
-    context = context_length(model)
-    if length < 2 or (context and length > context):
-        raise BadInput(
-            f"{setting}: expected 2 to {context or 'any number of'} tokens, the context of {model.path}, found {length}"
-        )
+def _over(settings: dict[str, Any], own: Any) -> Any:
+    """What is no section is left for the job to refuse."""
+    return settings | own if isinstance(own, dict) else own

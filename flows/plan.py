@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.fleet import GPU_BYTES, MASTER_AND_ADAM, ROOM, Size, fleet_for, own_fleet, training_bytes
-from flows.job import Inputs, Job
+from flows.inputs import Inputs
+from flows.job import Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
-from tasks.engine.stage import Plan
+from tasks.engine.runner import Plan
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.models import Model, config_of, vocabulary_size

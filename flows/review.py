@@ -13,6 +13,7 @@ from storage.artifact import Artifact
 from storage.errors import AwaitsReview
 from storage.files import Files
 from storage.workspace import Workspace
+from tasks.engine.stage import Runner
 from tasks.review import approve_rest, approved, undecided
 
 NOT_YET = Files((), "not approved yet")
@@ -27,6 +28,14 @@ def decided(workspace: Workspace, dictionary: Artifact) -> Files:
     if found is None:
         raise AwaitsReview(_what_to_do(workspace, dictionary))
     return found
+
+
+def decisions_for(draft: Artifact, run: Runner) -> Files:
+    """A person's decisions: a run waits for them, a plan does not."""
+    if run.makes:
+        return decided(run.workspace, draft)
+    there = run.workspace.find(draft.kind, draft.fingerprint)
+    return (approved(run.workspace, draft) if there else None) or NOT_YET
 
 
 def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:

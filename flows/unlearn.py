@@ -1,29 +1,82 @@
-"""The order of things: from a corpus and a model to a model that has forgotten, with the evidence.
+"""From a corpus and a model to a model that has forgotten, with the evidence.
 
 corpus -> dictionary -> blocks ----------> logits -> labels -> student -> evaluation -> report
    \\                                       /                      (checkpoints by step)
     `-> reinforced model -----------------'
+
+Every stage of the drawing is named here, in its order; audit and ablation take the same pieces. A `Run` makes each
+artifact, a `Plan` only names it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.anchors import make_dictionary
-from flows.job import Inputs, Job, resolve
-from flows.teaching import evaluated, references, teach_until_enough, train_student
+from flows.inputs import Inputs, resolve
+from flows.job import Job
+from flows.review import decisions_for
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.choice import choice
-from tasks.contents import chosen_step
+from tasks.answers import answers
+from tasks.blocks import blocks
+from tasks.choice import choice, enough
+from tasks.contents import LAST, chosen_step, step_folder
 from tasks.corpus import corpus
-from tasks.engine.runner import running
-from tasks.engine.stage import Plan, Runner
+from tasks.dictionary import dictionary
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Runner
+from tasks.evaluation import evaluation
+from tasks.judgement import judgement
+from tasks.labels import labels
+from tasks.llm.store import prompt_hash
+from tasks.logits import logits
+from tasks.measure.rubric import rubric_hash
+from tasks.models import Model, made_model
+from tasks.reinforce import reinforce
 from tasks.report import latest_audit_and_ablation, markdown_summary, report
+from tasks.retained import retained
+from tasks.review import review
+from tasks.student import student
 
 ROOT = "nepenthe-workspace"
+
+
+class Target(NamedTuple):
+    """What is to be forgotten."""
+
+    corpus: Artifact
+    dictionary: Artifact
+
+
+class Lessons(NamedTuple):
+    """What a student learns from."""
+
+    blocks: Artifact
+    logits: Artifact
+    labels: Artifact
+
+
+class EvaluatedModel(NamedTuple):
+    """A model and its place in the tables."""
+
+    role: str
+    step: int | None
+    model: Model
+
+
+class Trained(NamedTuple):
+    """A student, its model at every kept step, and the evaluations so far."""
+
+    student: Artifact
+    models: dict[int, Model]
+    evaluations: list[Artifact]
+
+    def models_as(self, role: str) -> list[EvaluatedModel]:
+        """The models to evaluate, under the name of a role."""
+        return [EvaluatedModel(role, step, model) for step, model in self.models.items()]
 
 
 @dataclass(frozen=True)
@@ -38,23 +91,104 @@ class Outcome:
     report: Artifact
 
 
-def path(job: Job, inputs: Inputs, run: Runner) -> Outcome:
-    """The drawing above. `run` makes artifacts, or only names them for a plan."""
-    documents = run(corpus, inputs.corpus, job.corpus.text_column)
-    words = make_dictionary(job, inputs, documents, run)
+def pipeline(job: Job, inputs: Inputs, run: Runner) -> Outcome:
+    """The drawing above."""
+    target = make_target(job, inputs, run)
     # The models that are there already come first: evidence that cannot be measured is found before any training.
-    before = evaluated(job, inputs, (documents, words), references(inputs), run)
-
-    if job.stop.given and job.stop.early:
-        trained, evaluations = teach_until_enough(job, inputs, (documents, words), before, run)
-    else:
-        trained = train_student(job, inputs, (documents, words), run)
-        evaluations = [*before, *evaluated(job, inputs, (documents, words), trained.students("student"), run)]
-    chosen = run(choice, evaluations, job.stop)
+    before = evaluate(job, inputs, target, references(inputs), run)
+    lessons = make_labels(job, inputs, target, run)
+    trained = train_and_evaluate(job, inputs, target, lessons, before, run)
+    chosen = run(choice, trained.evaluations, job.stop)
     step = chosen_step(run.workspace, chosen, job.student.steps)
-    further = latest_audit_and_ablation(run.workspace, trained.artifacts[-1], step)
-    page = run(report, documents, words, *trained.artifacts, evaluations, chosen, **further)
-    return Outcome(trained.models[step].path, step, tuple(evaluations), page)
+    further = latest_audit_and_ablation(run.workspace, trained.student, step)
+    page = run(report, *target, *lessons, trained.student, trained.evaluations, chosen, **further)
+    return Outcome(trained.models[step].path, step, tuple(trained.evaluations), page)
+
+
+def make_target(job: Job, inputs: Inputs, run: Runner) -> Target:
+    """Corpus and dictionary, the latter reviewed where the job wants that."""
+    texts = run(corpus, inputs.corpus, job.corpus.text_column)
+    draft = draft_dictionary(job, inputs, texts, run)
+    if not job.dictionary.review:
+        return Target(texts, draft)
+    return Target(texts, run(review, texts, draft, decisions_for(draft, run), inputs.dictionary))
+
+
+def draft_dictionary(job: Job, inputs: Inputs, texts: Artifact, run: Runner) -> Artifact:
+    """Curated files, word statistics and the answers of a language model, as one dictionary."""
+    settings = job.dictionary
+    asked = run(answers, texts, settings.llm, prompt_hash(), settings.endpoint) if settings.asks else None
+    return run(dictionary, texts, inputs.dictionary, asked)
+
+
+def make_labels(job: Job, inputs: Inputs, target: Target, run: Runner) -> Lessons:
+    """From the target to its generic labels."""
+    translated = run(blocks, *target, inputs.baseline.tokenizer, job.blocks)
+    reinforced = reinforced_model(job, inputs, target, run)
+    curves = run(logits, translated, inputs.baseline, reinforced, job.logits)
+    return Lessons(translated, curves, run(labels, translated, curves, job.labels))
+
+
+def reinforced_model(job: Job, inputs: Inputs, target: Target, run: Runner) -> Model:
+    """The baseline trained further on the target, the user's or ours."""
+    if inputs.reinforced:
+        return inputs.reinforced
+    made = run(reinforce, target.corpus, inputs.baseline, job.reinforce)
+    return made_model(run.workspace, made, LAST, inputs.baseline.tokenizer)
+
+
+def train_and_evaluate(
+    job: Job, inputs: Inputs, target: Target, lessons: Lessons, before: list[Artifact], run: Runner
+) -> Trained:
+    """The student to its last step, or from kept step to kept step until the stop rule holds, and its evaluations."""
+    if not (job.stop.given and job.stop.early):
+        trained = train_student(job, inputs, target, lessons, run)
+        return trained._replace(evaluations=before + evaluate(job, inputs, target, trained.models_as("student"), run))
+    beside, paused = beside_labels(job, inputs, target, run), None
+    models, evaluations = dict[int, Model](), list(before)
+    for step in job.student.kept:
+        paused = run(student, lessons.labels, inputs.baseline, job.student, step, paused, **beside)
+        models[step] = made_model(run.workspace, paused, step_folder(step), inputs.baseline.tokenizer)
+        evaluations += evaluate(job, inputs, target, [EvaluatedModel("student", step, models[step])], run)
+        if enough(run.workspace, evaluations, step, job.stop):
+            break
+    assert paused  # there is always a last step
+    return Trained(paused, models, evaluations)
+
+
+def train_student(job: Job, inputs: Inputs, target: Target, lessons: Lessons, run: Runner) -> Trained:
+    """The student of every kept step in one training, not evaluated yet."""
+    beside, tokenizer = beside_labels(job, inputs, target, run), inputs.baseline.tokenizer
+    made = run(student, lessons.labels, inputs.baseline, job.student, **beside)
+    models = {step: made_model(run.workspace, made, step_folder(step), tokenizer) for step in job.student.kept}
+    return Trained(made, models, [])
+
+
+def beside_labels(job: Job, inputs: Inputs, target: Target, run: Runner) -> dict[str, Any]:
+    """What a student learns from besides its labels, where the job wants that: text to retain, the reinforced model."""
+    beside: dict[str, Any] = {}
+    if inputs.retain:
+        settings = job.retain.text_column, inputs.baseline.tokenizer, job.blocks.length
+        beside["retained"] = run(retained, inputs.retain, *settings)
+    if job.student.hardening:
+        beside["reinforced"] = reinforced_model(job, inputs, target, run)
+    return beside
+
+
+def references(inputs: Inputs) -> list[EvaluatedModel]:
+    """The models that students are compared with."""
+    known = {"baseline": inputs.baseline, "gold": inputs.gold}
+    return [EvaluatedModel(role, None, model) for role, model in known.items() if model]
+
+
+def evaluate(job: Job, inputs: Inputs, target: Target, models: list[EvaluatedModel], run: Runner) -> list[Artifact]:
+    """The same evidence of every model, with a language model's judgement of it where the job names a judge."""
+    suite, judge = job.evaluation.suite, job.judge
+    calls = [(model, role, step, *target, inputs.evidence, suite) for role, step, model in models]
+    evaluations = run.map(evaluation, calls)
+    if not judge.model:
+        return evaluations
+    return evaluations + run.map(judgement, [(made, judge, rubric_hash()) for made in evaluations])
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)
@@ -67,28 +201,32 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     workspace = Workspace(root)
     inputs = resolve(job, workspace.hashes)
     with running(plan(job, inputs, workspace), job.placement, wait) as run:
-        outcome = path(job, inputs, run)
+        outcome = pipeline(job, inputs, run)
         publish(workspace.path(outcome.report))
         return outcome
 
 
+def plan(job: Job, inputs: Inputs, workspace: Workspace) -> Plan:
+    """Every artifact of the job, cached or not, without making one."""
+    planned = Plan(workspace, job.name)
+    pipeline(job, inputs, planned)
+    return planned
+
+
+def unlearned(job: Job, inputs: Inputs, workspace: Workspace) -> str:
+    """Directory of the model that the job leaves behind, or will."""
+    return pipeline(job, inputs, Plan(workspace, job.name)).model
+
+
 def report_with(job: Job, inputs: Inputs, run: Runner, **further: Artifact) -> Artifact | None:
     """The job's report again, with an audit or an ablation in it; None where the job was not run to its end."""
-    names = Plan(run.workspace, job.name)
-    path(job, inputs, names)
-    planned = next(step for step in names.steps if step.stage is report)
-    if not all(step.cached for step in names.steps if step is not planned):
+    planned = plan(job, inputs, run.workspace)
+    page = next(step for step in planned.steps if step.stage is report)
+    if not all(step.cached for step in planned.steps if step is not page):
         return None
-    return run(report, **planned.inputs | further)
+    return run(report, **page.inputs | further)
 
 
 def publish(report_folder: Path) -> None:
     """The table by step in the Prefect UI."""
     create_markdown_artifact(markdown_summary(report_folder), key="unlearning", description="Results by step")
-
-
-def plan(job: Job, inputs: Inputs, workspace: Workspace) -> Plan:
-    """Every artifact of the job, cached or not, without making one."""
-    names = Plan(workspace, job.name)
-    path(job, inputs, names)
-    return names

@@ -7,14 +7,14 @@ from tasks.contents import EXAMPLES, NO_LABEL, documents_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import Model, load_tokenizer
+from tasks.training.ranks import train
 from tasks.training.settings import ReinforceSettings, steps_of_epochs
+from tasks.training.spec import Schedule, TrainingSpec
 
 
 @stage("reinforce", version=2, heavy=True, protected=True)
 def reinforce(context: Context, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
-    from tasks.training.trainer import Schedule, train
-
     data = context.folder / "examples.arrow"
     tokenizer, count = load_tokenizer(baseline.tokenizer), 0
     with shard_writer(data, EXAMPLES) as write:
@@ -25,6 +25,6 @@ def reinforce(context: Context, corpus: Artifact, baseline: Model, settings: Rei
     if count == 0:
         raise BadInput("expected documents of at least two tokens to reinforce on, found none")
     steps = steps_of_epochs(count, settings.epochs, settings.batch)
-    history = train(context, baseline, data, settings, Schedule(steps, {steps: "last"}))
+    history = train(TrainingSpec(context, baseline, data, settings, Schedule(steps, {steps: "last"})))
     data.unlink()
     return {"steps": steps, "blocks": count, "loss": round(history[-2]["loss"], 4)}

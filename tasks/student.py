@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 from storage.artifact import Artifact
-from tasks.contents import RETAINED, TRAINING
+from tasks.contents import RETAINED, STEPS, TRAINING
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
+from tasks.training.ranks import train
 from tasks.training.settings import StudentSettings
+from tasks.training.spec import Hardening, Retained, Schedule, TrainingSpec
 
 
 @stage("student", version=2, heavy=True)
@@ -31,23 +33,27 @@ def student(
     earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
     `reinforced` the model that hardening is about.
     """
-    from tasks.training.examples import Retained
-    from tasks.training.trainer import Hardening, Schedule, train
-
     if before:
         go_on_from(context.path(before), context.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}
-    schedule = Schedule(settings.steps, keep, until)
-    other = Retained(context.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
-    harder = Hardening(reinforced, settings.hardening) if reinforced else None
-    history = train(context, baseline, context.path(labels) / TRAINING, settings, schedule, other, harder)
-    kept = len(list((context.folder / "steps").iterdir()))
+    generic = Retained(context.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
+    spec = TrainingSpec(
+        context,
+        baseline,
+        data=context.path(labels) / TRAINING,
+        settings=settings,
+        schedule=Schedule(settings.steps, keep, until),
+        retained=generic,
+        hardening=Hardening(reinforced, settings.hardening) if reinforced else None,
+    )
+    history = train(spec)
+    kept = len(list((context.folder / STEPS).iterdir()))
     return {"steps": until or settings.steps, "kept": kept, "loss": round(history[-2]["loss"], 4)}
 
 
 def go_on_from(before: Path, folder: Path) -> None:
     """Models and checkpoint of an earlier pause, as links: a file of either is replaced, never written into."""
-    for part in ("steps", "checkpoints"):
+    for part in (STEPS, "checkpoints"):
         if not (folder / part).exists():  # else this is a second attempt, which has got further
             temporary = folder / f".{part}"
             shutil.rmtree(temporary, ignore_errors=True)

@@ -24,12 +24,47 @@ from tasks.engine.console import Line, Progress
 from tasks.engine.journal import Event, Journal
 from tasks.engine.prefect_task import as_task
 from tasks.engine.ray import Ray
-from tasks.engine.stage import Placement, Plan, Stage
+from tasks.engine.stage import Placement, Stage
 from tasks.engine.watch import progress_of, waiting_of
 
 LOOK_EVERY_SECONDS = 0.5
 SHOW_EVERY_SECONDS = 20.0
 Recipe = tuple[Stage, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage that a job passes through, and whether what it makes is there."""
+
+    stage: Stage
+    artifact: Artifact
+    inputs: dict[str, Any]
+    cached: bool
+
+
+@dataclass
+class Plan:
+    """Names every artifact of a job without making one."""
+
+    workspace: Workspace
+    name: str
+    makes = False
+    steps: list[Step] = field(default_factory=list)
+    calls: int = 0
+    """Stages that the run will pass through, those included that come to the same artifact again."""
+
+    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
+        self.calls += 1
+        inputs = stage.inputs(*args, **kwargs)
+        artifact = stage.artifact(self.name, inputs)
+        found = self.workspace.find(artifact.kind, artifact.fingerprint)
+        if all(step.artifact != artifact for step in self.steps):
+            self.steps.append(Step(stage, found or artifact, inputs, found is not None))
+        return found or artifact
+
+    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
+        """The same as `Run.together`, by name only."""
+        return [self(stage, *args) for args in calls]
 
 
 @dataclass
@@ -45,6 +80,8 @@ class Run:
     """Seconds to wait for an artifact that another run is making; by default as long as it takes."""
     made: list[tuple[Artifact, bool]] = field(default_factory=list)
     """Every artifact that the run touched, and whether it was cached."""
+
+    makes = True
 
     def __post_init__(self) -> None:
         self._journal = Journal(self.workspace, self.run_id or self.name)

@@ -6,7 +6,7 @@ says where and how fast the work is done (`Placement`) reaches the body through 
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -142,41 +142,9 @@ class Runner(Protocol):
     """Whatever takes a job along the path: `Run` makes artifacts, `Plan` only names them."""
 
     workspace: Workspace
+    makes: bool
+    """Whether artifacts are made, and not only named."""
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact: ...
 
     def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]: ...
-
-
-@dataclass(frozen=True)
-class Step:
-    """A stage that a job passes through, and whether what it makes is there."""
-
-    stage: Stage
-    artifact: Artifact
-    inputs: dict[str, Any]
-    cached: bool
-
-
-@dataclass
-class Plan:
-    """Names every artifact of a job without making one."""
-
-    workspace: Workspace
-    name: str
-    steps: list[Step] = field(default_factory=list)
-    calls: int = 0
-    """Stages that the run will pass through, those included that come to the same artifact again."""
-
-    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
-        self.calls += 1
-        inputs = stage.inputs(*args, **kwargs)
-        artifact = stage.artifact(self.name, inputs)
-        found = self.workspace.find(artifact.kind, artifact.fingerprint)
-        if all(step.artifact != artifact for step in self.steps):
-            self.steps.append(Step(stage, found or artifact, inputs, found is not None))
-        return found or artifact
-
-    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
-        """The same as `Run.together`, by name only."""
-        return [self(stage, *args) for args in calls]

@@ -8,7 +8,6 @@ the last blocks of every batch are drawn from it, in the same manner.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,9 @@ from torch.utils.data import Dataset
 
 from storage.tables import read_shard
 from tasks.contents import NO_LABEL
+from tasks.training.spec import Retained
 
 COLUMNS = ("input_ids", "labels", "candidates", "shares")
-
-
-@dataclass(frozen=True)
-class Retained:
-    """Text that is retained: a file as `Examples` reads it, and how many blocks of each batch come from it."""
-
-    path: Path
-    batch: int
-    blocks: int
 
 
 class Examples(Dataset[dict[str, np.ndarray]]):
@@ -100,6 +91,11 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
         labels[row, 1:length] = torch.from_numpy(example["labels"][:-1].astype(np.int64))
     hard = {"input_ids": input_ids, "labels": labels}
     return hard | soft_of(examples, longest) if any("shares" in example for example in examples) else hard
+
+
+def unshifted(labels: torch.Tensor) -> torch.Tensor:
+    """The labels (R, T) of `collate` as they lie in our files: position t predicts label t."""
+    return torch.nn.functional.pad(labels, (0, 1), value=NO_LABEL)[:, 1:]
 
 
 def soft_of(examples: Sequence[dict[str, np.ndarray]], longest: int) -> dict[str, torch.Tensor]:

@@ -1,6 +1,6 @@
 """The ranks of a training: one process a GPU, started and watched by torch's elastic agent, as torchrun does it.
 
-On one machine `in_ranks` is all there is. Where a training spans several, one of them makes the artifact, and each of
+On one machine `train` is all there is. Where a training spans several, one of them makes the artifact, and each of
 the others runs
 
     python -m tasks.training.ranks join HOST:PORT NODES RANKS
@@ -26,13 +26,13 @@ from storage import errors
 from storage.errors import BadInput, ChildDied, NepentheError
 from storage.workspace import Workspace
 from tasks.engine.process import die_with
+from tasks.training.settings import split
+from tasks.training.spec import History, TrainingSpec
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-    from tasks.training.trainer import History, TrainingSpec
-
-SPEC, HISTORY = "lesson.pickle", "history.json"
+SPEC, HISTORY = "spec.pickle", "history.json"
 PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
 MEETING_SECONDS = 600  # for the other machines to come
 PAUSE_SECONDS = 1.0
@@ -52,8 +52,23 @@ class NodeSpec:
     device: str = "auto"
 
 
-def in_ranks(spec: "TrainingSpec") -> "History":
-    """Carry out the lesson on the ranks of its placement. Raises what a rank raised, or ChildDied for one that died."""
+def train(spec: TrainingSpec) -> History:
+    """Finetune the baseline, in this process or on the ranks that the placement asks for. Returns the log history.
+
+    Goes on from the last whole checkpoint in the context's folder. Raises TrainingDiverged before an optimizer step on
+    a loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
+    """
+    placement = spec.context.placement
+    split(spec.settings.batch, placement)
+    if placement.ranks * placement.nodes > 1:
+        return in_ranks(spec)
+    from tasks.training.trainer import train_on_rank
+
+    return train_on_rank(spec)
+
+
+def in_ranks(spec: TrainingSpec) -> History:
+    """Train on the ranks of its placement. Raises what a rank raised, or ChildDied for one that died."""
     placement, folder = spec.context.placement, spec.context.folder / "ranks"
     node = NodeSpec(placement.ranks, placement.nodes, placement.rendezvous, device=placement.device)
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
@@ -67,8 +82,8 @@ def in_ranks(spec: "TrainingSpec") -> "History":
     return history
 
 
-def packed(spec: "TrainingSpec") -> bytes:
-    """The lesson for another process, where pickle.loads unpacks it."""
+def packed(spec: TrainingSpec) -> bytes:
+    """The spec for another process, where pickle.loads unpacks it."""
     return pickle.dumps(spec)
 
 
@@ -165,8 +180,8 @@ def _own_gpu(torch: Any, number: int) -> None:
     torch.cuda.set_device(number)
 
 
-def _shared(written: Path) -> "TrainingSpec":
-    """The lesson, from whichever rank's launcher wrote it down."""
+def _shared(written: Path) -> TrainingSpec:
+    """The spec, from whichever rank's launcher wrote it down."""
     import torch.distributed as dist
 
     found: list[bytes | None] = [None] * dist.get_world_size()

@@ -1,4 +1,4 @@
-"""The engine of both trainings: transformers' Trainer on an Arrow file of input ids and labels.
+"""Both trainings as one process does them: transformers' Trainer on an Arrow file of input ids and labels.
 
 The effective batch is meaning, its split is not: the same blocks in every step, the same mean over their labels,
 however many ranks share them and whatever each takes at a time. (Dropout, where a model has any, is drawn anew for each
@@ -7,101 +7,35 @@ step and rank, so there the split shows as noise.)
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import DTensor
 from transformers import (
     AutoModelForCausalLM,
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
-from transformers.loss.loss_utils import ForCausalLMLoss
-from transformers.trainer_callback import TrainerControl, TrainerState
 
-from storage.errors import TrainingDiverged
-from storage.tables import write_shard
-from tasks.engine.stage import Context, Placement
+from tasks.engine.stage import Placement
+from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import Model, load_model, load_tokenizer, pick_device
+from tasks.training.callback import TrainingCallback, write_metrics
 from tasks.training.checkpoint import (
-    agreed,
     barrier,
     is_first,
     last_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    save_model,
     steps_done,
 )
-from tasks.training.examples import Examples, Retained, collate
-from tasks.training.settings import Training, split
-
-History = list[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a training is, and what it leaves behind."""
-
-    steps: int
-    """Optimizer steps; the learning rate's schedule spans them."""
-    keep: dict[int, str]
-    """Steps whose model is written, to steps/NAME."""
-    until: int | None = None
-    """Step at which the training pauses, with a checkpoint from which another can go on."""
-
-
-@dataclass(frozen=True)
-class Hardening:
-    """A second place at which the student learns the same: its weights moved by `times` what reinforcement changed."""
-
-    reinforced: Model
-    times: float
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """A training: all that one of its ranks must know."""
-
-    context: Context
-    baseline: Model
-    data: Path
-    settings: Training
-    schedule: Schedule
-    retained: Retained | None = None
-    hardening: Hardening | None = None
-
-
-def train(
-    context: Context,
-    baseline: Model,
-    data: Path,
-    settings: Training,
-    schedule: Schedule,
-    retained: Retained | None = None,
-    hardening: Hardening | None = None,
-) -> History:
-    """Finetune the baseline on `data`, here or on the ranks that the placement asks for. Returns the log history.
-
-    Goes on from the last whole checkpoint in the work folder. Raises TrainingDiverged before an optimizer step on a
-    loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
-    """
-    split(settings.batch, context.placement)
-    spec = TrainingSpec(context, baseline, data, settings, schedule, retained, hardening)
-    if context.placement.ranks * context.placement.nodes == 1:
-        return train_on_rank(spec)
-    from tasks.training.ranks import in_ranks
-
-    return in_ranks(spec)
+from tasks.training.examples import Examples, collate, unshifted
+from tasks.training.settings import split
+from tasks.training.spec import History, TrainingSpec
 
 
 def train_on_rank(spec: TrainingSpec) -> History:
@@ -117,7 +51,7 @@ def train_on_rank(spec: TrainingSpec) -> History:
         args=arguments,
         train_dataset=examples,
         data_collator=collate,
-        compute_loss_func=mean_over_labels,
+        compute_loss_func=_of_hard_labels,
         callbacks=[callback],
     )
     trainer.change = _change(spec, model)
@@ -161,7 +95,7 @@ def _arguments(spec: TrainingSpec) -> TrainingArguments:
         bf16=settings.precision == "bfloat16",
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
-        save_strategy="no",  # Keeper decides, by the clock
+        save_strategy="no",  # TrainingCallback decides, by the clock
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to="none",
@@ -190,49 +124,18 @@ def _change(spec: TrainingSpec, model: Any) -> list[torch.Tensor]:
     """What hardening adds to each parameter of the baseline, this rank's share of it; nothing without hardening."""
     if not spec.hardening:
         return []
-    other = _placed(spec.hardening.reinforced, spec.context.placement, spec.settings.precision)
-    pairs = zip(model.parameters(), other.parameters(), strict=True)
-    return [spec.hardening.times * (there.detach() - here.detach()) for here, there in pairs]
+    reinforced = _placed(spec.hardening.reinforced, spec.context.placement, spec.settings.precision)
+    return hardening_of(model, reinforced, spec.hardening.times)
 
 
-@contextmanager
-def moved(model: Any, change: list[torch.Tensor]) -> Iterator[None]:
-    """The model with other weights, for a while; it gets its own back to the last bit."""
-    parameters = list(model.parameters())
-    with torch.no_grad():
-        own = [parameter.clone() for parameter in parameters]
-        for parameter, difference in zip(parameters, change, strict=True):
-            parameter.add_(difference)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, weights in zip(parameters, own, strict=True):
-                parameter.copy_(weights)
+def _of_hard_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+    return hard_label_loss(outputs["logits"], unshifted(labels), num_items_in_batch)
 
 
-def mean_over_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy over the labelled positions of the whole effective batch, for any architecture.
-
-    The clamp is for a batch without a single label, which teaches nothing and must not divide by zero.
-    """
-    logits = outputs["logits"]
-    loss: torch.Tensor = ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch.clamp(min=1))
-    return loss
-
-
-def mean_over_soft_labels(
-    outputs: Any,
-    labels: torch.Tensor,
-    num_items_in_batch: torch.Tensor,
-    candidates_RTK: torch.Tensor,
-    shares_RTK: torch.Tensor,
+def _of_soft_labels(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor, **soft: torch.Tensor
 ) -> torch.Tensor:
-    """The same with a distribution for a label. `labels` only say how many there are; no share, no label."""
-    logits_RTV = outputs["logits"].float()
-    log_RTK = logits_RTV.gather(2, candidates_RTK) - logits_RTV.logsumexp(2, keepdim=True)
-    loss: torch.Tensor = -(shares_RTK * log_RTK).sum() / num_items_in_batch.clamp(min=1)
-    return loss
+    return soft_label_loss(outputs["logits"], soft["candidates"], soft["shares"], num_items_in_batch)
 
 
 class LabelTrainer(Trainer):
@@ -250,9 +153,9 @@ class LabelTrainer(Trainer):
         return (loss + there) / 2
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        soft = {f"{name}_RTK": inputs.pop(name) for name in ("candidates", "shares") if name in inputs}
+        soft = {name: inputs.pop(name) for name in ("candidates", "shares") if name in inputs}
         # Set each time: of the portions of one batch some may hold retained text alone, whose labels are hard.
-        self.compute_loss_func = partial(mean_over_soft_labels, **soft) if soft else mean_over_labels
+        self.compute_loss_func = partial(_of_soft_labels, **soft) if soft else _of_hard_labels
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -264,58 +167,3 @@ class LabelTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint:
             load_checkpoint(Path(checkpoint), self)
-
-
-class TrainingCallback(TrainerCallback):
-    """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress."""
-
-    def __init__(self, spec: TrainingSpec, tokenizer: Any) -> None:
-        self._context, self._schedule, self._settings = spec.context, spec.schedule, spec.settings
-        self._tokenizer = tokenizer
-        self._started = self._saved = time.monotonic()
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        # Dropout of a step does not depend on where the training was interrupted.
-        torch.manual_seed(hash((self._settings.seed, state.global_step, args.process_index)))
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        norm = torch.nn.utils.get_total_norm([p.grad for p in kwargs["model"].parameters() if p.grad is not None])
-        if not (norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite():
-            raise TrainingDiverged(
-                f"expected a finite loss and gradient, found none at step {state.global_step + 1} of "
-                f"{self._schedule.steps}; no optimizer step was taken on it: "
-                "lower the learning rate or train in float32"
-            )
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        step, schedule = state.global_step, self._schedule
-        if step in schedule.keep:
-            kept = self._context.folder / "steps" / schedule.keep[step]
-            save_model(kwargs["model"], kept, self._settings.weights, self._tokenizer)
-            self._finished(kept)
-        if is_first():
-            self._context.progress(step, schedule.steps)
-        due = agreed(time.monotonic() - self._saved >= self._context.placement.checkpoint_seconds)
-        control.should_training_stop = control.should_training_stop or step == schedule.until
-        control.should_save = (due or step == schedule.until) and step < schedule.steps
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        state.log_history[-1]["seconds"] = time.monotonic() - self._started
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._finished(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
-        self._saved = time.monotonic()
-
-    def _finished(self, folder: Path) -> None:
-        if is_first():
-            self._context.checkpoint(folder)
-
-
-def write_metrics(path: Path, history: History) -> None:
-    """The `training_steps` shard."""
-    columns = ("step", "loss", "learning_rate", "grad_norm", "seconds")
-    write_shard(path, [{name: entry.get(name) for name in columns} for entry in history if "loss" in entry])

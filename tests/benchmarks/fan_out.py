@@ -17,7 +17,8 @@ from typing import Any
 from prefect import flow
 
 from flows.cli import quiet_engines
-from flows.job import Inputs, Job, job_of, resolve
+from flows.inputs import Inputs, resolve
+from flows.job import Job, job_of
 from storage.artifact import Artifact
 from storage.tables import open_tables
 from storage.workspace import Workspace
@@ -26,8 +27,8 @@ from tasks.corpus import corpus
 from tasks.demo.pretrain import train_tokenizer
 from tasks.demo.world import make_world, write_world
 from tasks.dictionary import dictionary
-from tasks.engine.runner import running
-from tasks.engine.stage import Placement, Plan, Runner
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Placement, Runner
 from tasks.logits import logits
 
 LAYERS, WIDTH = 8, 512

@@ -17,14 +17,12 @@ import torch
 from oz import HELDOUT_STORIES, LEARNED_STORIES, MATERIAL, stories
 
 from dictionaries.dictionary import Dictionary
-from flows.anchors import words_for
 from flows.demo import job_for
-from flows.job import Job, look, read_job
-from flows.teaching import knows_more, lessons_of
+from flows.job import Job, read_job
+from flows.unlearn import make_labels, make_target, reinforced_model
 from storage.tables import read_shard
 from storage.workspace import Workspace
 from tasks.contents import NO_LABEL, TRAINING, dictionary_of, documents_of
-from tasks.corpus import corpus
 from tasks.demo.stages import MODEL
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
@@ -39,10 +37,10 @@ from tasks.measure.relearning import relearning as attack
 from tasks.measure.rows import Measured
 from tasks.measure.scoring import encode, measuring, token_log_probabilities
 from tasks.measure.suite import prompts_of
+from tasks.method.loss import hard_label_loss, moved, soft_label_loss
 from tasks.models import load_model, load_tokenizer
 from tasks.texts import normalise, read_texts
-from tasks.training.examples import COLUMNS, collate, order_of
-from tasks.training.trainer import mean_over_labels, mean_over_soft_labels, moved
+from tasks.training.examples import COLUMNS, collate, order_of, unshifted
 
 ROWS = 32  # of a measurement at a time
 NEIGHBOUR_CHARACTERS = 2000  # of a part of the novel
@@ -115,13 +113,15 @@ def read_lines(path: Path) -> list[str]:
 def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
     """The lab of a job; what its workspace lacks is made. `generic` are texts to retain."""
     run = Direct(Workspace(root), job.name, job.placement, Progress(12))
-    given = look(job, run.workspace.hashes)
-    documents = run(corpus, given.corpus, job.corpus.text_column)
-    words = words_for(job, given, documents, run)
-    pieces, curves, hard = lessons_of(job, given, (documents, words), run)
+    given = resolve(job, run.workspace.hashes)
+    target = make_target(job, given, run)
+    pieces, curves, hard = make_labels(job, given, target, run)
     soft = run(labels, pieces, curves, job.labels.model_copy(update={"soft": 1.0}))
-    tokenizer, dictionary = load_tokenizer(given.baseline.tokenizer), dictionary_of(run.workspace.path(words))
-    texts = documents_of(run.workspace.path(documents))
+    tokenizer, dictionary = (
+        load_tokenizer(given.baseline.tokenizer),
+        dictionary_of(run.workspace.path(target.dictionary)),
+    )
+    texts = documents_of(run.workspace.path(target.corpus))
     lessons = [read_blocks(run.workspace.path(made) / TRAINING) for made in (hard, soft)]
     evidence = given.evidence
     assert evidence.heldout
@@ -130,7 +130,7 @@ def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
     return Lab(
         job=job,
         baseline=load_model(given.baseline.path),
-        reinforced=load_model(knows_more(job, given, documents, run).path),
+        reinforced=load_model(reinforced_model(job, given, target, run).path),
         gold=load_model(given.gold.path),
         tokenizer=tokenizer,
         words=dictionary,
@@ -232,10 +232,10 @@ def labels_in(batch: Batch) -> torch.Tensor:
 
 def nats(model: Any, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the labels of all blocks, hard or soft."""
-    outputs, count = {"logits": logits_of(model, batch)}, labels_in(batch)
+    logits, count = logits_of(model, batch), labels_in(batch)
     if "shares" in batch:
-        return mean_over_soft_labels(outputs, batch["labels"], count, batch["candidates"], batch["shares"])
-    return mean_over_labels(outputs, batch["labels"], count)
+        return soft_label_loss(logits, batch["candidates"], batch["shares"], count)
+    return hard_label_loss(logits, unshifted(batch["labels"]), count)
 
 
 def nats_of_both(model: Any, batch: Batch, other: Batch) -> torch.Tensor:

@@ -108,8 +108,9 @@ def undisturbed(place: Path, job: dict[str, Any]) -> Path:
 
 def run_here(job: dict[str, Any], root: Path) -> Path:
     """Run a job in this process, and return its workspace."""
-    from flows.job import job_of, resolve
-    from flows.unlearn import path, plan
+    from flows.inputs import resolve
+    from flows.job import job_of
+    from flows.unlearn import pipeline, plan
     from storage.tables import refresh
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
@@ -119,7 +120,7 @@ def run_here(job: dict[str, Any], root: Path) -> Path:
     planned = plan(asked, given, workspace)
     with workspace.using():
         refresh(workspace)
-        path(asked, given, Direct(workspace, asked.name, asked.placement, Progress(planned.calls)))
+        pipeline(asked, given, Direct(workspace, asked.name, asked.placement, Progress(planned.calls)))
     return root
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.anchors import draft_dictionary
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import draft_dictionary
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.corpus import corpus

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from flows.ablation import ablation_found, ablation_table, arms, path
-from flows.job import read_job, resolve
-from flows.unlearn import path as unlearn_path
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import pipeline as unlearn_path
 from storage.errors import BadInput
 from storage.tables import read_shard
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT

@@ -11,9 +11,10 @@ import pytest
 
 from flows.ablation import path as ablation_path
 from flows.audit import Audit, path, resolve_audit
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
 from flows.query import report_again, report_of
-from flows.unlearn import path as unlearn_path
+from flows.unlearn import pipeline as unlearn_path
 from storage.workspace import Workspace
 from tasks.card import Hub
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, REPORT_PAGE

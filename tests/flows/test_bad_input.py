@@ -176,7 +176,8 @@ def test_a_query_that_is_wrong_is_refused_in_duckdb_s_words(
 def test_a_full_disk_is_reported_and_what_was_finished_is_kept(
     tmp_path: Path, make_job: Callable[..., Path], direct_run: Callable[..., Any]
 ) -> None:
-    from flows.job import read_job, resolve
+    from flows.inputs import resolve
+    from flows.job import read_job
     from storage.errors import DiskFull
     from tasks.corpus import corpus
     from tasks.engine.stage import stage

@@ -11,14 +11,14 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.anchors import make_dictionary
 from flows.cli import exit_code
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import make_target
 from storage.errors import AwaitsReview, BadInput
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.contents import dictionary_of
-from tasks.corpus import corpus
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
 
@@ -53,7 +53,7 @@ def words_of(job: Path, root: Path) -> Any:
     asked, workspace = read_job(job, []), Workspace(root)
     given = resolve(asked, workspace.hashes)
     run = Direct(workspace, "tiny", asked.placement, Progress(4))
-    return make_dictionary(asked, given, run(corpus, given.corpus, "text"), run), run
+    return make_target(asked, given, run).dictionary, run
 
 
 def decide(table: Path, decisions: dict[str, tuple[str, str]]) -> None:

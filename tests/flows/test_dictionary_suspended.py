@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 SERVED = """
 from pathlib import Path
 from prefect import flow
-from flows.anchors import words_for
+from flows.unlearn import make_target
 from flows.job import Job, look
 from storage.workspace import Workspace
 from tasks.corpus import corpus
@@ -29,7 +29,7 @@ def words_only(job: Job, root: str) -> None:
     given = look(job, workspace.hashes)
     with workspace.writing():
         run = Run(workspace, job.name, job.placement, Progress(3))
-        words_for(job, given, run(corpus, given.corpus, "text"), run)
+        make_target(job, given, run)
 
 if __name__ == "__main__":
     words_only.serve(name="test")

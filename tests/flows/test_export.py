@@ -11,9 +11,10 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
 from flows.query import report_of
-from flows.unlearn import path
+from flows.unlearn import pipeline
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import sha256_of
 from storage.machine import hardware, software
@@ -38,7 +39,7 @@ def finished(kept: dict[str, Any], make_job: Callable[..., Path], direct_run: Ca
     if "workspace" not in kept:
         run = direct_run()
         job = read_job(make_job(), ["stop.familiarity=1", "blocks.seed=7"])
-        path(job, resolve(job, run.workspace.hashes), run)
+        pipeline(job, resolve(job, run.workspace.hashes), run)
         kept["workspace"] = run.workspace
     workspace: Workspace = kept["workspace"]
     return workspace

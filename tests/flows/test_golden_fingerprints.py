@@ -11,14 +11,15 @@ from typing import Any
 
 from flows import ablation, audit
 from flows.demo import job_for, models_of_a_world
-from flows.job import Inputs, Job, job_of
-from flows.unlearn import path as pipeline
+from flows.inputs import Inputs
+from flows.job import Job, job_of
+from flows.unlearn import pipeline
 from storage.files import Files
 from storage.workspace import Workspace
 from tasks.audit import AuditedModel
 from tasks.audit_settings import AuditTexts
 from tasks.dictionary_inputs import DictionaryInputs
-from tasks.engine.stage import Plan
+from tasks.engine.runner import Plan
 from tasks.evaluation import EvaluationInputs
 from tasks.models import Model
 from tasks.texts import Texts
@@ -139,11 +140,11 @@ def addresses(workspace: Workspace) -> dict[str, list[str]]:
         found[name] = Plan(workspace, job.name)
         pipeline(job, given, found[name])
         found[f"ablation of {name}"] = Plan(workspace, job.name)
-        ablation.path(job, given, found[f"ablation of {name}"])
+        ablation.pipeline(job, given, found[f"ablation of {name}"])
         found[f"audit of {name}"] = Plan(workspace, job.name)
         suspects = [AuditedModel(model=model("student"), role="student", step=20)]
         suspects += [AuditedModel(model=model("baseline"), role="baseline")]
-        audit.path(job, given, controls_of(job), suspects, found[f"audit of {name}"])
+        audit.pipeline(job, given, controls_of(job), suspects, found[f"audit of {name}"])
     return {name: [step.artifact.folder for step in plan.steps] for name, plan in found.items()}
 
 

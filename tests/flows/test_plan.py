@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flows.fleet import GPU_BYTES, Fleet, Size, fits, training_bytes
-from flows.job import Job, read_job, resolve
+from flows.inputs import resolve
+from flows.job import Job, read_job
 from flows.plan import cost, show_plan
 from flows.unlearn import plan
 from storage.workspace import Workspace

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.job import Job, changed, job_of, read_job, resolve
+from flows.inputs import resolve
+from flows.job import Job, changed, job_of, read_job
 from flows.unlearn import plan
 from storage.errors import BadInput
 from storage.files import Hashes

@@ -23,9 +23,9 @@ STAGES = {
     "evaluation": "import tasks.measure.rows as m; m.write_shard = kill",
     "blocks": "import tasks.blocks as m; m.row = kill",
     "reinforce": """
-import tasks.training.trainer as m
-real = m.Keeper.on_step_end
-m.Keeper.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
+from tasks.training.callback import TrainingCallback as m
+real = m.on_step_end
+m.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
 """,
     "logits": """
 import tasks.logits as m
@@ -34,9 +34,9 @@ m.write_rows = lambda work, rows, table, first, end: kill() if first else real(w
 """,
     "labels": "import tasks.labels as m; m.rows_of = kill",
     "student": """
-import tasks.training.trainer as m
-real = m.Keeper.on_step_end
-m.Keeper.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
+from tasks.training.callback import TrainingCallback as m
+real = m.on_step_end
+m.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
 """,
     "choice": "import tasks.choice as m; m.write_atomically = kill",
     "report": "from storage.workspace import Workspace; real = Workspace.commit\n"

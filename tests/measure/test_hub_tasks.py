@@ -9,7 +9,8 @@ from typing import Any
 import datasets
 import pytest
 
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
 from storage.errors import BadInput
 from tasks.evaluation import is_task_name
 from tasks.measure.benchmarks import by_benchmarks, fetch

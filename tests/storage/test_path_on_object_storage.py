@@ -1,4 +1,4 @@
-"""The whole path with its workspace in an object store, begun on one machine and ended on another."""
+"""The whole pipeline with its workspace in an object store, begun on one machine and ended on another."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from flows.job import read_job, resolve
-from flows.unlearn import path, plan
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import pipeline, plan
 from storage.tables import open_tables, refresh
 from storage.workspace import Workspace
 from tasks import logits as logits_stage
@@ -28,7 +29,7 @@ def test_another_machine_ends_what_one_began_and_it_is_the_same(
 
     def run_in(run: Direct) -> Any:
         job = read_job(job_file, [])
-        return path(job, resolve(job, run.workspace.hashes), run)
+        return pipeline(job, resolve(job, run.workspace.hashes), run)
 
     write_rows, shards = logits_stage.write_rows, []
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
 from flows.query import report_again, summary
-from flows.unlearn import path, plan
+from flows.unlearn import pipeline, plan
 from storage.errors import BadInput
 from storage.tables import read_shard
 from tasks.choice import StopRule, choose
@@ -93,7 +94,7 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     last = read_job(make_job(), [])
     early = read_job(make_job(), ["stop.familiarity=1"])  # met from the first kept step on
     given = resolve(early, run.workspace.hashes)
-    outcome = path(early, given, run)
+    outcome = pipeline(early, given, run)
     assert outcome.step == 2
     assert outcome.model.endswith("steps/000002")
     found = summary(outcome, run.workspace)
@@ -108,7 +109,7 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     assert "Why this step" in (again / "report.html").read_text()
     missing = [step.stage.kind for step in plan(last, given, run.workspace).steps if not step.cached]
     assert missing == ["choice", "report"]  # another rule trains and evaluates nothing
-    assert path(last, given, run).step == 4
+    assert pipeline(last, given, run).step == 4
 
 
 @pytest.mark.slow
@@ -118,17 +119,17 @@ def test_training_ends_where_the_rule_holds_and_else_where_an_undisturbed_one_do
     whole = direct_run(tmp_path / "whole")
     plain = read_job(make_job(), [])
     given = resolve(plain, whole.workspace.hashes)
-    undisturbed = path(plain, given, whole)
+    undisturbed = pipeline(plain, given, whole)
 
     run = direct_run(tmp_path / "early")
     met = read_job(make_job(), ["stop.familiarity=1", "stop.early=true"])
-    outcome = path(met, given, run)
+    outcome = pipeline(met, given, run)
     assert (outcome.step, steps_trained(run)) == (2, [2])
     assert all(step.cached for step in plan(met, given, run.workspace).steps)  # a warm run does not go on
     assert "Why this step" in (run.workspace.path(outcome.report) / "report.html").read_text()
 
     never = read_job(make_job(), ["stop.familiarity=0", "stop.early=true"])
-    outcome = path(never, given, run)
+    outcome = pipeline(never, given, run)
     assert steps_trained(run) == [2, 4]
     assert len(outcome.evaluations) == len(undisturbed.evaluations)
     for step in ("000002", "000004"):

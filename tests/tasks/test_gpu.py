@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
 from storage.tables import read_shard
 from tasks.blocks import blocks
 from tasks.contents import LAST

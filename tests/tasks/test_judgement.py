@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows.job import read_job, resolve
+from flows.inputs import resolve
+from flows.job import read_job
 from flows.query import summary
-from flows.unlearn import path
+from flows.unlearn import pipeline
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
 from storage.tables import read_shard, write_shard
@@ -202,7 +203,7 @@ def test_the_report_says_who_judged_and_nothing_holds_the_key(
     endpoint = f'judge.endpoint={{base_url="{judge.url}",key_variable="TEST_KEY",requests_per_minute=60000}}'
     job = read_job(make_job(), ["judge.model=grader-9", endpoint, "student.steps=2", "student.keep=[]"])
     judge.says = lambda material, attempt: f"You sent {KEY}. GRADE: 3"
-    outcome = path(job, resolve(job, run.workspace.hashes), run)
+    outcome = pipeline(job, resolve(job, run.workspace.hashes), run)
     found = summary(outcome, run.workspace)
     assert found["baseline"][METRIC] == found["unlearned"][METRIC] == 5.0
     assert set(found["unlearned"]) >= {"familiarity_probability", "familiarity_completion", "benchmarks"}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from flows.job import Inputs, Job, read_job, resolve
+from flows.inputs import Inputs, resolve
+from flows.job import Job, read_job
 from storage.artifact import Artifact
 from storage.errors import BadInput, TrainingDiverged
 from storage.tables import open_tables, read_shard, sync
@@ -230,13 +231,13 @@ def agreement(path: Any, blocks_ids: list[list[int]], expected: list[list[int]])
 def test_a_training_resumed_from_its_checkpoint_ends_where_an_undisturbed_one_does(
     to_labels: Callable[..., Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.training import trainer as training
+    from tasks.training.callback import TrainingCallback
 
     settings = StudentSettings(steps=6, keep=(2,), batch=4, learning_rate=1e-3)
     _, given, whole, made = to_labels(tmp_path / "whole")
     expected = weights_of(whole, whole(student, made["labels"], given.baseline, settings))
     _, given, killed, made = to_labels(tmp_path / "killed")
-    real = training.Keeper.on_step_end
+    real = TrainingCallback.on_step_end
     seen: list[int] = []
 
     def dies_after_step_3(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -245,7 +246,7 @@ def test_a_training_resumed_from_its_checkpoint_ends_where_an_undisturbed_one_do
         if len(seen) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.Keeper, "on_step_end", dies_after_step_3)
+    monkeypatch.setattr(TrainingCallback, "on_step_end", dies_after_step_3)
     with pytest.raises(KeyboardInterrupt):
         killed(student, made["labels"], given.baseline, settings)
     resumed = weights_of(killed, killed(student, made["labels"], given.baseline, settings))

@@ -16,11 +16,13 @@ from storage.tables import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Placement
+from tasks.method.loss import hard_label_loss, moved, soft_label_loss
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
-from tasks.training.examples import Examples, Retained, collate
+from tasks.training.examples import Examples, collate, unshifted
+from tasks.training.ranks import train
 from tasks.training.settings import StudentSettings, Training
-from tasks.training.trainer import Hardening, Schedule, mean_over_labels, mean_over_soft_labels, moved, train
+from tasks.training.spec import Hardening, Retained, Schedule, TrainingSpec
 
 Rows = list[dict[str, Any]]
 
@@ -62,10 +64,10 @@ def batch_of(path: Path, rows: Rows) -> dict[str, torch.Tensor]:
 def test_a_point_mass_costs_what_the_hard_label_costs(tmp_path: Path) -> None:
     hard = batch_of(tmp_path / "hard.arrow", hard_rows(4))
     soft = batch_of(tmp_path / "soft.arrow", softened(hard_rows(4), 1.0))
-    outputs = {"logits": torch.randn(*hard["input_ids"].shape, 300, generator=torch.Generator().manual_seed(0))}
+    logits = torch.randn(*hard["input_ids"].shape, 300, generator=torch.Generator().manual_seed(0))
     count = (hard["labels"] != -100).sum()
-    expected = mean_over_labels(outputs, hard["labels"], count)
-    found = mean_over_soft_labels(outputs, soft["labels"], count, soft["candidates"], soft["shares"])
+    expected = hard_label_loss(logits, unshifted(hard["labels"]), count)
+    found = soft_label_loss(logits, soft["candidates"], soft["shares"], count)
     assert torch.equal(hard["labels"], soft["labels"])
     assert found == pytest.approx(expected.item())
 
@@ -75,10 +77,10 @@ def test_a_soft_label_is_the_mean_of_its_candidates_losses(tmp_path: Path) -> No
     soft = batch_of(tmp_path / "soft.arrow", softened(rows, 0.25))
     others = [row | {"labels": [7 if label != -100 else -100 for label in row["labels"]]} for row in rows]
     first, second = batch_of(tmp_path / "first.arrow", rows), batch_of(tmp_path / "second.arrow", others)
-    outputs = {"logits": torch.randn(*soft["input_ids"].shape, 300, generator=torch.Generator().manual_seed(0))}
+    logits = torch.randn(*soft["input_ids"].shape, 300, generator=torch.Generator().manual_seed(0))
     count = (first["labels"] != -100).sum()
-    one, other = (mean_over_labels(outputs, batch["labels"], count) for batch in (first, second))
-    found = mean_over_soft_labels(outputs, soft["labels"], count, soft["candidates"], soft["shares"])
+    one, other = (hard_label_loss(logits, unshifted(batch["labels"]), count) for batch in (first, second))
+    found = soft_label_loss(logits, soft["candidates"], soft["shares"], count)
     assert found == pytest.approx((0.25 * one + 0.75 * other).item())
 
 
@@ -118,7 +120,7 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
         made = Artifact("student", "s", "00000000")
         context = Context(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro, **ranks))
         settings = Training(learning_rate=1e-2, batch=4, precision="float32")
-        history = train(context, baseline, data, settings, Schedule(4, {4: "last"}), retained, hardening)
+        history = train(TrainingSpec(context, baseline, data, settings, Schedule(4, {4: "last"}), retained, hardening))
         return [entry["loss"] for entry in history if "loss" in entry]
 
     return learn

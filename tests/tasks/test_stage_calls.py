@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from flows.job import read_job, resolve
-from flows.unlearn import path, plan
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import pipeline, plan
 from storage.artifact import Artifact
 from storage.errors import BadInput, ChildDied, OutOfMemory
 from storage.tables import open_tables
@@ -140,7 +141,7 @@ def test_parts_of_the_logits_are_the_logits(make_job: Jobs, direct_run: Runs, tm
     job = read_job(make_job(documents=12), [])
     whole, parts = direct_run(tmp_path / "whole"), direct_run(tmp_path / "parts", workers=3)
     for run in (whole, parts):
-        path(job, resolve(job, run.workspace.hashes), run)
+        pipeline(job, resolve(job, run.workspace.hashes), run)
     assert rows(whole, LABELS) == rows(parts, LABELS)
     logits = [next(one for one, _ in run.made if one.kind == "logits") for run in (whole, parts)]
     assert logits[0] == logits[1]
@@ -155,7 +156,7 @@ def test_a_part_leaves_the_other_shards_to_others(make_job: Jobs, direct_run: Ru
     job = read_job(make_job(documents=12), [])
     run = direct_run(tmp_path / "ws")
     given = resolve(job, run.workspace.hashes)
-    path(job, given, run)
+    pipeline(job, given, run)
     made = next(one for one, _ in run.made if one.kind == "logits")
     shards = {file for file in run.workspace.record(made)["files"] if file.startswith("logits")}
     stage_, inputs = run.recipes[made.fingerprint]
@@ -175,7 +176,7 @@ def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
     job = read_job(make_job(documents=12), [])
     first = direct_run(tmp_path / "ws")
     given = resolve(job, first.workspace.hashes)
-    path(job, given, first)
+    pipeline(job, given, first)
     before = rows(first, LABELS)
     made = next(one for one, _ in first.made if one.kind == "logits")
     folder = first.workspace.path(made)
@@ -188,7 +189,7 @@ def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
 
     again = direct_run(tmp_path / "ws")
     other = job.model_copy(update={"labels": job.labels.model_copy(update={"alpha": 2.0})})
-    path(other, given, again)  # another alpha reads the shards again
+    pipeline(other, given, again)  # another alpha reads the shards again
     assert made in [one for one, cached in again.made if not cached]
     first.workspace.verify(made)
     assert (folder / sound.name).stat().st_mtime_ns == untouched

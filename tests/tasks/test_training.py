@@ -27,8 +27,9 @@ from tasks.engine.stage import Context, Placement
 from tasks.models import find_model
 from tasks.training.checkpoint import last_checkpoint
 from tasks.training.examples import Examples, order_of
+from tasks.training.ranks import train
 from tasks.training.settings import Training, split, steps_of_epochs
-from tasks.training.trainer import Schedule, TrainingSpec, train
+from tasks.training.spec import Schedule, TrainingSpec
 
 STEPS = 6
 TWO = {"ranks": 2, "micro_batch": 1}  # and two such before every optimizer step
@@ -50,17 +51,17 @@ class School:
         changes = {key: how.pop(key) for key in ("learning_rate", "max_grad_norm", "precision") if key in how}
         settings = Training(**{"learning_rate": 1e-2, "batch": 4, "precision": "float32"} | changes)
         schedule = Schedule(steps, {2: "early", steps: "last"}, until)
-        history = train(self.work(name, **how), self.model, self.data, settings, schedule)
+        history = train(TrainingSpec(self.context_of(name, **how), self.model, self.data, settings, schedule))
         return [entry["loss"] for entry in history if "loss" in entry]
 
-    def context(self, name: str, **how: Any) -> Context:
+    def context_of(self, name: str, **how: Any) -> Context:
         placement = Placement(**{"device": "cpu", "checkpoint_seconds": 1e9} | how)
         made = Artifact("student", name, "00000000")
         workspace = Workspace(self.root)
         return Context(workspace.resume(made), workspace, made, placement)
 
     def folder(self, name: str) -> Path:
-        return self.work(name).folder
+        return self.context_of(name).folder
 
     def weights(self, name: str, kept: str = "last") -> Weights:
         return load_file(self.folder(name) / "steps" / kept / "model.safetensors")
@@ -281,7 +282,7 @@ in_ranks(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))
 def test_ranks_leave_nothing_behind_when_their_launcher_is_killed(school: School, long_way: Weights) -> None:
     from tasks.training.ranks import packed
 
-    context, order = school.work("orphaned", checkpoint_seconds=0, **TWO), school.root / "order.pickle"
+    context, order = school.context_of("orphaned", checkpoint_seconds=0, **TWO), school.root / "order.pickle"
     settings = Training(learning_rate=1e-2, batch=4, precision="float32")
     order.write_bytes(
         packed(TrainingSpec(context, school.model, school.data, settings, Schedule(LONG, {LONG: "last"})))
@@ -319,12 +320,12 @@ def test_memory_that_a_rank_lacks_is_missed_here(
 OUT_OF_MEMORY = """
 import os, sys
 if os.environ.get("RANK") == "1" and "tasks.training.ranks" in " ".join(sys.orig_argv):
-    from tasks.training import trainer as training
+    from tasks.training.callback import TrainingCallback
     import torch
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 2:
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
-    training.Keeper.on_step_begin = on_step_begin
+    TrainingCallback.on_step_begin = on_step_begin
 """
 
 

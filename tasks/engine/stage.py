@@ -1,7 +1,7 @@
 """A stage: a function from artifacts to an artifact.
 
 The body's arguments are its identity: artifacts, models and files count by fingerprint, settings by value. What only
-says where and how fast the work is done (`Placement`) reaches the body through `Work` and never the fingerprint.
+says where and how fast the work is done (`Placement`) reaches the body through `Context` and never the fingerprint.
 """
 
 import inspect

@@ -18,6 +18,7 @@ from oz import HELDOUT_STORIES, LEARNED_STORIES, MATERIAL, stories
 
 from dictionaries.dictionary import Dictionary
 from flows.demo import job_for
+from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
 from storage.tables import read_shard

@@ -28,20 +28,20 @@ import os, sys, time
 from pathlib import Path
 from prefect import flow
 from storage.workspace import Workspace
-from tasks.engine.runner import running
-from tasks.engine.stage import Counts, Placement, Plan, Work, stage
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Counts, Context, Placement, stage
 
 @stage("seen", version=1, heavy=True)
-def seen(work: Work, number: int) -> Counts:
+def seen(context: Context, number: int) -> Counts:
     time.sleep(3)  # so that both are at work at the same time
     return {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "none")}
 
 @flow(persist_result=False)
 def both(root: str, address: str) -> None:
     names, calls = Plan(Workspace(root), "seen"), [(0,), (1,)]
-    names.together(seen, calls)
+    names.map(seen, calls)
     with running(names, Placement(workers=2, ray=address, gpus=1)) as run:
-        for made in run.together(seen, calls):
+        for made in run.map(seen, calls):
             print(run.workspace.record(made)["counts"]["gpus"])
 
 if __name__ == "__main__":

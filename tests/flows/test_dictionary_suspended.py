@@ -17,16 +17,16 @@ SERVED = """
 from pathlib import Path
 from prefect import flow
 from flows.unlearn import make_target
-from flows.job import Job, look
+from flows.inputs import resolve
+from flows.job import Job
 from storage.workspace import Workspace
-from tasks.corpus import corpus
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 
 @flow(persist_result=False)
 def words_only(job: Job, root: str) -> None:
     workspace = Workspace(root)
-    given = look(job, workspace.hashes)
+    given = resolve(job, workspace.hashes)
     with workspace.writing():
         run = Run(workspace, job.name, job.placement, Progress(3))
         make_target(job, given, run)

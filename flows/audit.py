@@ -133,9 +133,10 @@ def _student_of(job: Job, given: Given, workspace: Workspace) -> Suspect:
 def _suspect_at(folder: Path, workspace: Workspace) -> Suspect:
     """The model in a directory. One that a job made is known by its artifact, wherever it is named from."""
     model, place = find_model(folder, workspace.hashes), folder.absolute()
-    if place.parent.name != "steps" or not place.is_relative_to(workspace.root / "student"):
+    student = workspace.artifact_at(place)
+    if student is None or student.kind != "student" or place.parent.name != "steps":
         return Suspect(model=model, role="audited")
-    student, step = Artifact("student", *place.parents[1].name.rsplit("-", 1)), int(place.name)
+    step = int(place.name)
     return Suspect(model=made_model(workspace, student, part_of(step), model.tokenizer), role="student", step=step)
 
 

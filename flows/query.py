@@ -7,7 +7,8 @@ import duckdb
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
-from storage.tables import open_tables, read_shard
+from storage.shards import read_shard
+from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.choice import chosen_step
 from tasks.progress import Progress

@@ -16,7 +16,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.corpus import documents_of
 from tasks.dictionary import dictionary_of
 from tasks.method.tokens import Tokens

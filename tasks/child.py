@@ -15,7 +15,7 @@ from pathlib import Path
 from storage import errors
 from storage.errors import ChildDied, NepentheError
 from tasks.order import Order, make
-from tasks.signs import fault_of, say_fault, signs_of
+from tasks.signs import fault_of, say_fault
 
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_CHARACTERS = 2000
@@ -25,9 +25,9 @@ FAULT = 3  # exit code of a child that left a fault
 def make_in_child(order: Order) -> None:
     """Make it in a child process. Raises what the making raised, or ChildDied with the end of its log."""
     workspace, artifact = order.workspace, order.artifact
-    log = workspace.root / "logs" / f"{artifact.name}-{artifact.fingerprint}-{artifact.kind}.log"
+    log = workspace.child_log(artifact)
     log.parent.mkdir(parents=True, exist_ok=True)
-    written = signs_of(workspace, artifact) / f"order-{order.part[0]}.json"
+    written = workspace.signs(artifact) / f"order-{order.part[0]}.json"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps(order.to_json()), encoding="utf-8")
     threads = order.placement.threads

@@ -15,7 +15,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import write_atomically
 from storage.settings import Settings
-from storage.tables import read_shard
+from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.stage import Counts, Work, stage
 

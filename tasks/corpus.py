@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from tasks.stage import Counts, Work, stage
 
 SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".parquet")

@@ -19,7 +19,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.corpus import documents_of, find_files, read_texts, read_utf8
 from tasks.extraction.settings import Endpoint, LlmSettings, refuse_secrets
 from tasks.extraction.store import rows_in

@@ -16,7 +16,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.corpus import documents_of, find_files, read_texts
 from tasks.dictionary import dictionary_of
 from tasks.measure.hub_tasks import own_task

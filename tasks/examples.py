@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from storage.tables import read_shard
+from storage.shards import read_shard
 
 NO_LABEL = -100
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.artifact import Artifact
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.measure.compare import interval, interval_of_perplexity, wilson
 from tasks.measure.metrics import METRICS
 from tasks.measure.verdicts import Findings, headline, noise_of, verdicts

@@ -17,7 +17,7 @@ from pydantic import Field
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
-from storage.tables import read_shard, shard_writer
+from storage.shards import read_shard, shard_writer
 from tasks.blocks import BLOCKS
 from tasks.stage import Counts, Work, stage
 

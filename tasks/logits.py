@@ -16,7 +16,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.schemas import TABLES
 from storage.settings import Settings
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from tasks.blocks import BLOCKS
 from tasks.models import Model, load_model, tokenizer_size
 from tasks.stage import Counts, Work, stage

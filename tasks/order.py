@@ -147,9 +147,8 @@ def artifacts_in(inputs: object, workspace: Workspace) -> Iterator[Artifact]:
     if isinstance(inputs, Artifact):
         yield inputs
     elif isinstance(inputs, Model):
-        if "/" in inputs.fingerprint and Path(inputs.path).is_relative_to(workspace.root):
-            kind, folder = Path(inputs.path).relative_to(workspace.root).parts[:2]
-            yield Artifact(kind, *folder.rsplit("-", 1))
+        if "/" in inputs.fingerprint and (artifact := workspace.artifact_at(Path(inputs.path))):
+            yield artifact
     elif isinstance(inputs, BaseModel):
         for name in type(inputs).model_fields:
             yield from artifacts_in(getattr(inputs, name), workspace)

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.blocks import cut
 from tasks.corpus import documents_of
 from tasks.models import Model, load_tokenizer

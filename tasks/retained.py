@@ -8,7 +8,7 @@ import pyarrow as pa
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.blocks import cut
 from tasks.corpus import normalise, read_texts
 from tasks.models import load_tokenizer

@@ -29,7 +29,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.checkpoint import (
     agreed,
     is_first,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.prompts import SCHEMA, extraction_messages
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
+from storage.workspace import Workspace
 from tasks.extraction.asking import Asked
 from tasks.extraction.passages import Passage
 from tasks.extraction.settings import LlmSettings
@@ -43,14 +44,12 @@ def rows_in(folder: Path) -> list[Row]:
     return [row for shard in sorted(folder.glob(SHARDS)) for row in read_shard(shard).to_pylist()]
 
 
-def answered_before(root: Path, questions: Iterable[str]) -> dict[str, Row]:
-    """Readable answers to these questions in any answers artifact below `root`, also in unfinished ones."""
-    wanted, found = set(questions), {}
-    for folder in sorted((root / "answers").glob("*")):
-        for row in rows_in(folder):
-            if row["question"] in wanted and row["reason"] is None:
-                found[row["question"]] = row
-    return found
+def answered_before(workspace: Workspace, questions: Iterable[str]) -> dict[str, Row]:
+    """Readable answers to these questions in any answers artifact, also in unfinished ones, of any machine."""
+    wanted, known = set(questions), dict[str, Row]()
+    for rows in workspace.store.read_each("answers", SHARDS, lambda shard: read_shard(shard).to_pylist()):
+        known |= {row["question"]: row for row in rows if row["question"] in wanted and row["reason"] is None}
+    return known
 
 
 class Store:

@@ -21,7 +21,7 @@ from flows.anchors import words_for
 from flows.demo import job_for
 from flows.job import Job, look, read_job
 from flows.teaching import knows_more, lessons_of
-from storage.tables import read_shard
+from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.corpus import corpus, documents_of, normalise, read_texts
 from tasks.demo import MODEL

@@ -10,7 +10,7 @@ from flows.ablation import ablation_found, ablation_table, arms, path
 from flows.job import look, read_job
 from flows.unlearn import path as unlearn_path
 from storage.errors import BadInput
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
 from tasks.page.ablation import verdict
 from tasks.page.results import Change, Measure, Value

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flows.job import look, read_job
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.blocks import blocks
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary

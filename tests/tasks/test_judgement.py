@@ -14,7 +14,7 @@ from flows.query import summary
 from flows.unlearn import path
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from tasks.judgement import METRIC, JudgeSettings, judgement
 from tasks.measure.rubric import rubric_hash
 from tasks.page.results import measured

@@ -12,7 +12,8 @@ import torch
 from flows.job import Given, Job, look, read_job
 from storage.artifact import Artifact
 from storage.errors import BadInput, TrainingDiverged
-from storage.tables import open_tables, read_shard, sync
+from storage.shards import read_shard
+from storage.tables import open_tables, sync
 from tasks import logits as logits_stage
 from tasks.blocks import blocks
 from tasks.corpus import corpus

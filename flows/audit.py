@@ -132,12 +132,11 @@ def _student_of(job: Job, inputs: Inputs, workspace: Workspace) -> AuditedModel:
 def _model_at(folder: Path, workspace: Workspace) -> AuditedModel:
     """The model in a directory. One that a job made is known by its artifact, wherever it is named from."""
     model, place = find_model(folder, workspace.hashes), folder.absolute()
-    if place.parent.name != "steps" or not place.is_relative_to(workspace.root / "student"):
+    student = workspace.artifact_at(place)
+    if student is None or student.kind != "student" or place.parent.name != "steps":
         return AuditedModel(model=model, role="audited")
-    student, step = Artifact("student", *place.parents[1].name.rsplit("-", 1)), int(place.name)
-    return AuditedModel(
-        model=made_model(workspace, student, step_folder(step), model.tokenizer), role="student", step=step
-    )
+    made = made_model(workspace, student, step_folder(int(place.name)), model.tokenizer)
+    return AuditedModel(model=made, role="student", step=int(place.name))
 
 
 def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:

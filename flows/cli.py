@@ -194,8 +194,8 @@ def verify(
         return
     workspace = Workspace(root)
     if repair:
-        from flows.housekeeping import repair as repair_in
-        from flows.housekeeping import show_repair
+        from storage.maintenance import repair as repair_in
+        from storage.maintenance import show_repair
 
         found = repair_in(workspace)
         print(json.dumps(found) if as_json else show_repair(found))
@@ -225,8 +225,8 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Remove artifacts that no job's latest run refers to."""
-    from flows.housekeeping import gc as collect
-    from flows.housekeeping import show_gc
+    from storage.maintenance import gc as collect
+    from storage.maintenance import show_gc
 
     found = collect(Workspace(root), yes=yes, forget_jobs=forget, older_than=older_than)
     print(json.dumps(found) if as_json else show_gc(found))

@@ -58,7 +58,7 @@ def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
     texts = dict.fromkeys(normalise(text) for _, text in read_texts(inputs.corpus, job.corpus.text_column))
     passages = asked_about((text for text in texts if text.strip()), settings)
     asked = {question_of(passage, settings): len(passage.text) for passage in passages}
-    known = answered_before(workspace.root, asked)
+    known = answered_before(workspace, asked)
     costs = [tokens_for(characters) for question, characters in asked.items() if question not in known]
     return {"requests": len(costs), "tokens": sum(costs)}
 

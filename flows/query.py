@@ -7,7 +7,8 @@ import duckdb
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
-from storage.tables import open_tables, read_shard
+from storage.shards import read_shard
+from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.contents import REPORT_PAGE, chosen_step
 from tasks.engine.console import Progress

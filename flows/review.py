@@ -5,7 +5,6 @@ starts the flow anew. A flow that was called in a terminal would have to block, 
 cached, and the same command goes on from there.
 """
 
-from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
@@ -40,27 +39,23 @@ def decisions_for(draft: Artifact, run: Runner) -> Files:
 
 def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:
     """Resume the suspended run that waits for this dictionary, if there is one. Returns what happened, in words."""
-    note = _waiting(workspace, dictionary)
-    if not note.exists():
+    note = workspace.waiting_run(dictionary)
+    waiting = workspace.store.read(note)
+    if waiting is None:
         return "run the same job again"
     import httpx
     from prefect.exceptions import NotPausedError, PrefectException
     from prefect.flow_runs import resume_flow_run
 
-    run = note.read_text(encoding="utf-8")
+    run = waiting.decode()
     try:
         resume_flow_run(UUID(run), run_input={"decision": "approve", "reviewer": by})
     except NotPausedError:
         return "run the same job again"
     except (PrefectException, OSError, RuntimeError, httpx.HTTPError) as error:
         return f"resume the flow run {run} in Prefect's UI ({type(error).__name__}: its server was not reached)"
-    note.unlink()
+    workspace.store.erase(note)
     return f"the flow run {run} goes on"
-
-
-def _waiting(workspace: Workspace, dictionary: Artifact) -> Path:
-    """The file that holds the id of the suspended flow run."""
-    return workspace.root / "reviews" / f"{dictionary.fingerprint}.flow-run"
 
 
 def _suspended(workspace: Workspace, dictionary: Artifact) -> None:
@@ -83,18 +78,17 @@ def _suspended(workspace: Workspace, dictionary: Artifact) -> None:
         note: str = ""
         """Stored with the decisions."""
 
-    note = _waiting(workspace, dictionary)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(str(context.flow_run.id), encoding="utf-8")
+    note = workspace.waiting_run(dictionary)
+    workspace.store.write(note, str(context.flow_run.id).encode())
     form = DictionaryReview.with_initial_data(description=_what_to_do(workspace, dictionary))
     answer = suspend_flow_run(wait_for_input=form, key=f"review-{dictionary.fingerprint}")
-    note.unlink(missing_ok=True)
+    workspace.store.erase(note)
     if answer.decision == "approve":
         approve_rest(workspace, dictionary, answer.reviewer, answer.note)
 
 
 def _what_to_do(workspace: Workspace, dictionary: Artifact) -> str:
-    options = f"--root {workspace.root}"
+    options = f"--root {workspace.address}"
     return (
         f"the dictionary {dictionary.folder} awaits a review ({len(undecided(workspace, dictionary))} entries are "
         f"undecided): write the table with `nepenthe dictionary export review.csv {options}`, decide approve, change "

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import Artifact
+from storage.artifact import RECORD, Artifact
 from storage.errors import DamagedArtifact
-from storage.folder import RECORD
 from storage.workspace import Workspace
 from tasks.engine.watch import progress_of
 
@@ -44,7 +43,7 @@ def status(workspace: Workspace) -> Found:
 def journal(workspace: Workspace) -> list[Found]:
     """The last lines of logs/runs.jsonl, oldest first; a line that was torn by a kill is left out."""
     try:
-        with (workspace.root / "logs" / "runs.jsonl").open("rb") as file:
+        with workspace.journal.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - JOURNAL_BYTES))
             lines = file.read().splitlines()
     except FileNotFoundError:

@@ -7,10 +7,20 @@ the same work done elsewhere has the same address; what cannot be written canoni
 import hashlib
 import json
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
+
+from storage.errors import DamagedArtifact, MissingArtifact
+
+RECORD = "record.json"
+"""The file of a finished artifact that is written last and says what it was made from, with the other files' hashes."""
+PARTIAL = ".partial"
+NAMED = re.compile(r"(.+)-([0-9a-f]{16})")
+"""The folder of a finished artifact: its name and its fingerprint."""
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -35,6 +45,27 @@ class Artifact:
     def folder(self) -> str:
         """The address below the workspace's root."""
         return f"{self.kind}/{self.name}-{self.fingerprint}"
+
+    @property
+    def partial(self) -> str:
+        """The same, while it is made."""
+        return f"{self.folder}{PARTIAL}"
+
+    @property
+    def key(self) -> str:
+        """Whatever it is called, only one process makes it."""
+        return f"{self.kind}-{self.fingerprint}"
+
+    @classmethod
+    def at(cls, kind: str, folder: str, ending: str = "") -> "Artifact | None":
+        """The artifact with this folder among those of its kind; None where the name is no artifact's."""
+        parts = NAMED.fullmatch(folder.removesuffix(ending)) if folder.endswith(ending) else None
+        return cls(kind, parts[1], parts[2]) if parts else None
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Artifact":
+        """The artifact that a record is about."""
+        return cls(record["kind"], record["name"], record["fingerprint"])
 
 
 def canonical(value: object) -> Json:
@@ -65,3 +96,32 @@ def fingerprint(kind: str, version: int, inputs: dict[str, Any]) -> str:
         ensure_ascii=False,
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def as_json(found: dict[str, Any]) -> bytes:
+    """As it is written to the disk."""
+    return json.dumps(found, indent=1, ensure_ascii=False).encode()
+
+
+def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
+    """The record of these bytes. Raises DamagedArtifact where they are none."""
+    try:
+        record: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise DamagedArtifact(damaged_words(artifact, address, [RECORD])) from error
+    return record
+
+
+def missing(artifact: Artifact, address: str) -> MissingArtifact:
+    """The error, with the stage that makes the artifact."""
+    return MissingArtifact(
+        f"{artifact.folder} is not in {address}; the {artifact.kind} stage makes it: run the job again"
+    )
+
+
+def damaged_words(artifact: Artifact, address: str, files: Iterable[str]) -> str:
+    """The sentence about damaged files."""
+    return (
+        f"{artifact.folder} in {address}: expected the bytes that its record describes, found others, or none, in "
+        f"{', '.join(files)}; nepenthe verify --repair takes them away, then run the job again"
+    )

@@ -4,6 +4,7 @@ Hashing a 14 GB model takes half a minute, so hashes are remembered by path, siz
 rewritten with the same size and time is not noticed. `forget_hashes` (or deleting hashes.json) makes it look again.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -11,10 +12,18 @@ import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+from storage.artifact import RECORD
 from storage.errors import BadInput
 from storage.locks import held
+
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+
+Recorded = dict[str, dict[str, Any]]
+"""Files as a record has them: {"name": {"bytes": ..., "sha256": ...}}."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +107,72 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:
+    """The files of an artifact (below its folder, or one part of it) by their names, without the record."""
+    inside = [part] if part and part.is_file() else listed(part or folder, "**")
+    found = [path for path in inside if path.is_file() and path != folder / RECORD]
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def files_in(folder: Path, part: Path | None = None) -> Recorded:
+    """What a record says of these files."""
+    return {
+        name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for name, path in files_named(folder, part).items()
+    }
+
+
+def damaged_in(folder: Path, recorded: Recorded) -> list[str]:
+    """The recorded files that `folder` does not hold with the recorded bytes."""
+    return [name for name, expected in recorded.items() if not is_whole(folder / name, expected)]
+
+
+def is_whole(file: Path, expected: dict[str, Any]) -> bool:
+    """Whether the file's bytes are the recorded ones."""
+    return has_size(file, expected["bytes"]) and bool(sha256_of(file) == expected["sha256"])
+
+
+def has_size(file: Path, size: int) -> bool:
+    """Whether the file is there with this size."""
+    return file.is_file() and file.stat().st_size == size
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left under a temporary name."""
+    for left in listed(folder, "**"):
+        if fnmatchcase(left.name, ".*.tmp"):
+            left.unlink()
+
+
+def drop_empty(folder: Path) -> None:
+    """Remove folders that hold nothing: whoever finds a model's folder takes the model for there."""
+    for below in reversed(listed(folder, "**")):
+        if below.is_dir() and not any(below.iterdir()):
+            below.rmdir()
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """What lies below `folder` by this pattern, in order: "*/*.json"; "**" is all of it at any depth.
+
+    For folders that others rename and remove meanwhile, which glob does not survive: what is gone is left out.
+    """
+    paths = [folder]
+    for part in pattern.split("/"):
+        paths = [path for parent in paths for path in _below(parent, part)]
+    return sorted(paths)
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    try:
+        if pattern == "**":
+            return [Path(parent, name) for parent, *names in os.walk(folder) for name in (*names[0], *names[1])]
+        if not set(pattern) & set("*?["):
+            return [folder / pattern] if (folder / pattern).exists() else []
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if fnmatchcase(entry.name, pattern)]
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return []

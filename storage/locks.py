@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -119,10 +119,10 @@ def holder_of(path: Path) -> Holder | None:
         return None  # it is being written just now, or by another version
 
 
-def holders_in(folder: Path) -> list[Holder]:
-    """Everyone who has signed in `folder` and is still there. What killed ones left is cleared away."""
+def holders_in(files: Iterable[Path]) -> list[Holder]:
+    """Who has `signed`, by their files, and is still there. What killed ones left is cleared away."""
     found = []
-    for path in sorted(folder.glob("*.lock")):
+    for path in files:
         holder = holder_of(path)
         if holder:
             found.append(holder)
@@ -146,7 +146,7 @@ def wait_until(
 
 
 class NoLeases:
-    """Nobody else: a local folder, where the locks say it all. Stands in for storage.leases.Leases."""
+    """Nobody else: a local folder, where the locks say it all. Stands in for storage.remote.leases.Leases."""
 
     def making(self, *_: object) -> AbstractContextManager[None]:
         """Nothing to do."""

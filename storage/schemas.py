@@ -192,7 +192,7 @@ TABLES = {
 }
 
 # Made by SQL, not from shards: what exists, what happened, and which shards are in. Column: type, meaning.
-BOOKS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+SQL_TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "artifacts": (
         "Everything finished: what it was made from and what came out",
         {

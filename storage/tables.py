@@ -6,7 +6,7 @@ opens it waits its turn. It is made from the artifacts: delete it, and the next 
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
-from storage.schemas import BOOKS, LABELS, LABELS_AT, TABLES
+from storage.schemas import LABELS, LABELS_AT, SQL_TABLES, TABLES
+from storage.shards import is_shard, read_shard, table_of
 from storage.workspace import Workspace
 
 PATIENCE_SECONDS = 60.0
@@ -124,67 +124,6 @@ def forget(connection: Any, fingerprints: list[str]) -> None:
     connection.execute("CHECKPOINT")  # gives the room back
 
 
-def is_shard(name: str) -> bool:
-    """Whether a file of an artifact, by its name below the artifact's folder, holds rows of a table."""
-    return "/" not in name and Path(name).suffix in SUFFIXES and table_of(Path(name)) in TABLES
-
-
-def shards_of(folder: Path) -> list[Path]:
-    """The shard files of an artifact (finished or partial), in order."""
-    return sorted(path for path in folder.glob("*") if is_shard(path.name))
-
-
-def table_of(shard: Path) -> str:
-    """The table that a shard belongs to: `logits-00003.parquet` -> `logits`."""
-    return shard.name.split(".")[0].split("-")[0]
-
-
-def read_shard(shard: Path) -> pa.Table:
-    """A shard's rows; Arrow files are memory-mapped."""
-    if shard.suffix == ".parquet":
-        return pq.read_table(shard)
-    with pa.memory_map(str(shard)) as source:
-        return pa.ipc.open_file(source).read_all()
-
-
-def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
-    """Write a shard under a temporary name, then rename it: a shard that has its name is whole."""
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, TABLES[table_of(path)].schema)
-    temporary = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".parquet":
-        pq.write_table(table, temporary, compression="zstd")
-    else:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-    temporary.replace(path)
-
-
-@contextmanager
-def shard_writer(path: Path, schema: pa.Schema | None = None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Write an Arrow file row by row in bounded memory. It gets its name when the block ends without an error."""
-    schema = schema or TABLES[table_of(path)].schema
-    temporary = path.with_name(f".{path.name}.tmp")
-    rows: list[dict[str, Any]] = []
-
-    def flush() -> None:
-        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
-        rows.clear()
-
-    def write(row: dict[str, Any]) -> None:
-        rows.append(row)
-        if len(rows) >= ROWS_PER_BATCH:
-            flush()
-
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        yield write
-        flush()
-    temporary.replace(path)
-
-
-SUFFIXES = (".arrow", ".parquet")
-ROWS_PER_BATCH = 256
-
-
 def _connect(database: Path, write: bool, patience: float) -> Any:
     deadline = time.monotonic() + patience
     while True:
@@ -206,9 +145,9 @@ def _who_holds(database: Path, message: str) -> str:
 def _create(connection: Any) -> None:
     """Tables, comments, view and macro. Cheap where they exist."""
     existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if {*TABLES, *BOOKS} <= existing:
+    if {*TABLES, *SQL_TABLES} <= existing:
         return
-    for name, (comment, columns) in BOOKS.items():
+    for name, (comment, columns) in SQL_TABLES.items():
         typed = ", ".join(f"{column} {kind}" for column, (kind, _) in columns.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({typed})")
         _comment(connection, name, comment, columns)

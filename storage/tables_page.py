@@ -1,6 +1,6 @@
 """docs/TABLES.md, written from the schemas: `python -m storage.tables_page > docs/TABLES.md`."""
 
-from storage.schemas import BOOKS, TABLES
+from storage.schemas import SQL_TABLES, TABLES
 
 HEAD = """# The tables of a workspace
 
@@ -52,7 +52,7 @@ def page() -> str:
         made_by = [("artifact", "string", "fingerprint of the artifact that made the row")]
         columns = made_by + [(column, str(kind), meaning) for column, (kind, meaning) in table.columns.items()]
         parts.append(_section(name, table.comment, columns))
-    for name, (comment, book) in BOOKS.items():
+    for name, (comment, book) in SQL_TABLES.items():
         parts.append(_section(name, comment, [(column, kind, meaning) for column, (kind, meaning) in book.items()]))
     return "\n".join(parts)
 

@@ -1,7 +1,22 @@
 """The workspace: finished artifacts, partial ones to go on with, who is at work on them, and what runs refer to.
 
 Its root is a folder, or the URL of an object store: then that is the truth, and `Workspace.root` a local folder with
-copies of what was read, what is being made here, the tables and the locks.
+copies of what was read, what is being made here, the tables and the locks. Below the root lie, and nobody else says so:
+
+    {kind}/{name}-{fingerprint}/            a finished artifact, with record.json
+    {kind}/{name}-{fingerprint}.partial/    what there is of an unfinished one
+    runs/{job}.{flow}.json                  what the latest run of a job refers to
+    reviews/{fingerprint}.json              what people decided about an artifact
+    reviews/{fingerprint}.flow-run          the suspended flow run that waits for them
+    removed/{kind}-{fingerprint}.json       records of what `purge` removed
+
+and on each machine alone:
+
+    making/{kind}-{fingerprint}/            signs of life of a making
+    logs/runs.jsonl, logs/*.log             the journal; what child processes said
+    locks/, writer.lock                     who is at work; those of other machines lie in the store's locks/
+    fetching/                               copies that are not whole yet
+    tables.duckdb, hashes.json              made again when they are lost
 """
 
 import json
@@ -12,16 +27,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.artifact import Artifact
+from storage.artifact import Artifact, as_json, damaged_words
 from storage.errors import DamagedArtifact
-from storage.files import Hashes
-from storage.folder import Folder, as_json, damaged_words, files_in, sweep
+from storage.files import Hashes, files_in, listed, sweep
+from storage.local import LocalStore
 from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
 
 if TYPE_CHECKING:
-    from storage.remote import Remote
-
-LOCKS = "locks"
+    from storage.remote.store import RemoteStore
 
 
 class Workspace:
@@ -47,6 +60,38 @@ class Workspace:
     def database(self) -> Path:
         """The DuckDB file."""
         return self.root / "tables.duckdb"
+
+    @property
+    def journal(self) -> Path:
+        """The file with a line for everything that happened."""
+        return self.root / "logs" / "runs.jsonl"
+
+    def child_log(self, artifact: Artifact) -> Path:
+        """What the child processes said that made an artifact."""
+        return self.root / "logs" / f"{artifact.name}-{artifact.fingerprint}-{artifact.kind}.log"
+
+    def signs(self, artifact: Artifact) -> Path:
+        """The folder in which the making of an artifact shows that it lives."""
+        return self.root / "making" / artifact.key
+
+    def model_path(self, artifact: Artifact, part: str) -> Path:
+        """Where a model that is a part of an artifact will lie here, or lies already."""
+        return self.root / artifact.folder / part
+
+    def artifact_at(self, path: Path) -> Artifact | None:
+        """The artifact that a path of this machine lies in, were it finished; None where it lies in none."""
+        if not path.is_relative_to(self.root):
+            return None
+        kind, folder, *_ = (*path.relative_to(self.root).parts, "", "")
+        return Artifact.at(kind, folder)
+
+    def decisions(self, artifact: Artifact) -> str:
+        """The small file (`store.read`) with what people decided about an artifact."""
+        return f"reviews/{artifact.fingerprint}.json"
+
+    def waiting_run(self, artifact: Artifact) -> str:
+        """The small file with the id of the flow run that is suspended until they have decided."""
+        return f"reviews/{artifact.fingerprint}.flow-run"
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
@@ -139,7 +184,7 @@ class Workspace:
         """
         protected = self.protected()
         for artifact in protected:
-            self.store.write(f"removed/{artifact.kind}-{artifact.fingerprint}.json", as_json(self.record(artifact)))
+            self.store.write(f"removed/{artifact.key}.json", as_json(self.record(artifact)))
             self.remove(artifact)
         for artifact in self.partials():
             self.store.discard(artifact)
@@ -176,29 +221,30 @@ class Workspace:
             maker = self.maker(artifact) or "another process"
             return f"{artifact.folder} is being made by {maker}; wait for it or end it there"
 
-        key = _key(artifact)
-        with held(self._lock(key), wait, busy, waiting), self.store.leases.making(key, wait, busy, waiting):
+        lock = self._locks / f"{artifact.key}.lock"
+        with held(lock, wait, busy, waiting), self.store.leases.making(artifact.key, wait, busy, waiting):
             yield
 
     def maker(self, artifact: Artifact) -> Holder | None:
         """Who makes the artifact just now."""
-        return holder_of(self._lock(_key(artifact))) or self.store.leases.other(f"making/{_key(artifact)}")
+        lock = self._locks / f"{artifact.key}.lock"
+        return holder_of(lock) or self.store.leases.other(f"making/{artifact.key}")
 
     def makers(self) -> dict[str, Holder]:
         """Who makes what just now: {"logits-0123456789abcdef": holder}."""
-        found = {path.stem: holder_of(path) for path in sorted((self.root / LOCKS).glob("*.lock"))}
+        found = {path.stem: holder_of(path) for path in listed(self._locks, "*.lock")}
         return self.store.leases.others("making") | {name: holder for name, holder in found.items() if holder}
 
     def users(self) -> list[Holder]:
         """The runs that go on just now."""
-        return [*holders_in(self.root / LOCKS / "runs"), *self.store.leases.others("runs").values()]
+        return [*holders_in(listed(self._locks / "runs", "*.lock")), *self.store.leases.others("runs").values()]
 
     @contextmanager
     def using(self, wait: float | None = 0, run: str = "", waiting: Waiting = silent) -> Iterator[None]:
         """Take part in the workspace: many runs may, at once. Raises WorkspaceBusy while someone is `writing`."""
         with (
-            shared(self.root / "writer.lock", wait, self._in_use, waiting),
-            signed(self.root / LOCKS / "runs", run),
+            shared(self._writer, wait, self._in_use, waiting),
+            signed(self._locks / "runs", run),
             self.store.leases.using(run, wait, self._in_use, waiting),
         ):
             yield
@@ -207,29 +253,30 @@ class Workspace:
     def writing(self, wait: float | None = 0, waiting: Waiting = silent) -> Iterator[None]:
         """Have the workspace alone: no run goes on and nothing is made. Raises WorkspaceBusy after waiting."""
         with (
-            held(self.root / "writer.lock", wait, self._in_use, waiting),
+            held(self._writer, wait, self._in_use, waiting),
             self.store.leases.writing(wait, self._in_use, waiting),
         ):
             wait_until(lambda: not self.makers(), wait, self._in_use, waiting)
             yield
 
-    def _lock(self, key: str) -> Path:
-        return self.root / LOCKS / f"{key}.lock"
+    @property
+    def _locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def _writer(self) -> Path:
+        return self.root / "writer.lock"
 
     def _in_use(self) -> str:
-        writer = holder_of(self.root / "writer.lock") or self.store.leases.other("writer")
+        writer = holder_of(self._writer) or self.store.leases.other("writer")
         holders = [writer, *self.users(), *self.makers().values()]
         found = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
         return f"{self.address} is in use by {found}; wait for it (--wait SECONDS) or choose another --root"
 
 
-def _key(artifact: Artifact) -> str:
-    return f"{artifact.kind}-{artifact.fingerprint}"
-
-
-def _opened(root: Path | str) -> "Folder | Remote":
+def _opened(root: Path | str) -> "LocalStore | RemoteStore":
     if "://" in str(root):
-        from storage.remote import Remote  # fsspec is imported for a URL only
+        from storage.remote.store import RemoteStore  # fsspec is imported for a URL only
 
-        return Remote(str(root))
-    return Folder(Path(root).absolute())
+        return RemoteStore(str(root))
+    return LocalStore(Path(root).absolute())

@@ -15,7 +15,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.contents import BLOCKS, dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import Tokens, cut_blocks

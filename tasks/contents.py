@@ -14,7 +14,7 @@ import pyarrow as pa
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.lint import Finding
 from storage.artifact import Artifact
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
 
 Row = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.contents import write_documents
 from tasks.engine.stage import Context, Counts, stage
 from tasks.texts import normalise, read_texts

@@ -13,7 +13,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.contents import answer_rows, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, StatisticsSettings, linted, read_curated
 from tasks.engine.stage import Context, Counts, stage

@@ -12,14 +12,16 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
 from storage.files import sha256_of
+from storage.lineage import history
 from storage.locks import who
-from storage.tables import read_shard
+from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks import card
 from tasks.contents import DICTIONARY, REPORT_EVIDENCE, step_folder
 from tasks.models import hashes_of_model
-from tasks.page.record import history
 from tasks.record import FILE, Anchors, Attack, Audit, Record, Result, Text, Weights, made_of, seeds_in
+
+DOCUMENTS = "documents.parquet"
 
 Row = dict[str, Any]
 
@@ -33,11 +35,12 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
         raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
     evidence = json.loads((workspace.path(report) / REPORT_EVIDENCE).read_text(encoding="utf-8"))
     record = record_of(workspace, report, evidence)
-    student = workspace.path(_of_kind(workspace, report, "student"))
+    student, part = _of_kind(workspace, report, "student"), step_folder(record.unlearned.step or 0)
+    model = workspace.path(student, [f"{part}/{name}" for name in record.unlearned.files]) / part
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(student / step_folder(record.unlearned.step or 0), partial)
+    shutil.copytree(model, partial)
     (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
     verify_export(partial)
@@ -113,7 +116,8 @@ def _of_kind(workspace: Workspace, report: Artifact, kind: str) -> Artifact:
 
 
 def _text(workspace: Workspace, corpus: Row, evidence: Row) -> Text:
-    documents = read_shard(workspace.root / corpus["folder"] / "documents.parquet").to_pylist()
+    folder = workspace.path(Artifact.of(corpus), [DOCUMENTS])
+    documents = read_shard(folder / DOCUMENTS).to_pylist()
     return Text(
         fingerprint=corpus["fingerprint"],
         documents=evidence["corpus"]["documents"],

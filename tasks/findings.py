@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.artifact import Artifact
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.compare import interval, interval_of_perplexity, wilson

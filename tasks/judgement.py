@@ -7,6 +7,8 @@ workspace, finished or not. The judge that needs no network (does a completion n
 import asyncio
 import hashlib
 import json
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,8 @@ from pydantic import Field
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
 from storage.settings import Settings
-from storage.tables import read_shard
+from storage.shards import read_shard
+from storage.workspace import Workspace
 from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.pace import Pace
 from tasks.llm.settings import Endpoint, read_key, refuse_secrets
@@ -27,6 +30,7 @@ ANSWERS = "answers.jsonl"
 METRIC = "familiarity_judged"
 LONGEST_KEPT = 4000  # characters of an answer
 SETTING = "judge.endpoint"
+KEEP_SECONDS = 30.0  # of answers that another machine has to ask for again if this one is lost
 PATIENCE = 10  # completions in a row without any answer before the endpoint is given up
 
 Row = dict[str, Any]
@@ -103,7 +107,7 @@ class Asking:
 
     def __init__(self, context: Context, judge: JudgeSettings, rubric: str) -> None:
         self._context, self._judge, self._rubric = context, judge, rubric
-        self._silent = 0
+        self._silent, self._kept_at = 0, time.monotonic()
         self.asked = 0
         """Requests made, without the client's own retries."""
         self.fault = ""
@@ -111,7 +115,7 @@ class Asking:
 
     def all(self, items: list[Row]) -> list[Row]:
         """An answer for every item: {question, answer, grade}; grade is None where there is none."""
-        known = answered_before(self._context.workspace.root)
+        known = answered_before(self._context.workspace)
         names = [self._name(row) for row in items]
         missing = {name: row for name, row in zip(names, items, strict=True) if name not in known}
         if missing:
@@ -148,8 +152,12 @@ class Asking:
                 found[name] = self._keep(name, answer.replace(key, "[key]") if len(key) >= 8 else answer)
                 self._context.progress(len(found), len(missing))
 
-        async with client:
-            await asyncio.gather(*(one(name, row) for name, row in missing.items()))
+        try:
+            async with client:
+                await asyncio.gather(*(one(name, row) for name, row in missing.items()))
+        finally:
+            if found:
+                self._context.checkpoint(self._context.folder / ANSWERS)
         return found
 
     def _note(self, error: Exception, words: str) -> None:
@@ -178,21 +186,24 @@ class Asking:
         kept = {"question": name, "answer": answer[:LONGEST_KEPT], "grade": read_grade(answer), "at": at}
         with (self._context.folder / ANSWERS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+        if time.monotonic() - self._kept_at > KEEP_SECONDS:
+            self._context.checkpoint(self._context.folder / ANSWERS)
+            self._kept_at = time.monotonic()
         return kept
 
 
-def answered_before(root: Path) -> dict[str, Row]:
-    """Every answer with a grade in the judgements of a workspace, by question."""
-    found = {}
-    for file in sorted((root / "judgement").glob(f"*/{ANSWERS}")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # torn by a kill
-            if row["grade"] is not None:
-                found[row["question"]] = row
-    return found
+def answered_before(workspace: Workspace) -> dict[str, Row]:
+    """Every answer with a grade in the judgements of a workspace, by question, whichever machine asked."""
+    files = workspace.store.read_each("judgement", ANSWERS, _answers_in)
+    return {row["question"]: row for rows in files for row in rows if row["grade"] is not None}
+
+
+def _answers_in(file: Path) -> list[Row]:
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # torn by a kill
+            rows.append(json.loads(line))
+    return rows
 
 
 def _references(row: Row) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic import Field
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, TRAINING, blocks_of
 from tasks.engine.stage import Context, Counts, stage
 

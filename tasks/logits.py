@@ -16,7 +16,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.schemas import TABLES
 from storage.settings import Settings
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.contents import blocks_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model, load_model, tokenizer_size

@@ -92,7 +92,7 @@ def model_files(folder: Path, tokenizer: Files) -> list[Path]:
 
 def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: Files) -> Model:
     """A model that a stage makes, known by its artifact: it need not exist yet."""
-    return Model(str(workspace.root / artifact.folder / part), f"{artifact.fingerprint}/{part}", tokenizer, artifact)
+    return Model(str(workspace.model_path(artifact, part)), f"{artifact.fingerprint}/{part}", tokenizer, artifact)
 
 
 def config_of(path: str | Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, documents_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks

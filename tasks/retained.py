@@ -6,7 +6,7 @@ No part of the paper's method, and off by default: the student's batches then ho
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from storage.tables import shard_writer
+from storage.shards import shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, RETAINED
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks

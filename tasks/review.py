@@ -1,6 +1,6 @@
 """review: what a person decided about a dictionary, and the dictionary that comes of it.
 
-What a reader would get wrong: decisions lie beside the artifacts, in reviews/, because they are input, not output.
+Decisions lie beside the artifacts because they are input, not output, and in the store, so that every machine has them.
 Their identity is what they change: who decided, when, and what was approved as it stood, makes no other dictionary.
 """
 
@@ -13,8 +13,9 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.review import import_review
-from storage.artifact import Artifact
-from storage.files import Files, write_atomically
+from storage.artifact import Artifact, as_json
+from storage.errors import BadInput
+from storage.files import Files
 from storage.workspace import Workspace
 from tasks.contents import dictionary_of, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, linted
@@ -31,7 +32,9 @@ def review(
 
     Raises BadInput where the lint finds an error that the decisions left or made.
     """
-    decided = read_decisions(Path(decisions.paths[0]))
+    decided = decisions_on(context.workspace, dictionary)
+    if identity(decided) != decisions.fingerprint:
+        raise BadInput(f"expected the decisions about {dictionary.folder} to stay, found others: run the job again")
     made = applied(dictionary_of(context.path(dictionary)), decided)
     documents = documents_of(context.path(corpus))
     findings = linted(made, documents, words)
@@ -45,23 +48,16 @@ def review(
     return {"anchors": len(made), **counts, "lint": {finding.rule: finding.count for finding in findings}}
 
 
-def review_file(workspace: Workspace, dictionary: Artifact) -> Path:
-    """Where the decisions about this dictionary lie."""
-    return workspace.root / "reviews" / f"{dictionary.fingerprint}.json"
-
-
-def read_decisions(path: Path) -> Decisions:
-    """The decisions so far; none where nobody has decided anything."""
-    try:
-        decisions: Decisions = json.loads(path.read_text(encoding="utf-8"))["decisions"]
-    except FileNotFoundError:
-        return {}
+def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
+    """The decisions so far, whichever machine they were made on; none where nobody has decided anything."""
+    text = workspace.store.read(workspace.decisions(dictionary))
+    decisions: Decisions = json.loads(text)["decisions"] if text else {}
     return decisions
 
 
 def undecided(workspace: Workspace, dictionary: Artifact) -> list[str]:
     """The anchors that nobody has decided about."""
-    decided = read_decisions(review_file(workspace, dictionary))
+    decided = decisions_on(workspace, dictionary)
     return [entry.anchor for entry in dictionary_of(workspace.path(dictionary)).entries if entry.anchor not in decided]
 
 
@@ -69,13 +65,17 @@ def approved(workspace: Workspace, dictionary: Artifact) -> Files | None:
     """The decisions, known by what they change; None as long as an anchor is undecided."""
     if undecided(workspace, dictionary):
         return None
-    path = review_file(workspace, dictionary)
+    return Files((workspace.decisions(dictionary),), identity(decisions_on(workspace, dictionary)))
+
+
+def identity(decisions: Decisions) -> str:
+    """The fingerprint of what decisions change."""
     changes = [
-        [anchor, found["translations"], found["kind"]]
-        for anchor, found in sorted(read_decisions(path).items())
-        if found["decision"] != "approve"
+        [anchor, decision["translations"], decision["kind"]]
+        for anchor, decision in sorted(decisions.items())
+        if decision["decision"] != "approve"
     ]
-    return Files((str(path),), hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16])
+    return hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
 
 
 def import_table(workspace: Workspace, dictionary: Artifact, table: Path, by: str) -> int:
@@ -125,11 +125,9 @@ def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
 
 
 def _write(workspace: Workspace, dictionary: Artifact, new: Decisions) -> None:
-    path = review_file(workspace, dictionary)
-    decisions = read_decisions(path) | new
-    path.parent.mkdir(parents=True, exist_ok=True)
+    decisions = decisions_on(workspace, dictionary) | new
     document = {"dictionary": dictionary.folder, "decisions": dict(sorted(decisions.items()))}
-    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    workspace.store.write(workspace.decisions(dictionary), as_json(document))
 
 
 def _row(anchor: str, found: dict[str, Any]) -> dict[str, Any]:

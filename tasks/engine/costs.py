@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from storage.tables import write_shard
+from storage.shards import write_shard
 
 
 def write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float, batch: int) -> Path:

@@ -35,7 +35,7 @@ class Journal:
             "event": event,
             "message": message[:LONGEST_MESSAGE],
         }
-        path = self.workspace.root / "logs" / "runs.jsonl"
+        path = self.workspace.journal
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from storage import errors
 from storage.errors import ChildDied, NepentheError
 from tasks.engine.call import StageCall, make
-from tasks.engine.watch import fault_of, say_fault, signs_of
+from tasks.engine.watch import fault_of, say_fault
 
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_CHARACTERS = 2000
@@ -25,9 +25,9 @@ FAULT = 3  # exit code of a child that left a fault
 def in_child(call: StageCall) -> None:
     """Make it in a child process. Raises what the making raised, or ChildDied with the end of its log."""
     workspace, artifact = call.workspace, call.artifact
-    log = workspace.root / "logs" / f"{artifact.name}-{artifact.fingerprint}-{artifact.kind}.log"
+    log = workspace.child_log(artifact)
     log.parent.mkdir(parents=True, exist_ok=True)
-    written = signs_of(workspace, artifact) / f"order-{call.part[0]}.json"
+    written = workspace.signs(artifact) / f"call-{call.part[0]}.json"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps(call.to_json()), encoding="utf-8")
     threads = call.placement.threads

@@ -16,7 +16,8 @@ from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import DamagedArtifact, WorkspaceBusy
-from storage.tables import enter, forget, load, open_tables, refresh, shards_of
+from storage.shards import shards_of
+from storage.tables import enter, forget, load, open_tables, refresh
 from storage.workspace import Workspace
 from tasks.engine.backends import execute
 from tasks.engine.call import StageCall, artifacts_in

@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
-from storage.files import write_atomically
+from storage.files import listed, write_atomically
 from storage.workspace import Workspace
 
 WRITE_EVERY_SECONDS = 0.2
 _written: dict[Path, float] = {}
 
 
-def signs_of(workspace: Workspace, artifact: Artifact) -> Path:
-    """The folder of an artifact's signs."""
-    return workspace.root / "making" / f"{artifact.kind}-{artifact.fingerprint}"
-
-
 def say_progress(workspace: Workspace, artifact: Artifact, part: int, done: float, total: float) -> None:
     """How far a part is, in any unit. Cheap to call often: most calls write nothing."""
-    path, now = signs_of(workspace, artifact) / f"progress-{part}.json", time.monotonic()
+    path, now = workspace.signs(artifact) / f"progress-{part}.json", time.monotonic()
     if now - _written.get(path, 0.0) < WRITE_EVERY_SECONDS and done < total:
         return
     _written[path] = now
@@ -33,18 +28,18 @@ def say_progress(workspace: Workspace, artifact: Artifact, part: int, done: floa
 
 def progress_of(workspace: Workspace, artifact: Artifact) -> tuple[float, float] | None:
     """Done and total of an artifact that is being made: of its parts, the one that has got furthest."""
-    found = [_read(path) for path in signs_of(workspace, artifact).glob("progress-*.json")]
+    found = [_read(path) for path in listed(workspace.signs(artifact), "progress-*.json")]
     return max(((one["done"], one["total"]) for one in found if one), default=None)
 
 
 def say_fault(workspace: Workspace, artifact: Artifact, part: int, error: Exception) -> None:
     """Leave an error for whoever waits for this making in another process."""
-    _write(signs_of(workspace, artifact) / f"fault-{part}.json", {"error": type(error).__name__, "message": str(error)})
+    _write(workspace.signs(artifact) / f"fault-{part}.json", {"error": type(error).__name__, "message": str(error)})
 
 
 def fault_of(workspace: Workspace, artifact: Artifact, part: int) -> tuple[str, str] | None:
     """The class and the sentence of the error that a part ended with; it is taken away."""
-    path = signs_of(workspace, artifact) / f"fault-{part}.json"
+    path = workspace.signs(artifact) / f"fault-{part}.json"
     found = _read(path)
     path.unlink(missing_ok=True)
     return (found["error"], found["message"]) if found else None
@@ -52,18 +47,18 @@ def fault_of(workspace: Workspace, artifact: Artifact, part: int) -> tuple[str, 
 
 def say_waiting(workspace: Workspace, artifact: Artifact, order: float, holder: str) -> None:
     """An order, known by when it was given, waits for another maker of the same."""
-    _write(signs_of(workspace, artifact) / f"waiting-{order}.json", {"holder": holder})
+    _write(workspace.signs(artifact) / f"waiting-{order}.json", {"holder": holder})
 
 
 def waiting_of(workspace: Workspace, artifact: Artifact, order: float) -> str | None:
     """Whom an order waits for."""
-    found = _read(signs_of(workspace, artifact) / f"waiting-{order}.json")
+    found = _read(workspace.signs(artifact) / f"waiting-{order}.json")
     return str(found["holder"]) if found else None
 
 
 def clear_signs(workspace: Workspace, artifact: Artifact) -> None:
     """The making has ended well."""
-    shutil.rmtree(signs_of(workspace, artifact), ignore_errors=True)
+    shutil.rmtree(workspace.signs(artifact), ignore_errors=True)
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.prompts import SCHEMA, extraction_messages
-from storage.tables import write_shard
-from tasks.contents import ANSWERS, answer_rows
+from storage.shards import read_shard, write_shard
+from storage.workspace import Workspace
+from tasks.contents import ANSWERS
 from tasks.engine.stage import Context
 from tasks.llm.asking import Asked
 from tasks.llm.passages import Passage
@@ -38,14 +39,12 @@ def question_of(passage: Passage, settings: LlmSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def answered_before(root: Path, questions: Iterable[str]) -> dict[str, Row]:
-    """Readable answers to these questions in any answers artifact below `root`, also in unfinished ones."""
-    wanted, found = set(questions), {}
-    for folder in sorted((root / "answers").glob("*")):
-        for row in answer_rows(folder):
-            if row["question"] in wanted and row["reason"] is None:
-                found[row["question"]] = row
-    return found
+def answered_before(workspace: Workspace, questions: Iterable[str]) -> dict[str, Row]:
+    """Readable answers to these questions in any answers artifact, also in unfinished ones, of any machine."""
+    wanted, known = set(questions), dict[str, Row]()
+    for rows in workspace.store.read_each("answers", ANSWERS, lambda shard: read_shard(shard).to_pylist()):
+        known |= {row["question"]: row for row in rows if row["question"] in wanted and row["reason"] is None}
+    return known
 
 
 class Store:

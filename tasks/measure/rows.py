@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from storage.artifact import Json
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.contents import ITEMS, VALUES
 
 

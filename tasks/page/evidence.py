@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
+from storage.lineage import history
 from storage.machine import versions
 from storage.workspace import Workspace
 from tasks.contents import ABLATION_EVIDENCE as ABLATION
@@ -24,6 +25,7 @@ from tasks.page.shards import Row, reader, rows
 SCHEMA = 1
 DOCUMENTS = 20
 LOSSES = 400
+STEPS = "training_steps.parquet"
 
 COUNTED = """
 SELECT count(*) FILTER (reason IS NULL) AS documents,
@@ -69,7 +71,7 @@ class Made:
 
 def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
     """(evidence, exhibits). Memory is bounded whatever the size of the run."""
-    records = record.history(workspace, made.all())
+    records = history(workspace, made.all())
     by_print = {row["fingerprint"]: row for row in records}
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
@@ -83,7 +85,7 @@ def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
         exhibits = _exhibits(connection, workspace, made, (models, measures, student))
     evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
     evidence["further"] = [
-        _recorded(row) for row in record.history(workspace, made.further()) if row["fingerprint"] not in by_print
+        _recorded(row) for row in history(workspace, made.further()) if row["fingerprint"] not in by_print
     ]
     return evidence, exhibits | {"audit": _items_of_audit(workspace, made)}
 
@@ -201,9 +203,9 @@ def _training(connection: Any, workspace: Workspace, made: Made, records: list[R
 
 
 def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:
-    steps = workspace.root / row["folder"] / "training_steps.parquet"
-    if not steps.exists():
+    if STEPS not in row["files"]:
         return []
+    steps = workspace.path(Artifact.of(row), [STEPS]) / STEPS
     found = connection.execute(LOSS, {"steps": str(steps), "limit": LOSSES}).fetchall()
     return [{"step": step, "loss": loss} for step, loss in found]
 

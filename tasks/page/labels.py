@@ -7,7 +7,7 @@ from a few shards, evenly spread; `sampled` says how many positions that were.
 from pathlib import Path
 from typing import Any
 
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.page.shards import Row, one, rows, spread
 
 CURVE_ROWS = 4_000_000

@@ -1,42 +1,11 @@
-"""The record: every artifact behind the page, found by following inputs, and what the models and the machine were."""
+"""What the models behind the page are, by their files."""
 
 import json
 import struct
 from math import prod
 from pathlib import Path
-from typing import Any
 
-from storage.artifact import Artifact
-from storage.workspace import Workspace
 from tasks.page.shards import Row
-
-
-def history(workspace: Workspace, first: list[Artifact]) -> list[Row]:
-    """The records of these artifacts and of all that they were made from, sources first."""
-    known = {artifact.fingerprint: artifact for artifact in workspace.all()}
-    found: dict[str, Row] = {}
-
-    def visit(artifact: Artifact) -> None:
-        if artifact.fingerprint in found:
-            return
-        record = workspace.record(artifact)
-        for name in made_from(record["inputs"]):
-            if name in known:
-                visit(known[name])
-        found[artifact.fingerprint] = record | {"folder": artifact.folder}
-
-    for artifact in first:
-        visit(artifact)
-    return list(found.values())
-
-
-def made_from(inputs: Any) -> list[str]:
-    """Every fingerprint in a record's inputs; `fingerprint/part` names a part of an artifact."""
-    if isinstance(inputs, dict):
-        return [name for value in inputs.values() for name in made_from(value)]
-    if isinstance(inputs, list):
-        return [name for value in inputs for name in made_from(value)]
-    return [inputs.split("/")[0]] if isinstance(inputs, str) else []
 
 
 def model_facts(folder: Path) -> Row:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.page.shards import Row, rows
 
 Pieces = list[tuple[str, str]]

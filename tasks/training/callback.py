@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
-from storage.tables import write_shard
+from storage.shards import write_shard
 from tasks.contents import STEPS
 from tasks.training.checkpoint import agreed, is_first, save_model
 from tasks.training.spec import History, TrainingSpec

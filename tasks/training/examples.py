@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.contents import NO_LABEL
 from tasks.training.spec import Retained
 

@@ -21,7 +21,7 @@ from flows.demo import job_for
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
-from storage.tables import read_shard
+from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.contents import NO_LABEL, TRAINING, dictionary_of, documents_of
 from tasks.demo.stages import MODEL

@@ -77,7 +77,7 @@ def test_labels_by_look_up(tmp_path: Path, paired: Callable[..., dict[str, float
     import pyarrow as pa
 
     from storage.schemas import TABLES
-    from storage.tables import write_shard
+    from storage.shards import write_shard
     from tasks.labels import look_up
 
     positions = 1_000_000

@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from flows.ablation import path as ablation_path
-from flows.audit import Audit, path, resolve_audit
+from flows.ablation import pipeline as ablation_pipeline
+from flows.audit import Audit, pipeline, resolve_audit
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.query import report_again, report_of
@@ -49,7 +49,7 @@ def audited(kept: dict[str, Any], make_job: Jobs, direct_run: Callable[..., Run]
         run, job = direct_run(), read_job(make_job(extra=SMALL), [])
         given = resolve(job, run.workspace.hashes)
         kept["first"] = unlearn_path(job, given, run).report
-        kept["audit"] = path(job, *resolve_audit(job, "", run.workspace), run)
+        kept["audit"] = pipeline(job, *resolve_audit(job, "", run.workspace), run)
         kept |= {"workspace": run.workspace, "job": job, "given": given, "run": run}
     return kept
 
@@ -87,7 +87,7 @@ def test_a_report_made_again_picks_up_what_was_tried_since(
     audited: dict[str, Any], make_job: Jobs, tmp_path: Path
 ) -> None:
     run, workspace = audited["run"], audited["workspace"]
-    compared = ablation_path(audited["job"], audited["given"], run)
+    compared = ablation_pipeline(audited["job"], audited["given"], run)
     assert compared.report is not None
     both = evidence_of(workspace, compared.report)
     assert both["ablation"]["steps"] == [2, 4]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage.artifact import Artifact
-from storage.tables import write_shard
+from storage.shards import write_shard
 from storage.workspace import Workspace
 
 DESCRIPTION = {"version": 1, "inputs": {}, "counts": {}, "seconds": 0.0, "holds_protected_text": False}

@@ -40,7 +40,7 @@ def commit(workspace: Workspace, artifact: Artifact, text: str = "data", protect
 
 
 def stored(url: str) -> dict[str, int]:
-    from storage.objects import Objects
+    from storage.remote.objects import Objects
 
     scheme, _, rest = url.partition("://")
     bucket, _, prefix = rest.partition("/")
@@ -49,7 +49,7 @@ def stored(url: str) -> dict[str, int]:
 
 def spoil(url: str, name: str) -> None:
     """Flip a bit of an object in the store."""
-    from storage.objects import Objects
+    from storage.remote.objects import Objects
 
     objects = Objects(url)
     data = bytearray(objects.read(name) or b"")
@@ -83,7 +83,7 @@ def test_a_missing_artifact_names_the_stage_that_makes_it(url: str, machine: Mac
 def test_an_upload_that_breaks_off_leaves_no_artifact_and_the_next_one_counts(
     url: str, machine: Machine, make_missing: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from storage.objects import Objects
+    from storage.remote.objects import Objects
 
     one, two = machine(url, "one"), machine(url, "two")
     create = Objects.create
@@ -154,7 +154,7 @@ def test_another_machine_goes_on_from_what_was_kept(url: str, machine: Machine, 
 def test_a_checkpoint_that_was_torn_on_its_way_is_no_checkpoint(
     url: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from storage.objects import Objects
+    from storage.remote.objects import Objects
 
     one, two = machine(url, "one"), machine(url, "two")
     for step in (1, 2):
@@ -316,7 +316,7 @@ def test_a_lease_whose_holder_has_fallen_silent_is_taken(
 ) -> None:
     from datetime import timedelta
 
-    from storage import leases
+    from storage.remote import leases
 
     one, two = machine(url, "one"), machine(url, "two")
     with one.making(MADE):
@@ -332,8 +332,8 @@ def test_a_lease_is_renewed_as_long_as_its_holder_lives_whatever_the_store_does(
 ) -> None:
     from datetime import timedelta
 
-    from storage import leases
-    from storage.objects import Objects
+    from storage.remote import leases
+    from storage.remote.objects import Objects
 
     one, two = machine(url, "one"), machine(url, "two")
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
@@ -431,7 +431,7 @@ def test_a_commit_that_is_killed_during_its_upload_leaves_no_artifact(
     one = machine(url, "one")
     code = (
         "import os, signal; from storage.workspace import Workspace; from storage.artifact import Artifact\n"
-        "from storage.objects import Objects\n"
+        "from storage.remote.objects import Objects\n"
         f"workspace, made = Workspace({url!r}), {MADE!r}\n"
         "for number in range(20):\n"
         "    (workspace.resume(made) / f'file-{number}.txt').write_text('data' * 1000)\n"

@@ -10,7 +10,8 @@ import pytest
 from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
 from storage.schemas import TABLES
-from storage.tables import load, open_tables, shard_writer, shards_of, sync, table_of, write_shard
+from storage.shards import shard_writer, shards_of, table_of, write_shard
+from storage.tables import load, open_tables, sync
 from storage.workspace import Workspace
 
 LOGITS = Artifact("logits", "x", "a" * 16)

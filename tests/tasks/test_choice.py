@@ -12,7 +12,7 @@ from flows.job import read_job
 from flows.query import report_again, summary
 from flows.unlearn import pipeline, plan
 from storage.errors import BadInput
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.choice import StopRule, choose
 from tasks.engine.runner import Run
 

@@ -8,7 +8,7 @@ import torch
 
 from flows.inputs import resolve
 from flows.job import read_job
-from storage.tables import read_shard
+from storage.shards import read_shard
 from tasks.blocks import blocks
 from tasks.contents import LAST
 from tasks.corpus import corpus

@@ -15,7 +15,7 @@ from flows.query import summary
 from flows.unlearn import pipeline
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from tasks.engine.runner import Run
 from tasks.judgement import METRIC, JudgeSettings, judgement
 from tasks.measure.rubric import rubric_hash

@@ -13,7 +13,8 @@ from flows.inputs import Inputs, resolve
 from flows.job import Job, read_job
 from storage.artifact import Artifact
 from storage.errors import BadInput, TrainingDiverged
-from storage.tables import open_tables, read_shard, sync
+from storage.shards import read_shard
+from storage.tables import open_tables, sync
 from tasks import logits as logits_stage
 from tasks.blocks import blocks
 from tasks.contents import LAST, NO_LABEL, step_folder

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from storage.artifact import Artifact
 from storage.files import Hashes
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Placement

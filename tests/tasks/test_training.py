@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from storage.artifact import Artifact
 from storage.errors import BadInput, ChildDied, TrainingDiverged
 from storage.files import Hashes
-from storage.tables import read_shard, write_shard
+from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.engine.stage import Context, Placement
 from tasks.models import find_model

@@ -16,7 +16,7 @@ import pytest
 
 from dictionaries.dictionary import Dictionary, Entry
 from storage.artifact import Artifact
-from storage.tables import write_shard
+from storage.shards import write_shard
 from storage.workspace import Workspace
 from tasks.ablation import ablation
 from tasks.engine.stage import Context, Placement

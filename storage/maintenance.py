@@ -3,18 +3,17 @@
 What a run refers to is written down when it starts, so a run that failed or is suspended keeps what it needs.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
+from storage.lineage import lineage
 from storage.tables import forget, open_tables, prune
 from storage.workspace import Workspace
 
-FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 OLDER_THAN_DAYS = 7.0
 """Younger artifacts stay, whatever refers to them: somebody may be at it without a job."""
 
@@ -65,7 +64,8 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
             "Run the job to keep first (from its cache that takes seconds); to remove a whole workspace, delete it"
         )
     forgotten = _runs_of(list(runs), forget_jobs)
-    needed = referred(workspace, [found for run, found in runs.items() if run not in forgotten])
+    staying = [found for run, found in runs.items() if run not in forgotten]
+    needed = lineage(workspace, [fingerprint for run in staying for _, _, fingerprint in run["artifacts"]]).keys()
     before = datetime.now(UTC) - timedelta(days=older_than)
     garbage = Garbage(litter=workspace.store.litter(), forgotten=forgotten)
     for artifact in workspace.all():
@@ -79,40 +79,14 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
     return garbage
 
 
-def _is_left(workspace: Workspace, artifact: Artifact, needed: set[str], before: datetime) -> bool:
+def _is_left(workspace: Workspace, artifact: Artifact, needed: Collection[str], before: datetime) -> bool:
     """Whether nobody will go on with a partial artifact: no run needs it, or another machine has finished it."""
-    key = f"{artifact.kind}-{artifact.fingerprint}"
-    if any(name == key or name.startswith(f"{key}.") for name in workspace.makers()):
+    if any(name == artifact.key or name.startswith(f"{artifact.key}.") for name in workspace.makers()):
         return False
     if workspace.find(artifact.kind, artifact.fingerprint):
         return True
     touched = workspace.store.touched(artifact)
     return artifact.fingerprint not in needed and (touched is None or touched <= before)
-
-
-def referred(workspace: Workspace, runs: Sequence[dict[str, Any]]) -> set[str]:
-    """The fingerprints that these runs refer to, directly or as something that one of those was made from."""
-    records = {artifact.fingerprint: workspace.record(artifact) for artifact in workspace.all()}
-    open_ = [fingerprint for run in runs for _, _, fingerprint in run["artifacts"]]
-    needed: set[str] = set()
-    while open_:
-        fingerprint = open_.pop()
-        if fingerprint not in needed:
-            needed.add(fingerprint)
-            open_ += fingerprints_in(records[fingerprint]["inputs"]) if fingerprint in records else []
-    return needed
-
-
-def fingerprints_in(inputs: object) -> Iterator[str]:
-    """Whatever looks like a fingerprint in a record's inputs; a model made by a stage stands there as FINGERPRINT/part.
-
-    Users' files and models have fingerprints, too: no artifact bears them.
-    """
-    if isinstance(inputs, dict | list):
-        for value in inputs.values() if isinstance(inputs, dict) else inputs:
-            yield from fingerprints_in(value)
-    elif isinstance(inputs, str) and FINGERPRINT.fullmatch(inputs.partition("/")[0]):
-        yield inputs.partition("/")[0]
 
 
 def show_gc(told: dict[str, Any]) -> str:

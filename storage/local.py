@@ -4,28 +4,23 @@ An artifact is finished when its folder bears its own name and holds record.json
 folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
 """
 
-import json
 import os
-import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from storage.artifact import Artifact
-from storage.errors import DamagedArtifact, MissingArtifact
-from storage.files import sha256_of, write_atomically
+from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, missing
+from storage.errors import DamagedArtifact
+from storage.files import damaged_in, drop_empty, has_size, listed, write_atomically
 from storage.locks import NoLeases
 
-RECORD = "record.json"
-PARTIAL = ".partial"
-NAMED = re.compile(r"(.+)-([0-9a-f]{16})")
-"""The folder of a finished artifact: its name and its fingerprint."""
+T = TypeVar("T")
 
 
-class Folder:
+class LocalStore:
     """The artifacts below one local folder."""
 
     def __init__(self, root: Path) -> None:
@@ -35,20 +30,31 @@ class Folder:
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
-        for record in (self.root / kind).glob(f"*-{fingerprint}/{RECORD}"):
-            return Artifact(kind, record.parent.name.removesuffix(f"-{fingerprint}"), fingerprint)
+        for record in listed(self.root / kind, f"*-{fingerprint}/{RECORD}"):
+            return Artifact.at(kind, record.parent.name)
         return None
 
     def all(self) -> list[Artifact]:
         """Every finished artifact, oldest first."""
-        records = sorted(self.root.glob(f"*/*/{RECORD}"), key=lambda path: path.stat().st_mtime_ns)
-        parts = [(path.parent.parent.name, *path.parent.name.rsplit("-", 1)) for path in records]
-        return [Artifact(*part) for part in parts if "." not in part[2]]
+        records = [found for path in listed(self.root, f"*/*/{RECORD}") for found in _stats(path)]
+        folders = [path.parent for path, _ in sorted(records, key=lambda found: found[1].st_mtime_ns)]
+        return [found for path in folders if (found := Artifact.at(path.parent.name, path.name))]
 
     def partials(self) -> list[Artifact]:
         """Every artifact of which something is made and not all."""
-        found = sorted(self.root.glob(f"*/*-*{PARTIAL}"))
-        return [Artifact(path.parent.name, *path.name.removesuffix(PARTIAL).rsplit("-", 1)) for path in found]
+        folders = listed(self.root, f"*/*{PARTIAL}")
+        return [found for path in folders if (found := Artifact.at(path.parent.name, path.name, PARTIAL))]
+
+    def read_each(self, kind: str, pattern: str, read: Callable[[Path], T]) -> Iterator[T]:
+        """What `read` makes of every file by this pattern in the artifacts of a kind, unfinished ones first.
+
+        One that gets its final name meanwhile is met again under it.
+        """
+        for ending in (PARTIAL, ""):
+            for path in listed(self.root / kind, f"*-*/{pattern}"):
+                if Artifact.at(kind, path.parent.name, ending):
+                    with suppress(FileNotFoundError):
+                        yield read(path)
 
     def record(self, artifact: Artifact) -> dict[str, Any]:
         """The artifact's record. Raises MissingArtifact."""
@@ -66,7 +72,7 @@ class Folder:
 
     def partial(self, artifact: Artifact) -> Path:
         """The folder in which the artifact is being made."""
-        return self.root / f"{artifact.folder}{PARTIAL}"
+        return self.root / artifact.partial
 
     def resume(self, artifact: Artifact) -> Path:
         """The partial folder, with whatever an earlier attempt has finished."""
@@ -146,17 +152,17 @@ class Folder:
 
     def names(self, folder: str) -> list[str]:
         """The small JSON files of a folder, in order: ["runs/nightly.json"]."""
-        return [f"{folder}/{path.name}" for path in sorted((self.root / folder).glob("[!.]*.json"))]
+        return [f"{folder}/{path.name}" for path in listed(self.root / folder, "[!.]*.json")]
 
     def litter(self) -> list[str]:
         """Folders that belong to no artifact: what killed removals have left."""
-        folders = [path for path in sorted(self.root.glob("*/*")) if NAMED.fullmatch(path.name) and path.is_dir()]
-        return [f"{path.parent.name}/{path.name}" for path in folders if not (path / RECORD).exists()]
+        folders = [path for path in listed(self.root, "*/*") if Artifact.at(path.parent.name, path.name)]
+        return [f"{path.parent.name}/{path.name}" for path in folders if path.is_dir() and not (path / RECORD).exists()]
 
     def usage(self) -> dict[str, int]:
         """Bytes on the disk by top-level name: kinds of artifacts, tables.duckdb, logs. A linked file counts once."""
         seen: set[int] = set()
-        return {path.name: _bytes_of(path, seen) for path in sorted(self.root.glob("*"))}
+        return {path.name: _bytes_of(path, seen) for path in listed(self.root, "*")}
 
     def touched(self, artifact: Artifact) -> datetime | None:
         """When something was written last into a partial artifact."""
@@ -165,66 +171,6 @@ class Folder:
 
     def _record(self, artifact: Artifact) -> Path:
         return self.root / artifact.folder / RECORD
-
-
-def missing(artifact: Artifact, address: str) -> MissingArtifact:
-    """The error, with the stage that makes the artifact."""
-    return MissingArtifact(
-        f"{artifact.folder} is not in {address}; the {artifact.kind} stage makes it: run the job again"
-    )
-
-
-def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
-    """The record of these bytes. Raises DamagedArtifact where they are none."""
-    try:
-        record: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise DamagedArtifact(damaged_words(artifact, address, [RECORD])) from error
-    return record
-
-
-def damaged_words(artifact: Artifact, address: str, files: Iterable[str]) -> str:
-    """The sentence about damaged files."""
-    return (
-        f"{artifact.folder} in {address}: expected the bytes that its record describes, found others, or none, in "
-        f"{', '.join(files)}; nepenthe verify --repair takes them away, then run the job again"
-    )
-
-
-def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:
-    """The files of an artifact (below its folder, or one part of it) by their names, without the record."""
-    inside = [part] if part and part.is_file() else sorted((part or folder).rglob("*"))
-    found = [path for path in inside if path.is_file() and path != folder / RECORD]
-    return {path.relative_to(folder).as_posix(): path for path in found}
-
-
-def files_in(folder: Path, part: Path | None = None) -> dict[str, dict[str, Any]]:
-    """What a record says of these files: {"name": {"bytes": ..., "sha256": ...}}."""
-    return {
-        name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for name, path in files_named(folder, part).items()
-    }
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed writer left under a temporary name."""
-    for left in list(folder.rglob(".*.tmp")):
-        left.unlink()
-
-
-def damaged_in(folder: Path, recorded: dict[str, dict[str, Any]]) -> list[str]:
-    """The recorded files that `folder` does not hold with the recorded bytes."""
-    return [name for name, expected in recorded.items() if not is_whole(folder / name, expected)]
-
-
-def is_whole(file: Path, expected: dict[str, Any]) -> bool:
-    """Whether the file's bytes are the recorded ones."""
-    return has_size(file, expected["bytes"]) and bool(sha256_of(file) == expected["sha256"])
-
-
-def has_size(file: Path, size: int) -> bool:
-    """Whether the file is there with this size."""
-    return file.is_file() and file.stat().st_size == size
 
 
 def fall_with(damaged: set[str], names: Iterable[str]) -> set[str]:
@@ -237,21 +183,9 @@ def fall_with(damaged: set[str], names: Iterable[str]) -> set[str]:
     return {name for name in names if name in damaged or part_of(name) in parts or (nested and "/" in name)}
 
 
-def drop_empty(folder: Path) -> None:
-    """Remove folders that hold nothing: whoever finds a model's folder takes the model for there."""
-    for below in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-        if not any(below.iterdir()):
-            below.rmdir()
-
-
 def part_of(name: str) -> str:
     """The part of its artifact that a shard belongs to: logits-00000000-00000004.parquet -> 00000000-00000004."""
     return PurePosixPath(name).stem.partition("-")[2] if "/" not in name else ""
-
-
-def as_json(found: dict[str, Any]) -> bytes:
-    """As it is written to the disk."""
-    return json.dumps(found, indent=1, ensure_ascii=False).encode()
 
 
 def _bytes_of(path: Path, seen: set[int]) -> int:
@@ -262,6 +196,6 @@ def _bytes_of(path: Path, seen: set[int]) -> int:
 
 def _stats(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """A file or folder and all below it, but for what vanishes meanwhile."""
-    for one in [path, *path.rglob("*")]:
+    for one in [path, *listed(path, "**")]:
         with suppress(FileNotFoundError):
             yield one, one.stat()

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from flows.housekeeping import fingerprints_in, gc, repair, show_gc, show_repair
 from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
-from storage.tables import open_tables, refresh, write_shard
+from storage.lineage import fingerprints_in
+from storage.maintenance import gc, repair, show_gc, show_repair
+from storage.shards import write_shard
+from storage.tables import open_tables, refresh
 from storage.workspace import Workspace
 
 CORPUS = Artifact("corpus", "first", "0" * 16)

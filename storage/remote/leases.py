@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.locks import Holder, Waiting, wait_until
-from storage.objects import Objects
+from storage.remote.objects import Objects
 
 RENEW_SECONDS = 20.0
 DEAD_AFTER = timedelta(seconds=120)  # of silence, by clocks that S3 accepts only if they are about right

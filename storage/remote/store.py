@@ -9,36 +9,27 @@ record.json, written last and only where there is none, says which attempt count
     {kind}/{name}-{fingerprint}.partial/.kept/*.json    which those are, each written when its files are all there
 """
 
+import fnmatch
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from storage.artifact import Artifact
-from storage.cache import Cache, Recorded
-from storage.errors import DamagedArtifact
-from storage.files import Hashes
-from storage.folder import (
-    NAMED,
-    PARTIAL,
-    RECORD,
-    Folder,
-    as_json,
-    as_record,
-    damaged_in,
-    damaged_words,
-    fall_with,
-    missing,
-)
-from storage.leases import Leases
-from storage.objects import Objects
-from storage.parts import Parts
+from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, damaged_words, missing
+from storage.errors import DamagedArtifact, MissingArtifact
+from storage.files import Hashes, Recorded, damaged_in
+from storage.local import LocalStore, fall_with
+from storage.remote.copies import Copies, Parts
+from storage.remote.leases import Leases
+from storage.remote.objects import Objects
 
 ATTEMPT = "attempt"
+T = TypeVar("T")
 
 
 def cache_of(url: str) -> Path:
@@ -47,15 +38,15 @@ def cache_of(url: str) -> Path:
     return Path(base).absolute() / sha256(url.rstrip("/").encode()).hexdigest()[:16]
 
 
-class Remote:
+class RemoteStore:
     """The artifacts below one URL; the store alone knows which are finished."""
 
     def __init__(self, url: str) -> None:
         self.address = self.url = url.rstrip("/")
         self.root = cache_of(url)
-        self._objects, self._here = Objects(url), Folder(self.root)
-        self._cache = Cache(self.root, self._objects, Hashes(self.root / "hashes.json"))
-        self._parts = Parts(self._objects, self._cache, self._here)
+        self._objects, self._here = Objects(url), LocalStore(self.root)
+        self._copies = Copies(self.root, self._objects, Hashes(self.root / "hashes.json"))
+        self._parts = Parts(self._objects, self._copies, self._here)
         self.leases = Leases(self._objects, self.root)
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
@@ -85,6 +76,20 @@ class Remote:
             raise missing(artifact, self.address)
         return as_record(text, artifact, self.address)
 
+    def read_each(self, kind: str, pattern: str, read: Callable[[Path], T]) -> Iterator[T]:
+        """What `read` makes of every file by this pattern in the artifacts of a kind, unfinished ones first.
+
+        Of those what is here, and what others have kept. What cannot be fetched whole is left out.
+        """
+        yield from self._here.read_each(kind, pattern, read)
+        for artifact in self._named(kind, PARTIAL):
+            yield from self._parts.read_each(artifact, pattern, read)
+        for artifact in self._named(kind):
+            with suppress(MissingArtifact, DamagedArtifact):
+                names = fnmatch.filter(self.record(artifact)["files"], pattern)
+                folder = self.path(artifact, names)
+                yield from [read(folder / name) for name in names]
+
     def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
         """The local copy. Files that are not here, or not as recorded, are fetched first; by default all.
 
@@ -93,11 +98,11 @@ class Remote:
         record, folder = self.record(artifact), self.root / artifact.folder
         files: Recorded = record["files"]
         wanted = files if names is None else {name: files[name] for name in names}
-        self._cache.renew(artifact, record)
-        if self._cache.lacking(folder, wanted):
-            with self._cache.fetching(artifact) as room:
-                lacking = {name: wanted[name] for name in self._cache.lacking(folder, wanted)}
-                bad = self._cache.fetch(_source(artifact, record), lacking, room, folder)
+        self._copies.renew(artifact, record)
+        if self._copies.lacking(folder, wanted):
+            with self._copies.fetching(artifact) as room:
+                lacking = {name: wanted[name] for name in self._copies.lacking(folder, wanted)}
+                bad = self._copies.fetch(_source(artifact, record), lacking, room, folder)
             if bad:
                 raise DamagedArtifact(damaged_words(artifact, self.address, bad))
         return folder
@@ -125,7 +130,7 @@ class Remote:
         shutil.rmtree(folder, ignore_errors=True)  # copies of what was there before
         if finished[ATTEMPT] == attempt:
             self._here.commit(artifact, described)
-            self._cache.know(folder, record["files"])
+            self._copies.know(folder, record["files"])
         else:
             self._objects.erase(target)
         self.discard(artifact)
@@ -140,12 +145,12 @@ class Remote:
         except DamagedArtifact:
             return [RECORD]
         files: Recorded = record["files"]
-        self._cache.renew(artifact, record)
+        self._copies.renew(artifact, record)
         lost = self._lost(artifact, record)
         suspect = set(files if thorough else damaged_in(folder, files)) - set(lost)
-        with self._cache.fetching(artifact) as room:
+        with self._copies.fetching(artifact) as room:
             looked_at = {name: files[name] for name in files if name in suspect}
-            bad = self._cache.fetch(_source(artifact, record), looked_at, room, folder)
+            bad = self._copies.fetch(_source(artifact, record), looked_at, room, folder)
         return [name for name in files if name in lost or name in bad]
 
     def lost(self, artifact: Artifact) -> list[str]:
@@ -215,7 +220,7 @@ class Remote:
     def touched(self, artifact: Artifact) -> datetime | None:
         """When something was written last into a partial artifact, there or here."""
         here = self._here.touched(artifact) if self.partial(artifact).exists() else None
-        there = self._objects.newest(f"{artifact.folder}{PARTIAL}")
+        there = self._objects.newest(artifact.partial)
         return max(filter(None, (here, there)), default=None)
 
     def _everywhere(self, ending: str = "") -> Iterator[Artifact]:
@@ -225,9 +230,8 @@ class Remote:
     def _named(self, kind: str, ending: str = "") -> Iterator[Artifact]:
         """The artifacts that have a folder, finished or not."""
         for folder in self._objects.folders(kind):
-            parts = NAMED.fullmatch(folder.removesuffix(ending)) if folder.endswith(ending) else None
-            if parts:
-                yield Artifact(kind, parts[1], parts[2])
+            if artifact := Artifact.at(kind, folder, ending):
+                yield artifact
 
     def _is_finished(self, artifact: Artifact) -> bool:
         return self._objects.changed(f"{artifact.folder}/{RECORD}") is not None

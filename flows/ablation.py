@@ -1,20 +1,17 @@
 """Is each half of the method needed? Reinforcement alone, anchors alone and both, from one cache."""
 
-import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prefect import flow
 
 from flows.inputs import Inputs, resolve
 from flows.job import Job
-from flows.query import page_of, show_rows
 from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, report_with, train_student
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
 from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT, ROLES
 from tasks.ablation import ablation as compare
-from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Runner
 
@@ -68,22 +65,3 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
     pipeline(job, inputs, names)
     with running(names, job.placement, wait) as run:
         return pipeline(job, inputs, run)
-
-
-def ablation_found(made: Compared, workspace: Workspace) -> dict[str, Any]:
-    """All numbers of a finished ablation, and where its pages lie."""
-    folder = workspace.path(made.ablation)
-    found: dict[str, Any] = json.loads((folder / ABLATION_EVIDENCE).read_text(encoding="utf-8"))
-    return found | {"page": str(folder / ABLATION_PAGE), "report": page_of(made.report, workspace)}
-
-
-def ablation_table(found: dict[str, Any]) -> str:
-    """The values at the last step for a person, with the verdict."""
-    last, columns = str(found["steps"][-1]), (REINFORCEMENT, ANCHORS, BOTH)
-    rows: list[tuple[Any, ...]] = []
-    for measure in found["measures"]:
-        values = [measure["baseline"], *(measure["arms"][arm].get(last) for arm in columns), measure["gold"]]
-        rows.append((measure["name"], *(f"{value['value']:.4f}" if value else "" for value in values)))
-    table = show_rows([f"after {last} steps", "baseline", *columns, "gold"], rows)
-    report = f"\nreport  {found['report']}" if found["report"] else ""
-    return f"\n{table}\n\n{found['headline']}\n\npage    {found['page']}{report}"

@@ -1,6 +1,5 @@
 """The attacks on a model that claims to have forgotten, one after the other, with baseline and gold as references."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ from prefect import flow
 
 from flows.inputs import Inputs, resolve
 from flows.job import Job
-from flows.query import page_of, show_rows
 from flows.unlearn import ROOT, make_target, report_with, unlearned
 from storage.artifact import Artifact
-from storage.errors import BadInput, MissingArtifact
+from storage.errors import MissingArtifact
 from storage.workspace import Workspace
 from tasks.audit import (
     AuditedModel,
@@ -28,7 +26,7 @@ from tasks.audit import (
     verbatim,
 )
 from tasks.audit_settings import AuditTexts, find_audit_texts
-from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, step_folder
+from tasks.contents import step_folder
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Runner, Stage
 from tasks.findings import audit as summary
@@ -137,47 +135,3 @@ def _model_at(folder: Path, workspace: Workspace) -> AuditedModel:
         return AuditedModel(model=model, role="audited")
     made = made_model(workspace, student, step_folder(int(place.name)), model.tokenizer)
     return AuditedModel(model=made, role="student", step=int(place.name))
-
-
-def show_audit(made: Audit, workspace: Workspace, as_json: bool) -> None:
-    """The audit's table and verdicts, and where its pages lie."""
-    folder = workspace.path(made.audit)
-    found: dict[str, Any] = json.loads((folder / AUDIT_EVIDENCE).read_text(encoding="utf-8"))
-    found |= {"model": made.model, "page": str(folder / AUDIT_PAGE), "report": page_of(made.report, workspace)}
-    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else audit_table(found))
-
-
-def audit_table(found: dict[str, Any]) -> str:
-    """A summary for a person: a row a measure, then a sentence an attack."""
-    models = [key for key in ("baseline", "model", "gold") if any(model["key"] == key for model in found["models"])]
-    rows: list[tuple[Any, ...]] = [
-        (measure["attack"], measure["metric"], measure["task"], *(_cell(measure, model) for model in models))
-        for measure in found["measures"]
-    ]
-    table = show_rows(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
-    said = "\n".join(f"{verdict['attack']}: {verdict['sentence']}" for verdict in found["verdicts"])
-    places = [f"{name:<7} {found[name]}" for name in ("model", "page", "report") if found[name]]
-    return "\n".join(["", table, "", said, "", found["headline"], "", *places])
-
-
-def _cell(measure: dict[str, Any], model: str) -> str:
-    value = measure["values"].get(model)
-    return f"{value['value']:.4f}" if value else ""
-
-
-def demo_job(workspace: Workspace) -> Job:
-    """The job of the last demo that was run in this workspace. Raises BadInput where there is none."""
-    from flows.demo import job_for
-    from tasks.demo.stages import MODEL
-
-    worlds = [artifact for artifact in workspace.all() if artifact.kind == "world"]
-    models = {}
-    for artifact in workspace.all():
-        inputs = workspace.record(artifact)["inputs"] if artifact.kind == "pretrain" else {}
-        if worlds and inputs.get("world") == worlds[-1].fingerprint:
-            models[inputs["role"]] = workspace.path(artifact) / MODEL
-    if not {"baseline", "gold"} <= models.keys():
-        raise BadInput(
-            f"expected --job JOB.toml, or a workspace in which the demo was run, found neither in {workspace.root}"
-        )
-    return job_for(workspace.path(worlds[-1]), models["baseline"], models["gold"])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.job import Job, job_of
+from flows.job import Job, changed, job_of, read_job
 from flows.unlearn import ROOT, Outcome, unlearn
 from storage.artifact import Artifact
+from storage.errors import BadInput
 from storage.workspace import Workspace
 from tasks.demo.pretrain import PretrainSettings
 from tasks.demo.stages import MODEL, pretrain, world
@@ -62,3 +63,23 @@ def job_for(world: Path, baseline: Path, gold: Path) -> Job:
             "placement": PLACEMENT.model_dump() | {"micro_batch": 32},
         }
     )
+
+
+def job_or_demo(path: Path | None, changes: list[str], workspace: Workspace) -> Job:
+    """The job of a file, or else that of the last demo in this workspace, with changes."""
+    return read_job(path, changes) if path else changed(demo_job(workspace), changes)
+
+
+def demo_job(workspace: Workspace) -> Job:
+    """The job of the last demo that was run in this workspace. Raises BadInput where there is none."""
+    worlds = [artifact for artifact in workspace.all() if artifact.kind == "world"]
+    models = {}
+    for artifact in workspace.all():
+        inputs = workspace.record(artifact)["inputs"] if artifact.kind == "pretrain" else {}
+        if worlds and inputs.get("world") == worlds[-1].fingerprint:
+            models[inputs["role"]] = workspace.path(artifact) / MODEL
+    if not {"baseline", "gold"} <= models.keys():
+        raise BadInput(
+            f"expected --job JOB.toml, or a workspace in which the demo was run, found neither in {workspace.root}"
+        )
+    return job_for(workspace.path(worlds[-1]), models["baseline"], models["gold"])

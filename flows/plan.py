@@ -102,46 +102,6 @@ def tokens_of(inputs: Inputs, text_column: str) -> int:
     return round(tokens * characters / max(1, len(sample)))
 
 
-def show_plan(rows: list[Row]) -> str:
-    """The rows for a person, and what must be set, or known, so that the models find room."""
-    from flows.query import show_rows
-
-    several = any(row["gpus"] > 1 for row in rows)
-    names = ["stage", "", "PFLOP", "H200 hours", *(["GPUs"] if several else []), "GPU GiB", "disk GiB", "artifact"]
-    cells = [
-        (
-            row["stage"],
-            "cached" if row["cached"] else "to do",
-            f"{row['flops'] / 1e15:.3g}",
-            f"{row['hours']:.2g}",
-            *([row["gpus"] or ""] if several else []),
-            f"{row['gpu_bytes'] / 2**30:.3g}",
-            f"{row['disk_bytes'] / 2**30:.3g}",
-            row["artifact"],
-        )
-        for row in rows
-    ]
-    told = dict.fromkeys(row["told"] for row in rows if row["told"])
-    return "\n\n".join([show_rows(names, cells), _total(rows, several), *told])
-
-
-def _total(rows: list[Row], several: bool) -> str:
-    total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "hours", "disk_bytes")}
-    hours = f"{total['gpu_hours']:.2g} hours of one H200"
-    if several:
-        hours = f"{total['gpu_hours']:.2g} GPU-hours of H200s, {total['hours']:.2g} hours on as many as the table has"
-    tokens = max(row["tokens"] for row in rows)
-    asked = [
-        f"; {row['requests']:,} requests to a language model, about {row['tokens']:,} tokens"
-        for row in rows
-        if row["requests"]
-    ]
-    return (
-        f"{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: {total['flops'] / 1e15:.3g} PFLOP, "
-        f"{hours}, {total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
-    )
-
-
 def _needs(tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes: float = 0, disk: float = 0) -> Row:
     hours = flops / (PEAK_FLOPS * efficiency) / 3600
     return {

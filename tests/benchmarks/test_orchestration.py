@@ -17,7 +17,7 @@ import pytest
 EMPTY = """
 import sys
 from flows.cli import quiet_engines
-from flows.guard import guard_run
+from flows.cli.guard import guard_run
 quiet_engines(); guard_run()
 from prefect import flow
 flow(lambda: None, name="empty")()

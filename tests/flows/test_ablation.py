@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.ablation import ablation_found, ablation_table, arms, pipeline
+from flows.ablation import arms, pipeline
+from flows.cli.outcomes import ablation_numbers, ablation_table
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline as unlearn_path
@@ -26,7 +27,7 @@ def test_the_arms_share_everything_but_what_they_leave_out(make_job: Jobs, direc
     given = resolve(job, run.workspace.hashes)
     unlearn_path(job, given, run)
     before = {artifact.fingerprint for artifact in run.workspace.all()}
-    found = ablation_found(pipeline(job, given, run), run.workspace)
+    found = ablation_numbers(pipeline(job, given, run), run.workspace)
     new = [artifact.kind for artifact in run.workspace.all() if artifact.fingerprint not in before]
     assert sorted(new) == sorted(
         ["blocks", "logits", "labels", "labels", "student", "student", *["evaluation"] * 4, "ablation", "report"]

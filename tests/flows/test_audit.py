@@ -11,9 +11,9 @@ import pytest
 
 from flows.ablation import pipeline as ablation_pipeline
 from flows.audit import Audit, pipeline, resolve_audit
+from flows.cli.reports import report_again, report_of
 from flows.inputs import resolve
 from flows.job import read_job
-from flows.query import report_again, report_of
 from flows.unlearn import pipeline as unlearn_path
 from storage.workspace import Workspace
 from tasks.card import Hub
@@ -103,7 +103,9 @@ def test_a_report_made_again_picks_up_what_was_tried_since(
 def test_an_audit_of_another_model_has_a_page_of_its_own_and_no_report(
     audited: dict[str, Any], tiny_model: Path
 ) -> None:
-    made = path(audited["job"], *resolve_audit(audited["job"], str(tiny_model), audited["workspace"]), audited["run"])
+    made = pipeline(
+        audited["job"], *resolve_audit(audited["job"], str(tiny_model), audited["workspace"]), audited["run"]
+    )
     assert made.report is None
     folder = audited["workspace"].path(made.audit)
     assert [model["key"] for model in json.loads((folder / AUDIT_EVIDENCE).read_text())["models"]] == ["baseline"]

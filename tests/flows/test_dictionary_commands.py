@@ -11,7 +11,7 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.cli import exit_code
+from flows.cli.app import exit_code
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import make_target
@@ -177,7 +177,8 @@ def test_the_lint_of_the_real_merged_answers_counts_the_known_hazards(say: Say, 
 
 
 def test_the_plan_says_how_many_requests_and_tokens(job: Path, tmp_path: Path) -> None:
-    from flows.plan import cost, show_plan
+    from flows.cli.outcomes import plan_table
+    from flows.plan import cost
     from flows.unlearn import plan
 
     asked = read_job(job, ['dictionary={extract="llm", llm={model="m", characters=300}}'])
@@ -187,4 +188,4 @@ def test_the_plan_says_how_many_requests_and_tokens(job: Path, tmp_path: Path) -
     (row,) = (row for row in rows if row["stage"] == "answers")
     assert row["requests"] == 11  # six documents of two passages, of which two begin alike
     assert 11 * 1000 < row["tokens"] < 11 * 1100
-    assert f"11 requests to a language model, about {row['tokens']:,} tokens" in show_plan(rows)
+    assert f"11 requests to a language model, about {row['tokens']:,} tokens" in plan_table(rows)

@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from flows.cli.reports import report_of
 from flows.inputs import resolve
 from flows.job import read_job
-from flows.query import report_of
 from flows.unlearn import pipeline
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import sha256_of

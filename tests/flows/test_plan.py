@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from flows.cli.outcomes import plan_table
 from flows.fleet import GPU_BYTES, Fleet, Size, fits, training_bytes
 from flows.inputs import resolve
 from flows.job import Job, read_job
-from flows.plan import cost, show_plan
+from flows.plan import cost
 from flows.unlearn import plan
 from storage.workspace import Workspace
 
@@ -38,7 +39,7 @@ def planned(
         asked = read_job(job, list(changes))
         given = resolve(asked, workspace.hashes)
         rows = cost(plan(asked, given, workspace), asked, given)
-        return rows, show_plan(rows)
+        return rows, plan_table(rows)
 
     return make
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.status import show_status, status
+from flows.cli.status import show_status, status
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.engine.watch import say_progress
@@ -122,7 +122,7 @@ def test_a_torn_line_of_the_journal_is_left_out(workspace: Workspace) -> None:
 def test_status_loads_neither_prefect_nor_torch(tmp_path: Path) -> None:
     Workspace(tmp_path).refer("tiny.unlearn", [LOGITS])
     code = (
-        "import sys; from flows.status import show_status, status; from storage.workspace import Workspace\n"
+        "import sys; from flows.cli.status import show_status, status; from storage.workspace import Workspace\n"
         f"show_status(status(Workspace({str(tmp_path)!r})))\n"
         "assert not {'prefect', 'torch', 'transformers'} & set(sys.modules)"
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from flows.cli.outcomes import summary
+from flows.cli.reports import report_again
 from flows.inputs import resolve
 from flows.job import read_job
-from flows.query import report_again, summary
 from flows.unlearn import pipeline, plan
 from storage.errors import BadInput
 from storage.shards import read_shard

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from flows.cli.outcomes import summary
 from flows.inputs import resolve
 from flows.job import read_job
-from flows.query import summary
 from flows.unlearn import pipeline
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered

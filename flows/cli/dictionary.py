@@ -1,25 +1,25 @@
 """`nepenthe dictionary ...`: make a dictionary, look at it, and have a person review it.
 
-What a reader would get wrong: none of these needs Prefect's server. `extract` makes the same artifacts as the flow,
-which then finds them; a review that a suspended run waits for lets it go on.
+None of these needs Prefect's server. `extract` makes the same artifacts as the flow, which then finds them; a review
+that a suspended run waits for lets it go on.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, Root, answer, rows_as_text
 from storage.errors import BadInput
 from storage.locks import who
 from storage.workspace import Workspace
 
+if TYPE_CHECKING:
+    from dictionaries.lint import Finding
+
 commands = typer.Typer(help="Anchors and their translations: make, lint, show, review.", no_args_is_help=True)
 
-DEFAULT_ROOT = "nepenthe-workspace"
-Root = Annotated[str, typer.Option(envvar="NEPENTHE_ROOT", help="Workspace: artifacts and tables.", show_default=True)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[
     str,
     typer.Argument(metavar="[DICTIONARY]", help="A file, a job's name or a fingerprint; by default the newest one."),
@@ -30,10 +30,6 @@ Which = Annotated[
 Corpus = Annotated[
     list[str] | None, typer.Option("--corpus", help="The target's texts: a file or folder; may be repeated.")
 ]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.SETTING=VALUE", help="Change a setting; may be repeated."),
-]
 
 
 @commands.command()
@@ -42,7 +38,7 @@ def extract(
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="Also write the dictionary to this file.")] = None,
     root: Root = DEFAULT_ROOT,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
     from flows.inputs import resolve
@@ -64,8 +60,7 @@ def extract(
     if out:
         out.write_bytes(file.read_bytes())
     counts = {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in run.made}
-    shown = {"dictionary": str(out or file), "counts": counts}
-    print(json.dumps(shown, indent=1, ensure_ascii=False) if as_json else shown["dictionary"])
+    answer({"dictionary": str(out or file), "counts": counts}, as_json, lambda shown: str(shown["dictionary"]))
 
 
 @commands.command()
@@ -76,32 +71,34 @@ def lint(
     tokenizer: Annotated[str, typer.Option(help="Model directory: count what translations cost in tokens.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 where there are errors.")] = False,
     root: Root = DEFAULT_ROOT,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """What is wrong with a dictionary, rule by rule. Errors stop a run, warnings go to its report."""
-    from dictionaries.lint import RULES, refuse_errors
     from dictionaries.lint import lint as findings_of
-    from flows.sources import source_of, tokenizer_at
+    from dictionaries.lint import refuse_errors
+    from flows.cli.sources import source_of, tokenizer_at
     from tasks.dictionary_inputs import everyday_words, tokens_with
 
     workspace = Workspace(root)
     source = source_of(workspace, name, corpus or [])
     words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
-    found = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in found], indent=1, ensure_ascii=False))
-    for finding in [] if as_json else found:
-        print(f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {RULES[finding.rule][1]}")
-        print("".join(f"{'':16}{example}\n" for example in finding.examples), end="")
+    findings = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
+    answer([asdict(finding) for finding in findings], as_json, lambda _: "".join(map(_lint_lines, findings)))
     if strict:
-        refuse_errors(found)
+        refuse_errors(findings)
+
+
+def _lint_lines(finding: "Finding") -> str:
+    from dictionaries.lint import RULES
+
+    examples = "".join(f"{'':16}{example}\n" for example in finding.examples)
+    return f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {RULES[finding.rule][1]}\n{examples}"
 
 
 @commands.command()
-def show(name: Name = "", root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+def show(name: Name = "", root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     """The entries of a dictionary."""
-    from flows.query import show_rows
-    from flows.sources import source_of
+    from flows.cli.sources import source_of
 
     dictionary = source_of(Workspace(root), name, []).dictionary
     if as_json:
@@ -111,7 +108,7 @@ def show(name: Name = "", root: Root = DEFAULT_ROOT, as_json: Json = False) -> N
         (entry.anchor, " | ".join(entry.translations), " | ".join(map(str, entry.votes)), entry.kind, entry.provenance)
         for entry in dictionary.entries
     ]
-    print(show_rows(["anchor", "translations", "votes", "kind", "provenance"], rows))
+    print(rows_as_text(["anchor", "translations", "votes", "kind", "provenance"], rows))
 
 
 @commands.command()
@@ -120,15 +117,15 @@ def export(
     name: Which = "",
     corpus: Corpus = None,
     root: Root = DEFAULT_ROOT,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a dictionary as a table: votes, an example sentence, the lint, and a column for a person's decision."""
     from dictionaries.review import export_review
-    from flows.sources import source_of
+    from flows.cli.sources import source_of
 
     source = source_of(Workspace(root), name, corpus or [])
     rows = export_review(source.dictionary, table, source.texts or [])
-    print(json.dumps({"table": str(table), "entries": rows}) if as_json else f"{rows} entries in {table}")
+    answer({"table": str(table), "entries": rows}, as_json, lambda _: f"{rows} entries in {table}")
 
 
 @commands.command("import")
@@ -140,11 +137,11 @@ def import_(
     by: Annotated[str, typer.Option(help="Who decided, where the table names nobody; by default you.")] = "",
     name: Which = "",
     root: Root = DEFAULT_ROOT,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take over a person's decisions. Once every entry is decided, a run that waits for the review goes on."""
+    from flows.cli.sources import dictionary_named
     from flows.review import go_on
-    from flows.sources import dictionary_named
     from tasks import review
 
     if table is None and not approve_rest:
@@ -153,7 +150,7 @@ def import_(
     draft = dictionary_named(workspace, name, "dictionary")
     decided = review.import_table(workspace, draft, table, reviewer) if table else 0
     decided += review.approve_rest(workspace, draft, reviewer) if approve_rest else 0
-    open_ = len(review.undecided(workspace, draft))
-    then = "decide them too, or add --approve-rest" if open_ else go_on(workspace, draft, reviewer)
-    found = {"dictionary": draft.folder, "decided": decided, "undecided": open_, "then": then}
-    print(json.dumps(found) if as_json else f"{decided} decisions taken over, {open_} entries undecided: {then}")
+    undecided = len(review.undecided(workspace, draft))
+    then = "decide them too, or add --approve-rest" if undecided else go_on(workspace, draft, reviewer)
+    outcome = {"dictionary": draft.folder, "decided": decided, "undecided": undecided, "then": then}
+    answer(outcome, as_json, lambda _: f"{decided} decisions taken over, {undecided} entries undecided: {then}")

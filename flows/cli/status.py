@@ -144,14 +144,14 @@ def _parsed(line: bytes) -> Found | None:
 
 
 def _shown_runs(runs: list[Found]) -> list[str]:
-    from flows.query import show_rows
+    from flows.cli.options import rows_as_text
 
     names = ["run", "state", "stages", "started", "by"]
     rows: list[tuple[Any, ...]] = [
         (run["run"], run["state"], f"{run['finished']} of {run['planned']}", run["at"], f"{run['by']} on {run['host']}")
         for run in runs
     ]
-    return show_rows(names, rows).splitlines() if rows else []
+    return rows_as_text(names, rows).splitlines() if rows else []
 
 
 def _shown_making(made: Found) -> str:

@@ -1,0 +1,143 @@
+"""What a run, an ablation, an audit or a plan came to: as numbers, and as a table for a person."""
+
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.options import rows_as_text
+from storage.artifact import Artifact
+from storage.workspace import Workspace
+from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
+from tasks.contents import (
+    ABLATION_EVIDENCE,
+    ABLATION_PAGE,
+    AUDIT_EVIDENCE,
+    AUDIT_PAGE,
+    REPORT_PAGE,
+    evaluation_rows,
+    read_json,
+)
+
+if TYPE_CHECKING:
+    from flows.ablation import Compared
+    from flows.audit import Audit
+    from flows.plan import Row
+    from flows.unlearn import Outcome
+
+
+def summary(outcome: "Outcome", workspace: Workspace) -> dict[str, Any]:
+    """What a run showed: {"baseline": {...}, "unlearned": {...}, "gold": {...}, "model": path, "report": path}."""
+    by_role: dict[str, list[dict[str, Any]]] = {}
+    for artifact in outcome.evaluations:
+        rows = evaluation_rows(workspace.path(artifact))
+        if rows[0]["model"] == "student" and rows[0]["step"] != outcome.step:
+            continue
+        role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
+        by_role.setdefault(role, []).extend(rows)
+    found: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
+    places = {"model": outcome.model, "report": page_of(outcome.report, workspace)}
+    return found | {"step": outcome.step} | places
+
+
+def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One model's evaluation as {metric: value} with the benchmarks' accuracies by task."""
+    plain = {row["metric"]: row["value"] for row in rows if row["metric"] != "accuracy"}
+    return plain | {"benchmarks": {row["task"]: row["value"] for row in rows if row["metric"] == "accuracy"}}
+
+
+def summary_table(found: dict[str, Any]) -> str:
+    """The summary for a person."""
+    models = [name for name in ("baseline", "unlearned", "gold") if name in found]
+    names = [name for name in found[models[0]] if name != "benchmarks"]
+    rows: list[tuple[Any, ...]] = [
+        (name.replace("_", ", "), *(f"{found[model][name]:.4f}" for model in models)) for name in names
+    ]
+    for task in found[models[0]]["benchmarks"]:
+        rows.append((task, *(f"{found[model]['benchmarks'][task]:.4f}" for model in models)))
+    table = rows_as_text(["", *models], rows)
+    return f"\n{table}\n\nmodel   {found['model']}  (step {found['step']})\nreport  {found['report']}"
+
+
+def page_of(report: Artifact | None, workspace: Workspace) -> str:
+    """Where a report lies; empty without one."""
+    return str(workspace.path(report) / REPORT_PAGE) if report else ""
+
+
+def ablation_numbers(compared: "Compared", workspace: Workspace) -> dict[str, Any]:
+    """All numbers of a finished ablation, and where its pages lie."""
+    folder = workspace.path(compared.ablation)
+    places = {"page": str(folder / ABLATION_PAGE), "report": page_of(compared.report, workspace)}
+    return dict(read_json(folder / ABLATION_EVIDENCE)) | places
+
+
+def ablation_table(numbers: dict[str, Any]) -> str:
+    """The values at the last step for a person, with the verdict."""
+    last, columns = str(numbers["steps"][-1]), (REINFORCEMENT, ANCHORS, BOTH)
+    rows: list[tuple[Any, ...]] = []
+    for measure in numbers["measures"]:
+        values = [measure["baseline"], *(measure["arms"][arm].get(last) for arm in columns), measure["gold"]]
+        rows.append((measure["name"], *(f"{value['value']:.4f}" if value else "" for value in values)))
+    table = rows_as_text([f"after {last} steps", "baseline", *columns, "gold"], rows)
+    report = f"\nreport  {numbers['report']}" if numbers["report"] else ""
+    return f"\n{table}\n\n{numbers['headline']}\n\npage    {numbers['page']}{report}"
+
+
+def audit_numbers(audit: "Audit", workspace: Workspace) -> dict[str, Any]:
+    """All numbers and verdicts of a finished audit, and where its pages lie."""
+    folder = workspace.path(audit.audit)
+    places = {"model": audit.model, "page": str(folder / AUDIT_PAGE), "report": page_of(audit.report, workspace)}
+    return dict(read_json(folder / AUDIT_EVIDENCE)) | places
+
+
+def audit_table(numbers: dict[str, Any]) -> str:
+    """A summary for a person: a row a measure, then a sentence an attack."""
+    models = [key for key in ("baseline", "model", "gold") if any(model["key"] == key for model in numbers["models"])]
+    rows: list[tuple[Any, ...]] = [
+        (measure["attack"], measure["metric"], measure["task"], *(_cell(measure, model) for model in models))
+        for measure in numbers["measures"]
+    ]
+    table = rows_as_text(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
+    said = "\n".join(f"{verdict['attack']}: {verdict['sentence']}" for verdict in numbers["verdicts"])
+    places = [f"{name:<7} {numbers[name]}" for name in ("model", "page", "report") if numbers[name]]
+    return "\n".join(["", table, "", said, "", numbers["headline"], "", *places])
+
+
+def _cell(measure: dict[str, Any], model: str) -> str:
+    value = measure["values"].get(model)
+    return f"{value['value']:.4f}" if value else ""
+
+
+def plan_table(rows: list["Row"]) -> str:
+    """The rows for a person, and what must be set, or known, so that the models find room."""
+    several = any(row["gpus"] > 1 for row in rows)
+    names = ["stage", "", "PFLOP", "H200 hours", *(["GPUs"] if several else []), "GPU GiB", "disk GiB", "artifact"]
+    cells = [
+        (
+            row["stage"],
+            "cached" if row["cached"] else "to do",
+            f"{row['flops'] / 1e15:.3g}",
+            f"{row['hours']:.2g}",
+            *([row["gpus"] or ""] if several else []),
+            f"{row['gpu_bytes'] / 2**30:.3g}",
+            f"{row['disk_bytes'] / 2**30:.3g}",
+            row["artifact"],
+        )
+        for row in rows
+    ]
+    told = dict.fromkeys(row["told"] for row in rows if row["told"])
+    return "\n\n".join([rows_as_text(names, cells), _total(rows, several), *told])
+
+
+def _total(rows: list["Row"], several: bool) -> str:
+    total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "hours", "disk_bytes")}
+    hours = f"{total['gpu_hours']:.2g} hours of one H200"
+    if several:
+        hours = f"{total['gpu_hours']:.2g} GPU-hours of H200s, {total['hours']:.2g} hours on as many as the table has"
+    tokens = max(row["tokens"] for row in rows)
+    asked = [
+        f"; {row['requests']:,} requests to a language model, about {row['tokens']:,} tokens"
+        for row in rows
+        if row["requests"]
+    ]
+    return (
+        f"{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: {total['flops'] / 1e15:.3g} PFLOP, "
+        f"{hours}, {total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
+    )

@@ -1,0 +1,117 @@
+"""Commands that run something: unlearn, plan, demo, ablation, audit.
+
+Heavy imports stay inside the commands: `nepenthe sql` must not wait two seconds for Prefect. What a flow would refuse
+is refused before its engine starts.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.guard import guard_run
+from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait, answer
+from storage.workspace import Workspace
+
+OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")]
+AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", help="The job; by default the demo.")]
+
+
+def unlearn(
+    job: JobFile, changes: Changes = None, root: Root = DEFAULT_ROOT, wait: Wait = None, as_json: AsJson = False
+) -> None:
+    """Run a job. Run it again after a failure: it goes on from what is finished."""
+    from flows.cli.outcomes import summary, summary_table
+    from flows.inputs import resolve
+    from flows.job import read_job
+
+    asked, workspace = read_job(job, changes or []), Workspace(root)
+    resolve(asked, workspace.hashes)
+    start_engine(workspace, wait)
+    from flows.unlearn import unlearn as flow
+
+    answer(summary(flow(asked, root=root, wait=wait), workspace), as_json, summary_table)
+
+
+def plan(job: JobFile, changes: Changes = None, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Show what is cached, what will run, and what it will cost."""
+    from flows.cli.outcomes import plan_table
+    from flows.inputs import resolve
+    from flows.job import read_job
+    from flows.plan import cost
+    from flows.unlearn import plan as plan_of
+
+    asked, workspace = read_job(job, changes or []), Workspace(root)
+    inputs = resolve(asked, workspace.hashes)
+    answer(cost(plan_of(asked, inputs, workspace), asked, inputs), as_json, plan_table)
+
+
+def demo(
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+    seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
+) -> None:
+    """A whole unlearning run on a small world and a tiny model that are made here."""
+    from flows.cli.outcomes import summary, summary_table
+
+    workspace = Workspace(root)
+    start_engine(workspace, wait)
+    from flows.demo import demo as flow
+
+    answer(summary(flow(root=root, wait=wait, seed=seed), workspace), as_json, summary_table)
+
+
+def ablation(
+    job: OwnJob = None,
+    changes: Changes = None,
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
+    from flows.ablation import ablation as flow
+    from flows.ablation import arms
+    from flows.cli.outcomes import ablation_numbers, ablation_table
+    from flows.demo import job_or_demo
+    from flows.inputs import resolve
+
+    workspace = Workspace(root)
+    asked = job_or_demo(job, changes or [], workspace)
+    arms(asked)
+    resolve(asked, workspace.hashes)
+    start_engine(workspace, wait)
+    answer(ablation_numbers(flow(asked, root=root, wait=wait), workspace), as_json, ablation_table)
+
+
+def audit(
+    model: Annotated[str, typer.Argument(help="Model directory; by default what the job left behind.")] = "",
+    job: AuditedJob = None,
+    changes: Changes = None,
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attack a model that claims to have forgotten, with baseline and gold as references."""
+    from flows.audit import audit as flow
+    from flows.audit import resolve_audit
+    from flows.cli.outcomes import audit_numbers, audit_table
+    from flows.demo import job_or_demo
+
+    workspace = Workspace(root)
+    asked = job_or_demo(job, changes or [], workspace)
+    resolve_audit(asked, model, workspace)
+    start_engine(workspace, wait)
+    answer(audit_numbers(flow(asked, model, root=root, wait=wait), workspace), as_json, audit_table)
+
+
+def start_engine(workspace: Workspace, wait: float | None) -> None:
+    """Before Prefect starts: a purge that goes on is waited for, and a kill will leave no server behind."""
+
+    def waits(holder: str) -> None:
+        print(f"nepenthe: waits: {holder}", file=sys.stderr)
+
+    with workspace.using(wait, waiting=waits):
+        pass
+    guard_run()

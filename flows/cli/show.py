@@ -1,0 +1,68 @@
+"""Commands that show what a workspace holds: sql, report, export."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.options import DEFAULT_ROOT, AsJson, Root, answer, rows_as_text
+from storage.errors import BadInput
+from storage.workspace import Workspace
+
+COLUMNS = (
+    "SELECT table_name AS 'table', column_name AS 'column', data_type AS type, comment "
+    "FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index"
+)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="A query; without one, the tables and their columns.")] = COLUMNS,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Query the tables of a workspace, read-only, also while a run goes on."""
+    names, rows = run_query(Workspace(root), query or COLUMNS)
+    answer([dict(zip(names, row, strict=True)) for row in rows], as_json, lambda _: rows_as_text(names, rows))
+
+
+def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
+    import duckdb
+
+    from storage.tables import open_tables
+
+    with open_tables(workspace, write=False) as tables:
+        try:
+            result = tables.execute(query)
+            return [column[0] for column in result.description or []], result.fetchall()
+        except duckdb.Error as error:
+            raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")] = "",
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Make the report of a run again, from its artifacts, and print where it lies."""
+    from flows.cli.reports import report_again
+
+    answer({"report": str(report_again(Workspace(root), run))}, as_json, lambda shown: shown["report"])
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    base_model: Annotated[str | None, typer.Option(help="The baseline's name on the hub, owner/name.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence, as the hub spells it.")] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
+    from flows.cli.reports import report_of
+    from tasks.card import Hub
+    from tasks.export import export as export_to
+
+    workspace = Workspace(root)
+    places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license))
+    answer(places, as_json, lambda shown: "\n".join(shown.values()))

@@ -1,0 +1,70 @@
+"""Commands that keep a workspace in order: status, gc, purge, verify."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import DEFAULT_ROOT, AsJson, Root, Yes, answer
+from storage.workspace import Workspace
+
+
+def status(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Show a workspace: runs, what is being made and how far, failures, damage, room."""
+    from flows.cli.status import show_status
+    from flows.cli.status import status as status_of
+
+    answer(status_of(Workspace(root)), as_json, show_status)
+
+
+def gc(
+    root: Root = DEFAULT_ROOT,
+    yes: Yes = False,
+    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Younger artifacts stay.")] = 7,
+    forget: Annotated[list[str] | None, typer.Option(metavar="JOB", help="A job that is not needed any more.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove artifacts that no job's latest run refers to."""
+    from storage.maintenance import gc as collect
+    from storage.maintenance import show_gc
+
+    answer(collect(Workspace(root), yes=yes, forget_jobs=forget or [], older_than=older_than), as_json, show_gc)
+
+
+def purge(root: Root = DEFAULT_ROOT, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
+    from storage.tables import refresh
+
+    workspace = Workspace(root)
+    with workspace.writing():
+        artifacts = workspace.purge() if yes else workspace.protected()
+        if yes:
+            refresh(workspace)
+    folders = [artifact.folder for artifact in artifacts]
+    words = "removed" if yes else "would be removed; add --yes to do it"
+    answer({"done": yes, "removed": folders}, as_json, lambda _: "\n".join([*folders, f"{len(folders)} {words}"]))
+
+
+def verify(
+    folder: Annotated[str, typer.Argument(help="An exported model; by default the whole workspace.")] = "",
+    root: Root = DEFAULT_ROOT,
+    repair: Annotated[bool, typer.Option("--repair", help="Take damage away; the next run makes it again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the checksums of a workspace or an exported model. Exit code 2 where a byte is not the recorded one."""
+    if folder:
+        from tasks.export import verify_export
+
+        files = verify_export(Path(folder))
+        answer({"verified": files}, as_json, lambda _: f"{files} files are as recorded")
+    elif repair:
+        from storage.maintenance import repair as repair_in
+        from storage.maintenance import show_repair
+
+        answer(repair_in(Workspace(root)), as_json, show_repair)
+    else:
+        workspace = Workspace(root)
+        artifacts = workspace.all()
+        for artifact in artifacts:
+            workspace.verify(artifact)
+        answer({"verified": len(artifacts)}, as_json, lambda _: f"{len(artifacts)} artifacts are as recorded")

@@ -270,10 +270,14 @@ class Watch:
         self._drawn = time.monotonic()
 
     def look_again_and_again(self) -> None:
-        """Until it is over, and once more."""
-        while not self.over.wait(LOOK_EVERY_SECONDS):
-            self._look()
-        self._look()
+        """Until it is over, and once more. Whatever goes wrong with looking does not end it, nor what is made."""
+        over = False
+        while not over:
+            over = self.over.wait(LOOK_EVERY_SECONDS)
+            try:
+                self._look()
+            except Exception as error:
+                run_log().warning("not watched just now: %s: %s", type(error).__name__, error)
 
     def _look(self) -> None:
         workspace, artifact = self._run.workspace, self._call.artifact

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -219,3 +220,26 @@ def test_the_report_says_who_judged_and_nothing_holds_the_key(
     graded = next(measure for measure in measures if measure.metric == METRIC)
     assert not graded.share
     assert graded.change("step 2", "baseline") is not None
+
+
+def test_another_machine_asks_only_for_what_one_left_unanswered(
+    judge: Judge, direct_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / "one"))
+    run = direct_run(url)
+    evaluated = an_evaluation(run)
+    judge.says = lambda material, attempt: (401, "no") if material["continuation"].startswith("5") else "GRADE: 3"
+    with pytest.raises(Unanswered):
+        run(judgement, evaluated, settings(judge, endpoint=one_at_a_time(judge)), rubric_hash())
+    assert len(judge.asked) == 6
+    monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / "two"))
+    judge.says = lambda material, attempt: "GRADE: 3"
+    run = direct_run(url)
+    value, _ = judged(run, run(judgement, evaluated, settings(judge), rubric_hash()))
+    assert len(judge.asked) == 7
+    assert value == 5.0
+
+
+def one_at_a_time(judge: Judge) -> dict[str, Any]:
+    return settings(judge).endpoint.model_dump() | {"concurrency": 1}

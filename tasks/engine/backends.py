@@ -3,16 +3,19 @@
 Only the place differs: the artifact and its fingerprint are the same everywhere.
 """
 
+import contextvars
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from storage import errors
-from storage.errors import ChildDied, NepentheError, OutOfMemory
+from storage.errors import BadInput, ChildDied, NepentheError, OutOfMemory
 from tasks.engine.call import StageCall, make
 from tasks.engine.process import in_child
+from tasks.engine.stage import Placement, Stage
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 900.0  # how long a server may be out of reach
@@ -109,3 +112,73 @@ def _patiently(ask: Callable[[], Any]) -> Any:
             if error.response.status_code < 500 or time.monotonic() - asked > PATIENCE_SECONDS:
                 raise
         time.sleep(POLL_SECONDS)
+
+
+class Ray:
+    """Heavy orders as tasks of Prefect's Ray task runner, started with the first of them."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement, self._lock = placement, threading.Lock()
+        # Workers get the context along. The flow's can be pickled; that of a running task holds all of its run.
+        self._context = contextvars.copy_context()
+        self._runner: Any = None
+
+    def execute(self, call: StageCall) -> None:
+        """Wait for a Ray worker to make it."""
+        here = call.placement.model_copy(update={"ray": ""})
+        written = replace(call, placement=here).to_json()
+        task = as_task(_on_worker, call.stage, self._placement, call.artifact.folder.replace("/", " "))
+        with self._lock:
+            future = self._context.run(self._submit, task, written)
+        future.result()
+
+    def _submit(self, task: Any, call: dict[str, Any]) -> Any:
+        runner = self._started()
+        from prefect_ray.context import remote_options
+
+        with remote_options(num_gpus=self._placement.gpus):
+            return runner.submit(task, parameters={"order": call})
+
+    def _started(self) -> Any:
+        if self._runner is None:
+            try:
+                from prefect_ray import RayTaskRunner
+            except ImportError as error:
+                raise BadInput(
+                    "placement.ray: expected prefect-ray, found no such package: pip install 'nepenthe[ray]'"
+                ) from error
+            local = self._placement.ray == "local"
+            quiet = {"log_to_driver": False}  # the run's own lines are not to be drawn over
+            self._runner = RayTaskRunner(address=None if local else self._placement.ray, init_kwargs=quiet)
+            self._runner.__enter__()
+        return self._runner
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+        if self._runner is not None:
+            self._runner.__exit__(None, None, None)
+            self._runner = None
+
+
+def _on_worker(call: dict[str, Any]) -> None:
+    """The Ray worker's side."""
+    execute(StageCall.from_json(call))
+
+
+def as_task(function: Callable[..., Any], stage: Stage, placement: Placement, name: str) -> Any:
+    """A Prefect task that keeps no results of its own and retries a crash, never a user's mistake."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+
+    return task(
+        name=stage.kind,
+        task_run_name=name,
+        retries=placement.retries if stage.heavy else 0,
+        retry_condition_fn=_can_pass,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+    )(function)
+
+
+def _can_pass(_task: object, _run: object, state: Any) -> bool:
+    return not isinstance(state.result(raise_on_failure=False), NepentheError)

@@ -5,9 +5,7 @@
 
 import contextvars
 import json
-import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,21 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
-from storage.errors import DamagedArtifact, WorkspaceBusy
-from storage.shards import shards_of
+from storage.errors import DamagedArtifact
 from storage.tables import enter, forget, load, open_tables, refresh
 from storage.workspace import Workspace
-from tasks.engine.backends import execute
+from tasks.engine.backends import Ray, as_task, execute
 from tasks.engine.call import StageCall, artifacts_in
 from tasks.engine.console import Line, Progress
-from tasks.engine.journal import Event, Journal
-from tasks.engine.prefect_task import as_task
-from tasks.engine.ray import Ray
 from tasks.engine.stage import Placement, Stage
-from tasks.engine.watch import progress_of, waiting_of
+from tasks.engine.watch import Event, Journal, Watch, run_log
 
-LOOK_EVERY_SECONDS = 0.5
-SHOW_EVERY_SECONDS = 20.0
 Recipe = tuple[Stage, dict[str, Any]]
 
 
@@ -195,15 +187,15 @@ class Run:
         self.make(recipe[0], artifact, recipe[1])
 
     @contextmanager
-    def _watched(self, call: StageCall, line: Line) -> Iterator["Watch"]:
+    def _watched(self, call: StageCall, line: Line) -> Iterator[None]:
         """While it is made: progress for people, and finished shards into the tables."""
-        watch = Watch(self, call, line)
+        watch = Watch(self, call.artifact, call.since, line)
         thread = threading.Thread(
             target=contextvars.copy_context().run, args=(watch.look_again_and_again,), daemon=True
         )
         thread.start()
         try:
-            yield watch
+            yield
         finally:
             watch.over.set()
             thread.join()
@@ -245,85 +237,6 @@ def cached(found: Artifact) -> Any:
     from prefect.states import Completed
 
     return Completed(name="Cached", message=found.folder, data=found)
-
-
-def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
-    """The log of the task run around us, which the UI shows; outside Prefect an ordinary one."""
-    from prefect.exceptions import MissingContextError
-    from prefect.logging import get_run_logger
-
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return logging.getLogger("nepenthe")
-
-
-class Watch:
-    """Looks at an artifact that is being made, wherever that is."""
-
-    def __init__(self, run: Run, call: StageCall, line: Line) -> None:
-        self._run, self._call, self._line = run, call, line
-        self._loaded: set[str] = set()
-        self.over = threading.Event()
-        self._waits = False
-        self._bar: Any = None
-        self._drawn = time.monotonic()
-
-    def look_again_and_again(self) -> None:
-        """Until it is over, and once more. Whatever goes wrong with looking does not end it, nor what is made."""
-        over = False
-        while not over:
-            over = self.over.wait(LOOK_EVERY_SECONDS)
-            try:
-                self._look()
-            except Exception as error:
-                run_log().warning("not watched just now: %s: %s", type(error).__name__, error)
-
-    def _look(self) -> None:
-        workspace, artifact = self._run.workspace, self._call.artifact
-        if found := progress_of(workspace, artifact):
-            self._line.update(*found)
-            self._show(*found)
-        if not self._waits and (holder := waiting_of(workspace, artifact, self._call.since)):
-            self._waits = True
-            self._line.say(f"waits: {holder}")
-            self._run.note(artifact, "waiting", holder)
-        if not self._waits:
-            self._load_finished()
-
-    def _show(self, done: float, total: float) -> None:
-        """A progress bar in the Prefect UI, for what takes its time."""
-        now = time.monotonic()
-        if total and now - self._drawn >= SHOW_EVERY_SECONDS:
-            self._drawn = now
-            self._bar = draw_bar(self._bar, self._call.artifact, 100 * done / total)
-
-    def _load_finished(self) -> None:
-        """Shards that are whole; if someone reads the tables just then, later."""
-        for shard in shards_of(self._run.workspace.partial(self._call.artifact)):
-            if shard.name in self._loaded:
-                continue
-            try:
-                self._run.load(self._call.artifact, shard)
-            except (WorkspaceBusy, FileNotFoundError):  # or it has just been finished and renamed
-                return
-            self._loaded.add(shard.name)
-
-
-def draw_bar(bar: Any, artifact: Artifact, percent: float) -> Any:
-    """Make or move a bar; its id. Where the server cannot be reached just now, or there is no run, nothing is drawn."""
-    from prefect.artifacts import create_progress_artifact, update_progress_artifact
-    from prefect.context import FlowRunContext
-
-    if FlowRunContext.get() is None:
-        return None
-    try:
-        if bar is not None:
-            return update_progress_artifact(bar, percent)
-        return create_progress_artifact(percent, f"{artifact.kind}-{artifact.fingerprint}", artifact.folder)
-    except Exception as error:  # a drawing must not end what it is drawn of
-        run_log().warning("no progress bar: %s", error)
-        return bar
 
 
 class Direct(Run):

@@ -5,6 +5,8 @@ says where and how fast the work is done (`Placement`) reaches the body through 
 """
 
 import inspect
+import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +17,8 @@ from pydantic import Field
 
 from storage.artifact import Artifact, Json, fingerprint
 from storage.settings import Settings
+from storage.shards import write_shard
 from storage.workspace import Workspace
-from tasks.engine.costs import write_cost
 from tasks.engine.watch import say_progress
 
 Counts = dict[str, Json]
@@ -88,7 +90,8 @@ class Context:
 
     def log_cost(self, shard: str, tokens: int, seconds: float) -> None:
         """A row of the table `metrics`: what a shard, or a training, cost."""
-        self.checkpoint(write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, self.placement.micro_batch))
+        batch = self.placement.micro_batch
+        self.checkpoint(_write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, batch))
 
 
 @dataclass(frozen=True)
@@ -148,3 +151,31 @@ class Runner(Protocol):
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact: ...
 
     def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]: ...
+
+
+def _write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float, batch: int) -> Path:
+    """Tokens a second of one shard, on which device, with which micro-batch; GPU memory at its peak since the last."""
+    device, memory = _device()
+    row = {
+        "stage": stage,
+        "shard": shard,
+        "tokens": tokens,
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "gpu_memory_bytes": memory,
+        "host": socket.gethostname(),
+        "device": device,
+        "batch": batch,
+    }
+    path = folder / f"metrics-{shard}.parquet"
+    write_shard(path, [row])
+    return path
+
+
+def _device() -> tuple[str, int | None]:
+    torch: Any = sys.modules.get("torch")  # whoever has not loaded it has used no GPU
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return "cpu", None
+    memory = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.get_device_name(), memory

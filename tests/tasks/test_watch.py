@@ -11,9 +11,10 @@ import pytest
 
 from storage.shards import write_shard
 from storage.tables import open_tables
-from tasks.engine import runner as running
-from tasks.engine.runner import Direct, Watch
+from tasks.engine import watch as watching
+from tasks.engine.runner import Direct
 from tasks.engine.stage import Context, Counts, stage
+from tasks.engine.watch import Watch
 
 ROW = {"step": 1, "loss": 0.5, "learning_rate": 0.1, "grad_norm": 1.0, "seconds": 1.0}
 
@@ -42,7 +43,7 @@ def test_a_folder_that_gets_its_name_while_it_is_listed_ends_no_watch(
         assert looking.wait(60)
         return {}
 
-    monkeypatch.setattr(running, "LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "LOOK_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(os, "scandir", late)
     run = direct_run()
     run(training)
@@ -68,7 +69,7 @@ def test_what_goes_wrong_with_looking_is_said_and_looked_at_again(
         assert seen.wait(60)
         return {}
 
-    monkeypatch.setattr(running, "LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "LOOK_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(Watch, "_load_finished", fails_once)
     run = direct_run()
     load = run.load

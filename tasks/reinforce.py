@@ -8,8 +8,7 @@ from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import Model, load_tokenizer
 from tasks.training.ranks import train
-from tasks.training.settings import ReinforceSettings, steps_of_epochs
-from tasks.training.spec import Schedule, TrainingSpec
+from tasks.training.settings import ReinforceSettings, Schedule, TrainingSpec, steps_of_epochs
 
 
 @stage("reinforce", version=2, heavy=True, protected=True)

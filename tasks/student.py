@@ -12,8 +12,7 @@ from tasks.contents import RETAINED, STEPS, TRAINING
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
 from tasks.training.ranks import train
-from tasks.training.settings import StudentSettings
-from tasks.training.spec import Hardening, Retained, Schedule, TrainingSpec
+from tasks.training.settings import Hardening, Retained, Schedule, StudentSettings, TrainingSpec
 
 
 @stage("student", version=2, heavy=True)

@@ -1,6 +1,6 @@
 """What a run, an ablation, an audit or a plan came to: as numbers, and as a table for a person."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.cli.options import rows_as_text
 from storage.artifact import Artifact
@@ -16,15 +16,9 @@ from tasks.contents import (
     read_json,
 )
 
-if TYPE_CHECKING:
-    from flows.ablation import Compared
-    from flows.audit import Audit
-    from flows.plan import Row
-    from flows.unlearn import Outcome
 
-
-def summary(outcome: "Outcome", workspace: Workspace) -> dict[str, Any]:
-    """What a run showed: {"baseline": {...}, "unlearned": {...}, "gold": {...}, "model": path, "report": path}."""
+def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
+    """What an Outcome showed: {"baseline": {...}, "unlearned": {...}, "gold": {...}, "model": path, "report": path}."""
     by_role: dict[str, list[dict[str, Any]]] = {}
     for artifact in outcome.evaluations:
         rows = evaluation_rows(workspace.path(artifact))
@@ -61,8 +55,8 @@ def page_of(report: Artifact | None, workspace: Workspace) -> str:
     return str(workspace.path(report) / REPORT_PAGE) if report else ""
 
 
-def ablation_numbers(compared: "Compared", workspace: Workspace) -> dict[str, Any]:
-    """All numbers of a finished ablation, and where its pages lie."""
+def ablation_numbers(compared: Any, workspace: Workspace) -> dict[str, Any]:
+    """All numbers of a Compared, and where its pages lie."""
     folder = workspace.path(compared.ablation)
     places = {"page": str(folder / ABLATION_PAGE), "report": page_of(compared.report, workspace)}
     return dict(read_json(folder / ABLATION_EVIDENCE)) | places
@@ -80,8 +74,8 @@ def ablation_table(numbers: dict[str, Any]) -> str:
     return f"\n{table}\n\n{numbers['headline']}\n\npage    {numbers['page']}{report}"
 
 
-def audit_numbers(audit: "Audit", workspace: Workspace) -> dict[str, Any]:
-    """All numbers and verdicts of a finished audit, and where its pages lie."""
+def audit_numbers(audit: Any, workspace: Workspace) -> dict[str, Any]:
+    """All numbers and verdicts of an Audit, and where its pages lie."""
     folder = workspace.path(audit.audit)
     places = {"model": audit.model, "page": str(folder / AUDIT_PAGE), "report": page_of(audit.report, workspace)}
     return dict(read_json(folder / AUDIT_EVIDENCE)) | places
@@ -105,7 +99,7 @@ def _cell(measure: dict[str, Any], model: str) -> str:
     return f"{value['value']:.4f}" if value else ""
 
 
-def plan_table(rows: list["Row"]) -> str:
+def plan_table(rows: list[dict[str, Any]]) -> str:
     """The rows for a person, and what must be set, or known, so that the models find room."""
     several = any(row["gpus"] > 1 for row in rows)
     names = ["stage", "", "PFLOP", "H200 hours", *(["GPUs"] if several else []), "GPU GiB", "disk GiB", "artifact"]
@@ -126,7 +120,7 @@ def plan_table(rows: list["Row"]) -> str:
     return "\n\n".join([rows_as_text(names, cells), _total(rows, several), *told])
 
 
-def _total(rows: list["Row"], several: bool) -> str:
+def _total(rows: list[dict[str, Any]], several: bool) -> str:
     total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "hours", "disk_bytes")}
     hours = f"{total['gpu_hours']:.2g} hours of one H200"
     if several:

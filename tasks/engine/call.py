@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -20,7 +20,7 @@ from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
 from storage.machine import hardware, software
 from storage.workspace import Workspace
 from tasks.engine.stage import WHOLE, Context, Placement, Stage
-from tasks.engine.watch import clear_signs, say_waiting
+from tasks.engine.watch import clear_signs, say_progress, say_waiting
 
 NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
 HERE = "{workspace}"  # stands for the workspace's local folder, which may lie elsewhere on another machine
@@ -84,7 +84,7 @@ class StageCall:
 
 
 def make(call: StageCall) -> Artifact:
-    """Make the artifact, or the order's part of it; where it is there already, nothing is done.
+    """Make the artifact, or the call's part of it; where it is there already, nothing is done.
 
     One maker at a time: who comes second waits and finds it done.
     """
@@ -96,7 +96,8 @@ def make(call: StageCall) -> Artifact:
         with faults_named(workspace, call.placement):
             for needed in artifacts_in(call.inputs):
                 workspace.path(needed)  # a remote one is fetched
-            context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part)
+            report = partial(say_progress, workspace, artifact, call.part[0])
+            context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part, report)
             try:
                 counts = call.stage.body(context, **call.inputs)
             except BadInput:

@@ -19,7 +19,6 @@ from storage.artifact import Artifact, Json, fingerprint
 from storage.settings import Settings
 from storage.shards import write_shard
 from storage.workspace import Workspace
-from tasks.engine.watch import say_progress
 
 Counts = dict[str, Json]
 
@@ -75,14 +74,12 @@ class Context:
     part: tuple[int, int] = WHOLE
     """(i, n): of a divisible stage's shards make only every n-th from the i-th on. What is left undone, or all of it,
     is made with WHOLE."""
+    progress: Callable[[float, float], None] = lambda done, total: None
+    """Say how far the stage is, done and total, in any unit. Cheap to call often."""
 
     def path(self, artifact: Artifact) -> Path:
         """The folder of an input."""
         return self.workspace.path(artifact)
-
-    def progress(self, done: float, total: float) -> None:
-        """Say how far the stage is, in any unit."""
-        say_progress(self.workspace, self.artifact, self.part[0], done, total)
 
     def checkpoint(self, finished: Path) -> None:
         """Say that a shard, a checkpoint or a model of this folder is whole: from now on another machine can go on."""

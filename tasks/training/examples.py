@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from storage.shards import read_shard
 from tasks.contents import NO_LABEL
-from tasks.training.spec import Retained
+from tasks.training.settings import Retained
 
 COLUMNS = ("input_ids", "labels", "candidates", "shares")
 

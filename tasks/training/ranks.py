@@ -26,8 +26,7 @@ from storage import errors
 from storage.errors import BadInput, ChildDied, NepentheError
 from storage.workspace import Workspace
 from tasks.engine.process import die_with
-from tasks.training.settings import split
-from tasks.training.spec import History, TrainingSpec
+from tasks.training.settings import History, TrainingSpec, split
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure

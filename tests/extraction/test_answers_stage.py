@@ -239,7 +239,7 @@ def told_soon(root: Path, count: str) -> str:
     """How many answers another process sees in the tables; a run loads what it has every half second."""
     query = "SELECT count(*) FROM anchor_answers"
     for _ in range(20):
-        command = [sys.executable, "-m", "flows.cli", "sql", query, "--root", str(root)]
+        command = [sys.executable, "-c", "from flows.cli import main; main()", "sql", query, "--root", str(root)]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
         if told == count:
             break

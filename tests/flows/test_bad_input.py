@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.app import exit_code
+from flows.cli import exit_code
 from storage.workspace import Workspace
 
 Refused = Callable[..., str]

@@ -11,7 +11,7 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
-from flows.cli.app import exit_code
+from flows.cli import exit_code
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import make_target

@@ -23,7 +23,7 @@ STAGES = {
     "evaluation": "import tasks.measure.rows as m; m.write_shard = kill",
     "blocks": "import tasks.blocks as m; m.row = kill",
     "reinforce": """
-from tasks.training.callback import TrainingCallback as m
+from tasks.training.trainer import TrainingCallback as m
 real = m.on_step_end
 m.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
 """,
@@ -34,7 +34,7 @@ m.write_rows = lambda work, rows, table, first, end: kill() if first else real(w
 """,
     "labels": "import tasks.labels as m; m.rows_of = kill",
     "student": """
-from tasks.training.callback import TrainingCallback as m
+from tasks.training.trainer import TrainingCallback as m
 real = m.on_step_end
 m.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
 """,

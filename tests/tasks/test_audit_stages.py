@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.audit import attacks, resolve_audit
-from flows.cli.app import exit_code
+from flows.cli import exit_code
 from flows.job import read_job
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact

@@ -232,7 +232,7 @@ def agreement(path: Any, blocks_ids: list[list[int]], expected: list[list[int]])
 def test_a_training_resumed_from_its_checkpoint_ends_where_an_undisturbed_one_does(
     to_labels: Callable[..., Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.training.callback import TrainingCallback
+    from tasks.training.trainer import TrainingCallback
 
     settings = StudentSettings(steps=6, keep=(2,), batch=4, learning_rate=1e-3)
     _, given, whole, made = to_labels(tmp_path / "whole")

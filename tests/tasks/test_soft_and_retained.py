@@ -21,8 +21,7 @@ from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
 from tasks.training.examples import Examples, collate, unshifted
 from tasks.training.ranks import train
-from tasks.training.settings import StudentSettings, Training
-from tasks.training.spec import Hardening, Retained, Schedule, TrainingSpec
+from tasks.training.settings import Hardening, Retained, Schedule, StudentSettings, Training, TrainingSpec
 
 Rows = list[dict[str, Any]]
 

@@ -28,8 +28,7 @@ from tasks.models import find_model
 from tasks.training.checkpoint import last_checkpoint
 from tasks.training.examples import Examples, order_of
 from tasks.training.ranks import train
-from tasks.training.settings import Training, split, steps_of_epochs
-from tasks.training.spec import Schedule, TrainingSpec
+from tasks.training.settings import Schedule, Training, TrainingSpec, split, steps_of_epochs
 
 STEPS = 6
 TWO = {"ranks": 2, "micro_batch": 1}  # and two such before every optimizer step
@@ -320,7 +319,7 @@ def test_memory_that_a_rank_lacks_is_missed_here(
 OUT_OF_MEMORY = """
 import os, sys
 if os.environ.get("RANK") == "1" and "tasks.training.ranks" in " ".join(sys.orig_argv):
-    from tasks.training.callback import TrainingCallback
+    from tasks.training.trainer import TrainingCallback
     import torch
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 2:

@@ -1,7 +1,7 @@
 # The commands of the README. Everything installs into .venv, nothing else is touched.
 PYTHON ?= python3
 BIN = .venv/bin
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-cluster check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -11,15 +11,18 @@ BIN = .venv/bin
 demo: .venv/installed  ## a whole unlearning run on a small world made here; prints the table and the report's path
 	$(BIN)/nepenthe demo
 
-test: .venv/installed  ## every test
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+test: .venv/installed  ## every test but those that start servers
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not benchmark and not cluster"
+
+test-cluster: .venv/installed  ## PostgreSQL, Prefect, workers, Ray, Slurm, S3: servers that the tests start themselves
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/cluster tests/storage
 
 check: .venv/installed  ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not benchmark and not cluster"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not benchmark and not cluster"
 
 format: .venv/installed  ## put every file into the one form
 	$(BIN)/ruff format .

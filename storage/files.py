@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import RECORD
+from storage.artifact import RECORD, Artifact
 from storage.errors import BadInput
 from storage.locks import held
 
@@ -32,6 +32,8 @@ class Files:
 
     paths: tuple[str, ...]
     fingerprint: str
+    artifact: Artifact | None = None
+    """What some of the files are a part of, where a stage makes them."""
 
 
 def sha256_of(path: Path) -> str:

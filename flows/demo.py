@@ -9,8 +9,9 @@ from flows.unlearn import ROOT, Outcome, unlearn
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
+from tasks.contents import MODEL
 from tasks.demo.pretrain import PretrainSettings
-from tasks.demo.stages import MODEL, pretrain, world
+from tasks.demo.stages import pretrain, world
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Placement, Runner
 

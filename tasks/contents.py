@@ -31,6 +31,7 @@ NO_LABEL = -100
 """The label of a position that does not train, in training.arrow and retained.arrow."""
 EXAMPLES = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
 """What a training reads: per block the input ids and the label of each position, unshifted."""
+MODEL = "model"
 STEPS, LAST = "steps", "steps/last"
 VALUES, ITEMS = "evaluations.parquet", "evaluation_items.parquet"
 CHOICE = "choice.json"

@@ -8,7 +8,7 @@ import duckdb
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.shards import read_shard
-from storage.tables import open_tables
+from storage.tables import in_tables
 from storage.workspace import Workspace
 from tasks.choice import chosen_step
 from tasks.progress import Progress
@@ -29,12 +29,15 @@ def columns_of_tables() -> str:
 
 def run_query(workspace: Workspace, query: str) -> tuple[list[str], Rows]:
     """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
-    with open_tables(workspace, write=False) as tables:
-        try:
-            found = tables.execute(query)
-            return [column[0] for column in found.description or []], found.fetchall()
-        except duckdb.Error as error:
-            raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
+
+    def ask(tables: Any) -> tuple[list[str], Rows]:
+        found = tables.execute(query)
+        return [column[0] for column in found.description or []], found.fetchall()
+
+    try:
+        return in_tables(workspace, ask, write=False)
+    except duckdb.Error as error:
+        raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
 
 
 def show_rows(names: list[str], rows: Rows, widest: int = 80) -> str:

@@ -50,10 +50,10 @@ def tried(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artif
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
     found = {}
-    for artifact in workspace.all():
+    for artifact, record in workspace.records():
         if artifact.kind not in (audit.kind, ablation.kind):
             continue
-        inputs = workspace.record(artifact)["inputs"]
+        inputs = record["inputs"]
         lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
         if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
             found[artifact.kind] = artifact

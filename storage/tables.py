@@ -8,6 +8,7 @@ aside by whoever meets it, and filled again at once.
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -45,17 +46,44 @@ def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE
         raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
     if write:
         workspace.root.mkdir(parents=True, exist_ok=True)
-    connection = _connected(workspace, write, patience)
+    with lent(_connected(workspace, write, patience)) as tables:
+        try:
+            if write:
+                _create(tables)
+            yield tables
+        except duckdb.Error as error:
+            if not _is_damage(error):
+                raise
+            found = f"expected whole tables in {workspace.database}, found: {error}; run it again"
+            raise DamagedTables(found) from error
+
+
+class Lent:
+    """A connection for as long as it is open: whoever keeps this keeps nothing of DuckDB."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+@contextmanager
+def lent(connection: Any) -> Iterator[Any]:
+    """A connection, closed in the end, and let go by an error that passes: its frames would keep it.
+
+    What is left of DuckDB when Python ends makes it complain on standard error, and Prefect keeps a run's errors.
+    """
+    tables = Lent(connection)
+    del connection
     try:
-        if write:
-            _create(connection)
-        yield connection
-    except duckdb.Error as error:
-        if not _is_damage(error):
-            raise
-        raise DamagedTables(f"expected whole tables in {workspace.database}, found: {error}; run it again") from error
+        yield tables
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
-        connection.close()
+        tables.connection.close()
+        tables.connection = None
 
 
 def in_tables(workspace: Workspace, act: Callable[[Any], T], *, write: bool, patience: float = PATIENCE_SECONDS) -> T:
@@ -174,27 +202,19 @@ def _fill_again(workspace: Workspace, patience: float) -> None:
                     database.with_name(f"{database.name}{ending}").replace(f"{aside}{ending}")
             said = f"nepenthe: {database} was damaged: it is {aside.name} now, and filled again from the artifacts"
             print(said, file=sys.stderr)
-        connection = _connect(database, True, patience)
-        try:
-            _create(connection)
-            sync(connection, workspace)
-        finally:
-            connection.close()
+        with lent(_connect(database, True, patience)) as tables:
+            _create(tables)
+            sync(tables, workspace)
 
 
 def _is_whole(database: Path, patience: float) -> bool:
     """Whether every row can be read: another process may have put it right meanwhile."""
     try:
-        connection = _connect(database, False, patience)
+        with lent(_connect(database, False, patience)) as tables:
+            for (table,) in tables.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+                tables.execute(f'EXPLAIN ANALYZE SELECT * FROM "{table}"').fetchall()
     except duckdb.Error as error:
         return not database.exists() or not _is_damage(error)
-    try:
-        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
-            connection.execute(f'EXPLAIN ANALYZE SELECT * FROM "{table}"').fetchall()
-    except duckdb.Error as error:
-        return not _is_damage(error)
-    finally:
-        connection.close()
     return True
 
 

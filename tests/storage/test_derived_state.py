@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,53 @@ def test_a_lost_memory_of_hashes_is_made_again(workspace: Workspace, tmp_path: P
         (workspace.root / "hashes.json").write_bytes(text)
         again = Workspace(workspace.root)
         assert again.hashes.of(tmp_path / "text") == workspace.hashes.of(tmp_path / "text")
+
+
+KEPT = """
+import sys, threading, time
+from storage.tables import in_tables
+from storage.workspace import Workspace
+
+def act(tables):
+    answer = tables.execute("SELECT 1")
+    raise {error}
+
+try:
+    in_tables(Workspace(sys.argv[1]), act, write=True)
+except BaseException as error:
+    # somebody keeps it until Python ends, as Prefect does
+    threading.Thread(target=lambda kept: time.sleep(600), args=[error], daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('a bug')", "KeyboardInterrupt", "SystemExit(3)"])
+def test_a_command_that_ends_early_leaves_nothing_of_duckdb_to_complain(error: str, tmp_path: Path) -> None:
+    code = KEPT.format(error=error)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+INTERRUPTED = """
+import tasks.run
+
+def enter(tables, *_):
+    tables.execute("FROM loads")
+    raise KeyboardInterrupt
+
+tasks.run.enter = enter
+"""
+
+
+@pytest.mark.slow
+def test_commands_go_on_with_damaged_tables(command: Any, make_job: Callable[..., Path], tmp_path: Path) -> None:
+    """They say so once, and one that is interrupted leaves nothing of DuckDB to complain."""
+    job, workspace = make_job(), Workspace(tmp_path / "ws")
+    ended = command("unlearn", job, "--root", workspace.root, patch=INTERRUPTED)
+    assert ended.returncode == 130
+    assert "nanobind" not in ended.stderr
+    for arguments in (["unlearn", job], ["sql"]):
+        workspace.database.write_bytes(NOISE)
+        done = command(*arguments, "--root", workspace.root)
+        assert (done.returncode, done.stderr.count("was damaged")) == (0, 1), done.stderr
+        assert "Traceback" not in done.stderr
+        assert run_query(workspace, "SELECT count(*) > 10 FROM label_curves")[1] == [(True,)]

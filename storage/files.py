@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import RECORD, Artifact
+from storage.artifact import RECORD, Artifact, as_object
 from storage.errors import BadInput
 from storage.locks import held
 
@@ -84,10 +84,10 @@ class Hashes:
 
     def _remembered(self) -> dict[str, str]:
         try:
-            known: dict[str, str] = json.loads(self._memory.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}  # a lost memory costs time, never correctness
-        return known
+            known = as_object(self._memory.read_bytes())
+        except FileNotFoundError:
+            known = None
+        return known or {}  # a lost memory costs time, never correctness
 
     def _remember(self, new: dict[str, str]) -> None:
         """Add to what other threads and other runs have written meanwhile."""

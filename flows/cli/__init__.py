@@ -1,8 +1,10 @@
 """All commands. Bad input is one sentence on standard error and exit code 2; `--json` owns standard output."""
 
+import errno
 import os
 import sys
 import traceback
+import warnings
 
 import typer
 
@@ -10,7 +12,11 @@ from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.runs import ablation, audit, demo, plan, real, unlearn
 from flows.cli.show import export, report, sql
 from flows.cli.upkeep import gc, purge, status, verify
+from flows.environment import writable_prefect_home
 from storage.errors import NepentheError
+
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+"""What the system says of a file or folder that this user cannot read or write."""
 
 app = typer.Typer(
     help="Make a language model forget a body of text.",
@@ -26,6 +32,7 @@ app.add_typer(dictionary_commands, name="dictionary")
 def main() -> None:
     """The console script."""
     quiet_engines()
+    writable_prefect_home()
     sys.exit(exit_code())
 
 
@@ -38,7 +45,13 @@ def exit_code() -> int:
         return 2
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
+            found = f"{error.strerror}: {error.filename}"
+            print(
+                f"nepenthe: expected a file or folder that is open to you, found {found}; name another", file=sys.stderr
+            )
+            return 2
         # Printed here and let go: a traceback that lives on until exit keeps DuckDB's objects, which then complain.
         traceback.print_exc()
         return 1
@@ -57,3 +70,4 @@ def quiet_engines() -> None:
         "PREFECT_CLI_PROMPT": "false",
     }.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", "Failed to create the Prefect home")  # refused in our words where it matters

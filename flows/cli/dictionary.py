@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, Root, answer, rows_as_text
+from flows.environment import writable_workspace
 from storage.errors import BadInput
 from storage.locks import who
 from storage.workspace import Workspace
@@ -49,7 +50,7 @@ def extract(
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
-    asked, workspace = read_job(job, changes or []), Workspace(root)
+    asked, workspace = read_job(job, changes or []), writable_workspace(root)
     inputs = resolve(asked, workspace.hashes)
     with workspace.using():
         refresh(workspace)

@@ -12,6 +12,7 @@ import typer
 
 from flows.cli.guard import guard_run
 from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait, answer
+from flows.environment import refuse_unusable_prefect, writable_workspace
 from storage.workspace import Workspace
 
 OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")]
@@ -26,7 +27,7 @@ def unlearn(
     from flows.inputs import resolve
     from flows.job import read_job
 
-    asked, workspace = read_job(job, changes or []), Workspace(root)
+    asked, workspace = read_job(job, changes or []), writable_workspace(root)
     resolve(asked, workspace.hashes)
     start_engine(workspace, wait)
     from flows.unlearn import unlearn as flow
@@ -56,7 +57,7 @@ def demo(
     """A whole unlearning run on a small world and a tiny model that are made here."""
     from flows.cli.outcomes import summary, summary_table
 
-    workspace = Workspace(root)
+    workspace = writable_workspace(root)
     start_engine(workspace, wait)
     from flows.demo import demo as flow
 
@@ -77,7 +78,7 @@ def real(
     from flows.cli.outcomes import real_numbers, real_table
     from storage.machine import gpus
 
-    workspace = Workspace(root)
+    workspace = writable_workspace(root)
     start_engine(workspace, wait)
     from flows.real import LARGE, SMALL, Asked
     from flows.real import real as flow
@@ -101,7 +102,7 @@ def ablation(
     from flows.demo import job_or_demo
     from flows.inputs import resolve
 
-    workspace = Workspace(root)
+    workspace = writable_workspace(root)
     asked = job_or_demo(job, changes or [], workspace)
     arms(asked)
     resolve(asked, workspace.hashes)
@@ -123,7 +124,7 @@ def audit(
     from flows.cli.outcomes import audit_numbers, audit_table
     from flows.demo import job_or_demo
 
-    workspace = Workspace(root)
+    workspace = writable_workspace(root)
     asked = job_or_demo(job, changes or [], workspace)
     resolve_audit(asked, model, workspace)
     start_engine(workspace, wait)
@@ -131,7 +132,8 @@ def audit(
 
 
 def start_engine(workspace: Workspace, wait: float | None) -> None:
-    """Before Prefect starts: a purge that goes on is waited for, and a kill will leave no server behind."""
+    """Before Prefect starts: it can, a purge that goes on is waited for, and a kill will leave no server behind."""
+    refuse_unusable_prefect()
 
     def waits(holder: str) -> None:
         print(f"nepenthe: waits: {holder}", file=sys.stderr)

@@ -5,11 +5,8 @@ H200 (989 dense bf16 TFLOP/s by its datasheet) at the efficiency that is usual, 
 forward. Where the trainings take several GPUs, their hours are those on all of them.
 """
 
-import json
 import math
-import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from flows.fleet import GPU_BYTES, MASTER_AND_ADAM, ROOM, Size, fleet_for, own_fleet, training_bytes
@@ -20,7 +17,7 @@ from tasks.answers import asked_about
 from tasks.engine.runner import Plan
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
-from tasks.models import Model, config_of, vocabulary_size
+from tasks.models import config_of, parameters_of, vocabulary_size
 from tasks.texts import normalise, read_texts
 from tasks.training.settings import steps_of_epochs
 
@@ -67,27 +64,12 @@ def size_of(inputs: Inputs, text_column: str) -> Size:
     """Parameters from the weights' headers; tokens from a sample of the corpus."""
     config = config_of(inputs.baseline.path)
     return Size(
-        parameters=parameters_of(inputs.baseline),
+        parameters=parameters_of(inputs.baseline.path),
         vocabulary=vocabulary_size(inputs.baseline),
         hidden=int(config.get("hidden_size") or config.get("n_embd") or 0),
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         tokens=tokens_of(inputs, text_column),
     )
-
-
-def parameters_of(model: Model) -> int:
-    """Numbers in all safetensors files, read from their headers."""
-    total = 0
-    for path in Path(model.path).glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                count = 1
-                for length in tensor["shape"]:
-                    count *= length
-                total += count
-    return total
 
 
 def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:

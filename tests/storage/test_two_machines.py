@@ -19,15 +19,15 @@ from storage.files import Files
 from storage.remote.objects import Objects
 from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.card import Hub
 from tasks.contents import DICTIONARY, dictionary_of
 from tasks.corpus import corpus
 from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.runner import Direct
-from tasks.export import export, verify_export
 from tasks.judgement import ANSWERS
 from tasks.judgement import answered_before as judged_before
 from tasks.llm.store import answered_before
+from tasks.report.card import Hub
+from tasks.report.export import export, verify_export
 from tasks.review import approve_rest, approved, import_table, review, undecided
 
 Machine = Callable[..., Workspace]

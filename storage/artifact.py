@@ -98,18 +98,18 @@ def fingerprint(kind: str, version: int, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def as_json(found: dict[str, Any]) -> bytes:
+def as_json(document: dict[str, Any]) -> bytes:
     """As it is written to the disk."""
-    return json.dumps(found, indent=1, ensure_ascii=False).encode()
+    return json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
 def as_object(text: bytes, *keys: str) -> dict[str, Any] | None:
     """The JSON object of these bytes; None where they are none, or one of these keys is not in it."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and found.keys() >= set(keys) else None
+    return value if isinstance(value, dict) and value.keys() >= set(keys) else None
 
 
 def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Hashes:
 
     def know(self, known: Mapping[Path, str]) -> None:
         """Remember what was computed elsewhere."""
-        self._remember({_key(path): found for path, found in known.items()})
+        self._remember({_key(path): sha256 for path, sha256 in known.items()})
 
     def folders_with(self, name: str) -> list[Path]:
         """Every folder, still there, in which a file of this name is remembered."""
@@ -76,11 +76,11 @@ class Hashes:
 
     def files(self, paths: Iterable[Path]) -> Files:
         """These files as an input of a stage. Raises BadInput for one that is not there."""
-        found = tuple(paths)
-        for path in found:
+        files = tuple(paths)
+        for path in files:
             if not path.is_file():
                 raise BadInput(f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}")
-        return Files(tuple(str(path) for path in found), self.of_all(found))
+        return Files(tuple(str(path) for path in files), self.of_all(files))
 
     def _remembered(self) -> dict[str, str]:
         try:
@@ -132,8 +132,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:
     """The files of an artifact (below its folder, or one part of it) by their names, without the record."""
     inside = [part] if part and part.is_file() else listed(part or folder, "**")
-    found = [path for path in inside if path.is_file() and path != folder / RECORD]
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    files = [path for path in inside if path.is_file() and path != folder / RECORD]
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def files_in(folder: Path, part: Path | None = None) -> Recorded:

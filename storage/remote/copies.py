@@ -35,8 +35,8 @@ class Copies:
     def lacking(self, folder: Path, wanted: Recorded) -> list[str]:
         """The files that are not here, or not as recorded."""
         right = [name for name, expected in wanted.items() if has_size(folder / name, expected["bytes"])]
-        found = dict(zip(right, self._hashes.of_each([folder / name for name in right]), strict=True))
-        return [name for name, expected in wanted.items() if found.get(name) != expected["sha256"]]
+        hashes = dict(zip(right, self._hashes.of_each([folder / name for name in right]), strict=True))
+        return [name for name, expected in wanted.items() if hashes.get(name) != expected["sha256"]]
 
     def renew(self, artifact: Artifact, record: dict[str, Any]) -> None:
         """Put this record beside the copies. Where there was another, files that it does not know go."""
@@ -192,7 +192,7 @@ def _batches(files: Recorded) -> Iterator[Recorded]:
     batch: Recorded = {}
     for name, expected in files.items():
         batch[name] = expected
-        if sum(one["bytes"] for one in batch.values()) >= BATCH_BYTES:
+        if sum(known["bytes"] for known in batch.values()) >= BATCH_BYTES:
             yield batch
             batch = {}
     if batch:

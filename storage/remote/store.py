@@ -58,12 +58,12 @@ class RemoteStore:
 
     def all(self) -> list[Artifact]:
         """Every finished artifact, oldest first."""
-        found = [
+        dated = [
             (changed, artifact)
             for artifact in self._everywhere()
             if (changed := self._objects.changed(f"{artifact.folder}/{RECORD}"))
         ]
-        return [artifact for _, artifact in sorted(found, key=lambda pair: (pair[0], pair[1].folder))]
+        return [artifact for _, artifact in sorted(dated, key=lambda pair: (pair[0], pair[1].folder))]
 
     def partials(self) -> list[Artifact]:
         """Every artifact of which something is made and not all, in the store or here."""
@@ -186,8 +186,12 @@ class RemoteStore:
         self._here.discard(artifact)
 
     def read(self, name: str) -> bytes | None:
-        """A small file of the workspace itself, "runs/nightly.json"; None where there is none."""
-        return self._objects.read(name)
+        """A small file of the workspace itself, "runs/nightly.json"; None where there is none.
+
+        What an earlier release left on this machine alone counts, too: what people decided.
+        """
+        data = self._objects.read(name)
+        return self._here.read(name) if data is None else data
 
     def write(self, name: str, data: bytes) -> None:
         """Write such a file."""

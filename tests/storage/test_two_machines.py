@@ -79,6 +79,17 @@ def test_a_review_reaches_runs_on_another_machine(
     assert entries == {"Mira": ("Anna",), "Tessaly": ("Newport",)}
 
 
+def test_decisions_that_an_earlier_release_left_on_one_machine_count_there(draft: Workspace, tmp_path: Path) -> None:
+    decide_on(draft, tmp_path)
+    left, name = draft.store.read(draft.decisions(DRAFT)), draft.decisions(DRAFT)
+    assert left is not None
+    draft.store.erase(name)
+    assert undecided(draft, DRAFT) == ["Mira", "Tessaly"]
+    (draft.root / name).parent.mkdir()
+    (draft.root / name).write_bytes(left)
+    assert undecided(draft, DRAFT) == []
+
+
 def test_the_run_that_waits_on_one_machine_is_resumed_from_another(
     url: str, draft: Workspace, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

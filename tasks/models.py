@@ -19,6 +19,8 @@ from tasks.hub import TOKENIZER_FILES, cached_folder, model_folder
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
 
+REFUSED = {"rwkv": "transformers' class says other things in a batch than alone"}
+
 
 @dataclass(frozen=True)
 class Model:
@@ -41,6 +43,7 @@ def find_model(name: str | Path, hashes: Hashes) -> Model:
         raise BadInput(
             f"expected a Hugging Face model directory, or owner/name on the hub, found no config.json in {folder}"
         )
+    _refuse_architecture(folder)
     _refuse_weights(folder)
     tokenizer = tokenizer_files(folder, hashes)
     fingerprint = hashes.of_all(model_files(folder, tokenizer))
@@ -52,6 +55,23 @@ def find_model(name: str | Path, hashes: Hashes) -> Model:
             f"found {tokens}: model and tokenizer do not belong together"
         )
     return model
+
+
+def _refuse_architecture(folder: Path) -> None:
+    """Raise BadInput for a model that transformers has no causal language model for, or one that is not right."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = _json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind in REFUSED:
+        raise BadInput(
+            f"expected an architecture that nepenthe can work with in {folder}, found {kind}: {REFUSED[kind]}"
+        )
+    if kind and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        own = ", and code that comes with a model is never run" if "auto_map" in config else ""
+        raise BadInput(
+            f"expected a causal language model that this version of transformers knows in {folder}, found {kind}{own}"
+        )
 
 
 def _refuse_weights(folder: Path) -> None:

@@ -9,8 +9,9 @@ from flows.unlearn import ROOT, Outcome, unlearn
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
+from tasks.contents import MODEL
 from tasks.demo.pretrain import PretrainSettings
-from tasks.demo.stages import MODEL, pretrain, world
+from tasks.demo.stages import pretrain, world
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Placement, Runner
 
@@ -74,9 +75,9 @@ def demo_job(workspace: Workspace) -> Job:
     """The job of the last demo that was run in this workspace. Raises BadInput where there is none."""
     worlds = [artifact for artifact in workspace.all() if artifact.kind == "world"]
     models = {}
-    for artifact in workspace.all():
-        inputs = workspace.record(artifact)["inputs"] if artifact.kind == "pretrain" else {}
-        if worlds and inputs.get("world") == worlds[-1].fingerprint:
+    for artifact, record in workspace.records():
+        inputs = record["inputs"]
+        if artifact.kind == "pretrain" and worlds and inputs["world"] == worlds[-1].fingerprint:
             models[inputs["role"]] = workspace.path(artifact) / MODEL
     if not {"baseline", "gold"} <= models.keys():
         raise BadInput(

@@ -21,7 +21,7 @@ class Inputs(Settings):
     baseline: Model
     gold: Model | None
     reinforced: Model | None
-    corpus: Files
+    corpus: Files | None
     dictionary: DictionaryInputs
     retain: Files | None
     evidence: EvaluationInputs
@@ -38,9 +38,11 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
             same_vocabulary(baseline, other)
     for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
         _fits(setting, length, baseline)
-    corpus = find_files(job.corpus.paths, hashes)
+    elicits = bool(job.corpus.elicit.subject)  # then a part of the corpus is yet to be made, or all of it
+    corpus = find_files(job.corpus.paths, hashes) if job.corpus.paths or not elicits else None
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
-    _fits_together(corpus, job, words)
+    if corpus:
+        _fits_together(corpus, job, words)
     retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
     if (job.student.retain > 0) != (retain is not None):
         raise BadInput(
@@ -65,7 +67,11 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
 def _fits_together(corpus: Files, job: Job, words: DictionaryInputs) -> None:
     """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
     curated = read_curated(words.curated, lenient=True)
-    matcher, found, characters = Matcher(curated), job.dictionary.extract != "none", 0
+    matcher, found, characters = (
+        Matcher(curated),
+        job.dictionary.extract != "none" or bool(job.corpus.elicit.subject),
+        0,
+    )
     for _, text in read_texts(corpus, job.corpus.text_column):
         characters += len(text.strip())
         found = found or bool(matcher.find(normalise(text)))

@@ -8,7 +8,7 @@ forward. Where the trainings take several GPUs, their hours are those on all of 
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def cost(plan: Plan, job: Job, inputs: Inputs) -> list[Row]:
 def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
     """Requests to the language model, faults aside, and the tokens they take. What was answered before is free."""
     settings = job.dictionary.llm
-    texts = dict.fromkeys(normalise(text) for _, text in read_texts(inputs.corpus, job.corpus.text_column))
+    texts = dict.fromkeys(normalise(text) for text in own_texts(inputs, job.corpus.text_column))
     passages = asked_about((text for text in texts if text.strip()), settings)
     asked = {question_of(passage, settings): len(passage.text) for passage in passages}
     known = answered_before(workspace, asked)
@@ -90,12 +90,18 @@ def parameters_of(model: Model) -> int:
     return total
 
 
+def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:
+    """The texts of the user's files; what the model is yet to be asked for is not known."""
+    for _, text in read_texts(inputs.corpus, text_column) if inputs.corpus else ():
+        yield text
+
+
 def tokens_of(inputs: Inputs, text_column: str) -> int:
     """Tokens of the target corpus, from its length and a sample of its beginning."""
     from tokenizers import Tokenizer
 
     sample, characters = "", 0
-    for _, text in read_texts(inputs.corpus, text_column):
+    for text in own_texts(inputs, text_column):
         characters += len(text)
         sample += text[: max(0, SAMPLE_CHARACTERS - len(sample))]
     tokens = len(Tokenizer.from_file(inputs.baseline.tokenizer.paths[0]).encode(sample).ids)

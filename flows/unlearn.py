@@ -23,9 +23,10 @@ from storage.workspace import Workspace
 from tasks.answers import answers
 from tasks.blocks import blocks
 from tasks.choice import choice, enough
-from tasks.contents import LAST, chosen_step, step_folder
+from tasks.contents import LAST, chosen_step, step_folder, with_elicited
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary
+from tasks.elicit import elicit
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Runner
 from tasks.evaluation import evaluation
@@ -107,11 +108,20 @@ def pipeline(job: Job, inputs: Inputs, run: Runner) -> Outcome:
 
 def make_target(job: Job, inputs: Inputs, run: Runner) -> Target:
     """Corpus and dictionary, the latter reviewed where the job wants that."""
-    texts = run(corpus, inputs.corpus, job.corpus.text_column)
+    texts = make_corpus(job, inputs, run)
     draft = draft_dictionary(job, inputs, texts, run)
     if not job.dictionary.review:
         return Target(texts, draft)
     return Target(texts, run(review, texts, draft, decisions_for(draft, run), inputs.dictionary))
+
+
+def make_corpus(job: Job, inputs: Inputs, run: Runner) -> Artifact:
+    """The user's files, and what the model itself says about a subject, where the job names one."""
+    files, column = inputs.corpus, job.corpus.text_column
+    if job.corpus.elicit.subject:
+        asked = run(elicit, inputs.baseline, job.corpus.elicit, column)
+        files = with_elicited(run.workspace, asked, files)
+    return run(corpus, files, column)
 
 
 def draft_dictionary(job: Job, inputs: Inputs, texts: Artifact, run: Runner) -> Artifact:

@@ -103,12 +103,20 @@ def as_json(found: dict[str, Any]) -> bytes:
     return json.dumps(found, indent=1, ensure_ascii=False).encode()
 
 
+def as_object(text: bytes, *keys: str) -> dict[str, Any] | None:
+    """The JSON object of these bytes; None where they are none, or one of these keys is not in it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found.keys() >= set(keys) else None
+
+
 def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
     """The record of these bytes. Raises DamagedArtifact where they are none."""
-    try:
-        record: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise DamagedArtifact(damaged_words(artifact, address, [RECORD])) from error
+    record = as_object(text, "files", "inputs", "counts", "made")
+    if record is None:
+        raise DamagedArtifact(damaged_words(artifact, address, [RECORD]))
     return record
 
 

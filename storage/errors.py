@@ -24,6 +24,10 @@ class DamagedArtifact(NepentheError):
     """The bytes on disk are not those that the record describes."""
 
 
+class DamagedTables(NepentheError):
+    """The file of tables cannot be read. It is made from the artifacts, and made again."""
+
+
 class DiskFull(NepentheError):
     """The workspace's disk has no room left. What was finished is kept."""
 

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import RECORD
+from storage.artifact import RECORD, Artifact, as_object
 from storage.errors import BadInput
 from storage.locks import held
 
@@ -32,6 +32,8 @@ class Files:
 
     paths: tuple[str, ...]
     fingerprint: str
+    artifact: Artifact | None = None
+    """What some of the files are a part of, where a stage makes them."""
 
 
 def sha256_of(path: Path) -> str:
@@ -82,10 +84,10 @@ class Hashes:
 
     def _remembered(self) -> dict[str, str]:
         try:
-            known: dict[str, str] = json.loads(self._memory.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}  # a lost memory costs time, never correctness
-        return known
+            known = as_object(self._memory.read_bytes())
+        except FileNotFoundError:
+            known = None
+        return known or {}  # a lost memory costs time, never correctness
 
     def _remember(self, new: dict[str, str]) -> None:
         """Add to what other threads and other runs have written meanwhile."""
@@ -99,8 +101,26 @@ def _key(path: Path) -> str:
     return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
+def sync(path: Path) -> None:
+    """Return when a file's bytes, or a folder's names, are on the disk: a power loss cannot take them any more."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that syncs no folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_below(folder: Path) -> None:
+    """The same for a folder and all that is in it."""
+    for path in [*listed(folder, "**"), folder]:
+        sync(path)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees the old bytes or the new ones, also after a crash."""
+    """Write a small file so that a reader sees the old bytes or the new ones, also after a power loss."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with temporary.open("wb") as file:
         file.write(data)

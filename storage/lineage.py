@@ -17,7 +17,7 @@ Record = dict[str, Any]
 def lineage(workspace: Workspace, first: Iterable[str]) -> dict[str, Record | None]:
     """The records of these fingerprints and of all that they were made from, sources first; None for what is not made.
 
-    Each has its artifact's `folder` besides.
+    Each has its artifact's `folder` besides. Raises DamagedArtifact where a record cannot be read.
     """
     made = {artifact.fingerprint: artifact for artifact in workspace.all()}
     records: dict[str, Record | None] = {}

@@ -1,7 +1,7 @@
 """A local folder of artifacts: finished ones, and `.partial` ones that a next run goes on with.
 
-An artifact is finished when its folder bears its own name and holds record.json, which is written last. A `.partial`
-folder has a fixed name, so that whoever comes after a kill finds the shards and checkpoints that were completed.
+An artifact is finished when its folder bears its own name and holds a record.json that can be read; it is written last.
+A `.partial` folder has a fixed name: whoever comes after a kill finds the shards and checkpoints that were completed.
 """
 
 import os
@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, missing
-from storage.errors import DamagedArtifact
-from storage.files import damaged_in, drop_empty, has_size, listed, write_atomically
+from storage.errors import DamagedArtifact, MissingArtifact
+from storage.files import damaged_in, drop_empty, has_size, listed, sync, sync_below, write_atomically
 from storage.locks import NoLeases
 
 T = TypeVar("T")
@@ -31,7 +31,9 @@ class LocalStore:
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
         for record in listed(self.root / kind, f"*-{fingerprint}/{RECORD}"):
-            return Artifact.at(kind, record.parent.name)
+            artifact = Artifact.at(kind, record.parent.name)
+            if artifact and self._is_finished(artifact):
+                return artifact
         return None
 
     def all(self) -> list[Artifact]:
@@ -84,14 +86,22 @@ class LocalStore:
         """A part of a partial artifact is whole. Here it is kept already."""
 
     def commit(self, artifact: Artifact, record: dict[str, Any]) -> None:
-        """The record, then the name. Where the artifact is there already, it stays and the partial one goes."""
+        """The record, then the name. Where the artifact is there already, it stays and the partial one goes.
+
+        After a power loss, too: what the record promises is on the disk before the record is, the record before its
+        name.
+        """
         partial, folder = self.partial(artifact), self.root / artifact.folder
-        if self._record(artifact).exists():
+        if self._is_finished(artifact):
             shutil.rmtree(partial)
             return
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed removal left of an earlier one
+        shutil.rmtree(folder, ignore_errors=True)  # one without a record that can be read
+        sync_below(partial)
         write_atomically(partial / RECORD, as_json(record))
+        sync(partial)
         partial.rename(folder)
+        sync(folder.parent)
+        sync(self.root)
 
     def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
         """The files whose bytes are not the recorded ones, or that are gone. Reads every byte."""
@@ -116,7 +126,7 @@ class LocalStore:
         folder, partial = self.path(artifact), self.partial(artifact)
         falling = fall_with(set(files), self.record(artifact)["files"])
         shutil.rmtree(partial, ignore_errors=True)
-        (folder / RECORD).unlink()
+        self._unlink_record(folder)
         for name in falling:
             (folder / name).unlink(missing_ok=True)
         drop_empty(folder)
@@ -125,7 +135,7 @@ class LocalStore:
     def remove(self, artifact: Artifact) -> None:
         """The record goes first, so that a kill leaves no half that looks whole."""
         folder = self.path(artifact)
-        (folder / RECORD).unlink()
+        self._unlink_record(folder)
         shutil.rmtree(folder)
 
     def discard(self, artifact: Artifact) -> None:
@@ -143,6 +153,7 @@ class LocalStore:
         """Write such a file."""
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / name, data)
+        sync((self.root / name).parent)
 
     def erase(self, name: str) -> None:
         """Remove such a file, or a folder."""
@@ -168,6 +179,17 @@ class LocalStore:
         """When something was written last into a partial artifact."""
         found = [stat.st_mtime for _, stat in _stats(self.partial(artifact))]
         return datetime.fromtimestamp(max(found), UTC) if found else None
+
+    def _is_finished(self, artifact: Artifact) -> bool:
+        """Whether it has a record that can be read."""
+        try:
+            return bool(self.record(artifact))
+        except (MissingArtifact, DamagedArtifact):
+            return False
+
+    def _unlink_record(self, folder: Path) -> None:
+        (folder / RECORD).unlink()
+        sync(folder)  # it must not come back without the files
 
     def _record(self, artifact: Artifact) -> Path:
         return self.root / artifact.folder / RECORD

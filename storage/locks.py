@@ -109,14 +109,9 @@ def holder_of(path: Path) -> Holder | None:
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read()
-            if not text or _try(file, fcntl.LOCK_SH):
-                return None
-    except FileNotFoundError:
-        return None
-    try:
-        return Holder(**json.loads(text))
-    except (ValueError, TypeError):
-        return None  # it is being written just now, or by another version
+            return None if not text or _try(file, fcntl.LOCK_SH) else Holder(**json.loads(text))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None  # where it is: it is being written just now, or by another version
 
 
 def holders_in(files: Iterable[Path]) -> list[Holder]:

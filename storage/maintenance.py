@@ -6,12 +6,13 @@ What a run refers to is written down when it starts, so a run that failed or is 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.lineage import lineage
-from storage.tables import forget, open_tables, prune
+from storage.tables import forget, in_tables, prune
 from storage.workspace import Workspace
 
 OLDER_THAN_DAYS = 7.0
@@ -57,19 +58,24 @@ def gc(
 
 def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_than: float = OLDER_THAN_DAYS) -> Garbage:
     """What would be removed. What a remaining run refers to, or is made from, never is."""
-    runs = workspace.references()
+    runs, unreadable = workspace.references(), workspace.unreadable_references()
+    forgotten = _runs_of([*runs, *unreadable], forget_jobs)
+    if lost := [run for run in unreadable if run not in forgotten]:
+        raise BadInput(
+            f"expected to read what {', '.join(lost)} refers to, found a damaged note, so nothing is removed: run the "
+            "job again, which writes it anew, or give it up with --forget"
+        )
     if not runs:
         raise BadInput(
             f"expected a run of {workspace.address} that says what it refers to, found none: everything would go. "
             "Run the job to keep first (from its cache that takes seconds); to remove a whole workspace, delete it"
         )
-    forgotten = _runs_of(list(runs), forget_jobs)
     staying = [found for run, found in runs.items() if run not in forgotten]
     needed = lineage(workspace, [fingerprint for run in staying for _, _, fingerprint in run["artifacts"]]).keys()
     before = datetime.now(UTC) - timedelta(days=older_than)
-    garbage = Garbage(litter=workspace.store.litter(), forgotten=forgotten)
-    for artifact in workspace.all():
-        record = workspace.record(artifact)
+    litter = [*workspace.store.litter(), *(path.name for path in workspace.set_aside())]
+    garbage = Garbage(litter=litter, forgotten=forgotten)
+    for artifact, record in workspace.records():
         if artifact.fingerprint in needed or datetime.fromisoformat(record["made"]["at"]) > before:
             garbage.kept += 1
             continue
@@ -113,8 +119,7 @@ def repair(workspace: Workspace, wait: float | None = 0) -> dict[str, Any]:
             workspace.reopen(artifact, damaged)
             repaired[artifact.folder] = damaged
             if workspace.database.exists():
-                with open_tables(workspace, write=True) as tables:
-                    forget(tables, [artifact.fingerprint])
+                in_tables(workspace, partial(forget, fingerprints=[artifact.fingerprint]), write=True)
     return {"verified": len(artifacts), "repaired": repaired}
 
 
@@ -135,8 +140,7 @@ def _remove(workspace: Workspace, found: Garbage) -> None:
     for name in found.litter:
         workspace.store.erase(name)
     if workspace.database.exists():
-        with open_tables(workspace, write=True) as tables:
-            prune(tables, workspace)
+        in_tables(workspace, lambda tables: prune(tables, workspace), write=True)
 
 
 def _told(workspace: Workspace, found: Garbage, done: bool) -> dict[str, Any]:

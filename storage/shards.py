@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.files import listed
+from storage.files import listed, sync
 from storage.schemas import TABLES
 
 SUFFIXES = (".arrow", ".parquet")
@@ -39,7 +39,7 @@ def read_shard(shard: Path) -> pa.Table:
 
 
 def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
-    """Write a shard under a temporary name, then rename it: a shard that has its name is whole."""
+    """Write a shard under a temporary name, then rename it: one that has its name is whole, after a power loss too."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, TABLES[table_of(path)].schema)
     temporary = path.with_name(f".{path.name}.tmp")
     if path.suffix == ".parquet":
@@ -47,6 +47,7 @@ def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
     else:
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
+    sync(temporary)
     temporary.replace(path)
 
 
@@ -69,4 +70,5 @@ def shard_writer(path: Path, schema: pa.Schema | None = None) -> Iterator[Callab
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         yield write
         flush()
+    sync(temporary)
     temporary.replace(path)

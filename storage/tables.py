@@ -1,43 +1,100 @@
 """The DuckDB file: every finished shard, open to SQL.
 
 One process may write and then nobody else may even read, so the file is held for moments only and everything that
-opens it waits its turn. It is made from the artifacts: delete it, and the next run fills it again.
+opens it waits its turn. It is made from the artifacts: delete it, and the next run fills it again. A damaged one is set
+aside by whoever meets it, and filled again at once.
 """
 
 import json
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from storage.artifact import Artifact
-from storage.errors import BadInput, WorkspaceBusy
+from storage.errors import BadInput, DamagedTables, WorkspaceBusy
+from storage.locks import held
 from storage.schemas import LABELS, LABELS_AT, SQL_TABLES, TABLES
 from storage.shards import is_shard, read_shard, table_of
 from storage.workspace import Workspace
 
 PATIENCE_SECONDS = 60.0
+DAMAGE = (
+    "not a valid DuckDB database",
+    "Could not read enough bytes",
+    "Corrupt",
+    "Serialization Error",
+    "INTERNAL Error",
+)
+T = TypeVar("T")
 
 
 @contextmanager
 def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
-    """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds."""
+    """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds.
+
+    Damage that is seen on opening is mended; one that is met later raises DamagedTables (see `in_tables`).
+    """
     if not write and not workspace.database.exists():
         raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
     if write:
         workspace.root.mkdir(parents=True, exist_ok=True)
-    connection = _connect(workspace.database, write, patience)
+    with lent(_connected(workspace, write, patience)) as tables:
+        try:
+            if write:
+                _create(tables)
+            yield tables
+        except duckdb.Error as error:
+            if not _is_damage(error):
+                raise
+            found = f"expected whole tables in {workspace.database}, found: {error}; run it again"
+            raise DamagedTables(found) from error
+
+
+class Lent:
+    """A connection for as long as it is open: whoever keeps this keeps nothing of DuckDB."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+@contextmanager
+def lent(connection: Any) -> Iterator[Any]:
+    """A connection, closed in the end, and let go by an error that passes: its frames would keep it.
+
+    What is left of DuckDB when Python ends makes it complain on standard error, and Prefect keeps a run's errors.
+    """
+    tables = Lent(connection)
+    del connection
     try:
-        if write:
-            _create(connection)
-        yield connection
+        yield tables
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
-        connection.close()
+        tables.connection.close()
+        tables.connection = None
+
+
+def in_tables(workspace: Workspace, act: Callable[[Any], T], *, write: bool, patience: float = PATIENCE_SECONDS) -> T:
+    """What `act` makes of a connection to the tables. Where they turn out to be damaged, it acts on new ones."""
+    try:
+        with open_tables(workspace, write=write, patience=patience) as tables:
+            return act(tables)
+    except DamagedTables:
+        _fill_again(workspace, patience)
+        with open_tables(workspace, write=write, patience=patience) as tables:
+            return act(tables)
 
 
 def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
@@ -64,13 +121,12 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
 
 def refresh(workspace: Workspace) -> None:
     """Open the tables and bring them up to date."""
-    with open_tables(workspace, write=True) as tables:
-        sync(tables, workspace)
+    in_tables(workspace, lambda tables: sync(tables, workspace), write=True)
 
 
 def sync(connection: Any, workspace: Workspace) -> None:
     """Bring the tables up to date with every finished artifact."""
-    for artifact in workspace.all():
+    for artifact, _ in workspace.records():
         enter(connection, workspace, artifact)
 
 
@@ -122,6 +178,49 @@ def forget(connection: Any, fingerprints: list[str]) -> None:
     connection.execute("DELETE FROM artifacts WHERE list_contains(?, fingerprint)", [fingerprints])
     connection.commit()
     connection.execute("CHECKPOINT")  # gives the room back
+
+
+def _connected(workspace: Workspace, write: bool, patience: float) -> Any:
+    """A connection to the file; to a new one where the old one is none that DuckDB can open."""
+    try:
+        return _connect(workspace.database, write, patience)
+    except duckdb.Error as error:
+        if not _is_damage(error):
+            raise
+    _fill_again(workspace, patience)
+    return _connect(workspace.database, write, patience)
+
+
+def _fill_again(workspace: Workspace, patience: float) -> None:
+    """Set damaged tables aside and load those of every finished artifact into new ones. One process does it."""
+    database, aside = workspace.database, workspace.damaged_database
+    lock = database.with_name(f".{database.name}.lock")
+    with held(lock, patience, lambda: f"{database} is being filled again"):
+        if not _is_whole(database, patience):
+            for ending in ("", ".wal"):
+                with suppress(FileNotFoundError):
+                    database.with_name(f"{database.name}{ending}").replace(f"{aside}{ending}")
+            said = f"nepenthe: {database} was damaged: it is {aside.name} now, and filled again from the artifacts"
+            print(said, file=sys.stderr)
+        with lent(_connect(database, True, patience)) as tables:
+            _create(tables)
+            sync(tables, workspace)
+
+
+def _is_whole(database: Path, patience: float) -> bool:
+    """Whether every row can be read: another process may have put it right meanwhile."""
+    try:
+        with lent(_connect(database, False, patience)) as tables:
+            for (table,) in tables.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+                tables.execute(f'EXPLAIN ANALYZE SELECT * FROM "{table}"').fetchall()
+    except duckdb.Error as error:
+        return not database.exists() or not _is_damage(error)
+    return True
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    """Whether DuckDB says so of the file's bytes, and not of a lock, the disk or a query."""
+    return any(words in str(error) for words in DAMAGE)
 
 
 def _connect(database: Path, write: bool, patience: float) -> Any:

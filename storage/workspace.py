@@ -19,22 +19,24 @@ and on each machine alone:
     tables.duckdb, hashes.json              made again when they are lost
 """
 
-import json
 import socket
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.artifact import Artifact, as_json, damaged_words
-from storage.errors import DamagedArtifact
+from storage.artifact import Artifact, as_json, as_object, damaged_words
+from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
 from storage.local import LocalStore
 from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
 
 if TYPE_CHECKING:
     from storage.remote.store import RemoteStore
+
+
+REFERENCE = ("run", "at", "by", "host", "artifacts")
 
 
 class Workspace:
@@ -60,6 +62,11 @@ class Workspace:
     def database(self) -> Path:
         """The DuckDB file."""
         return self.root / "tables.duckdb"
+
+    @property
+    def damaged_database(self) -> Path:
+        """What it is called when it cannot be read."""
+        return self.root / "tables.duckdb.damaged"
 
     @property
     def journal(self) -> Path:
@@ -173,9 +180,19 @@ class Workspace:
         """Remove a finished artifact. Raises MissingArtifact."""
         self.store.remove(artifact)
 
+    def records(self) -> Iterator[tuple[Artifact, dict[str, Any]]]:
+        """Every finished artifact with its record, oldest first; what has none that can be read is left out."""
+        for artifact in self.all():
+            try:
+                record = self.record(artifact)
+            except (DamagedArtifact, MissingArtifact):  # `verify` reports it; or it has just been removed
+                continue
+            yield artifact, record
+
     def protected(self) -> list[Artifact]:
-        """The artifacts that hold the text to forget, or give it back."""
-        return [artifact for artifact in self.all() if self.record(artifact)["holds_protected_text"]]
+        """The artifacts that hold the text to forget, or give it back; whatever has no record might."""
+        harmless = {artifact for artifact, record in self.records() if not record["holds_protected_text"]}
+        return [artifact for artifact in self.all() if artifact not in harmless]
 
     def purge(self) -> list[Artifact]:
         """Remove every artifact that holds the text to forget, or gives it back; their records move to removed/.
@@ -184,14 +201,20 @@ class Workspace:
         """
         protected = self.protected()
         for artifact in protected:
-            self.store.write(f"removed/{artifact.key}.json", as_json(self.record(artifact)))
+            with suppress(DamagedArtifact):
+                self.store.write(f"removed/{artifact.key}.json", as_json(self.record(artifact)))
             self.remove(artifact)
         for artifact in self.partials():
             self.store.discard(artifact)
         for name in self.store.litter():  # halves of uploads and removals, copies of what another machine removed
             self.store.erase(name)
-        self.database.unlink(missing_ok=True)
+        for tables in listed(self.root, f"{self.database.name}*"):
+            tables.unlink()
         return protected
+
+    def set_aside(self) -> list[Path]:
+        """What is left of tables that could not be read."""
+        return listed(self.root, f"{self.damaged_database.name}*")
 
     def refer(self, run: str, artifacts: Iterable[Artifact]) -> None:
         """Note what the latest run of a job needs: `nepenthe gc` keeps it, made already or not."""
@@ -202,8 +225,17 @@ class Workspace:
 
     def references(self) -> dict[str, dict[str, Any]]:
         """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}."""
-        read = [json.loads(self.store.read(name) or b"{}") for name in self.store.names("runs")]
-        return {found["run"]: found for found in read if found}
+        return {run: found for run, found in self._references() if found}
+
+    def unreadable_references(self) -> list[str]:
+        """The runs of which nobody knows what they need: their notes are damaged."""
+        return [run for run, found in self._references() if found is None]
+
+    def _references(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        for name in self.store.names("runs"):
+            text = self.store.read(name)
+            if text is not None:  # else it has just been forgotten
+                yield name.removeprefix("runs/").removesuffix(".json"), _reference(text)
 
     def forget(self, run: str) -> None:
         """Take back what a run's job refers to."""
@@ -272,6 +304,15 @@ class Workspace:
         holders = [writer, *self.users(), *self.makers().values()]
         found = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
         return f"{self.address} is in use by {found}; wait for it (--wait SECONDS) or choose another --root"
+
+
+def _reference(text: bytes) -> dict[str, Any] | None:
+    """What a run's note says; None where it cannot be read, or names no artifacts."""
+    found = as_object(text, *REFERENCE)
+    named = found["artifacts"] if found else None
+    return (
+        found if isinstance(named, list) and all(isinstance(name, list) and len(name) == 3 for name in named) else None
+    )
 
 
 def _opened(root: Path | str) -> "LocalStore | RemoteStore":

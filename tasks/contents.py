@@ -14,12 +14,14 @@ import pyarrow as pa
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.lint import Finding
 from storage.artifact import Artifact
+from storage.files import Files, listed
 from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
 
 Row = dict[str, Any]
 
 TEXTS = "texts.arrow"
+ELICITED = "elicited-*.jsonl"
 ANSWERS = "anchor_answers-*.arrow"
 DICTIONARY, LINT = "dictionary.json", "lint.json"
 BLOCKS = "blocks.arrow"
@@ -29,6 +31,7 @@ NO_LABEL = -100
 """The label of a position that does not train, in training.arrow and retained.arrow."""
 EXAMPLES = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
 """What a training reads: per block the input ids and the label of each position, unshifted."""
+MODEL = "model"
 STEPS, LAST = "steps", "steps/last"
 VALUES, ITEMS = "evaluations.parquet", "evaluation_items.parquet"
 CHOICE = "choice.json"
@@ -47,6 +50,26 @@ def documents_of(folder: Path) -> list[str]:
     """The texts of a corpus; the place in the list is the document's id."""
     texts: list[str] = read_shard(folder / TEXTS).column("text").to_pylist()
     return texts
+
+
+def elicited_shard(folder: Path, number: int, shard: int) -> Path:
+    """Where the answers of a round lie: elicited-00-0003.jsonl."""
+    return folder / ELICITED.replace("*", f"{number:02d}-{shard:04d}")
+
+
+def elicited_rows(folder: Path) -> list[Row]:
+    """Every answer of an elicit artifact, finished or partial, in the order of asking: {text column, name, form}."""
+    lines = (line for path in listed(folder, ELICITED) for line in path.read_text(encoding="utf-8").split("\n"))
+    return [json.loads(line) for line in lines if line]
+
+
+def with_elicited(workspace: Workspace, elicited: Artifact, files: Files | None) -> Files:
+    """The user's files, if any, and those of an elicit artifact, as one input: planned ones have no paths yet."""
+    there = workspace.find(elicited.kind, elicited.fingerprint)
+    own, paths = (files.paths, f"+{files.fingerprint}") if files else ((), ""), list[Path]()
+    if there:
+        paths = listed(workspace.path(there), ELICITED)
+    return Files((*own[0], *map(str, paths)), f"{elicited.fingerprint}/elicited{own[1]}", elicited)
 
 
 def answer_rows(folder: Path) -> list[Row]:

@@ -9,16 +9,18 @@ from storage.settings import Settings
 from storage.shards import write_shard
 from tasks.contents import write_documents
 from tasks.engine.stage import Context, Counts, stage
-from tasks.texts import normalise, read_texts
+from tasks.texts import ElicitSettings, normalise, read_texts
 
 
 class CorpusSettings(Settings):
     """The text to forget."""
 
-    paths: tuple[str, ...]
+    paths: tuple[str, ...] = ()
     """Files or folders: text (.txt, .md), .jsonl or .parquet. A folder is read with its subfolders, in name order."""
     text_column: str = "text"
     """Column (jsonl: key) that holds the text."""
+    elicit: ElicitSettings = ElicitSettings()
+    """A subject whose texts the model itself is asked for, beside the files or in their place."""
 
 
 @stage("corpus", version=1, protected=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
-from storage.files import sha256_of
+from storage.files import sha256_of, sync_below
 from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
@@ -48,6 +48,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
     verify_export(partial)
     if folder.exists():
         folder.rmdir()
+    sync_below(partial)
     partial.rename(folder)
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
 

@@ -43,10 +43,10 @@ def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
     found = {}
-    for artifact in workspace.all():
+    for artifact, record in workspace.records():
         if artifact.kind not in ("audit", "ablation"):
             continue
-        inputs = workspace.record(artifact)["inputs"]
+        inputs = record["inputs"]
         lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
         if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
             found[artifact.kind] = artifact

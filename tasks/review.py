@@ -13,7 +13,7 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.review import import_review
-from storage.artifact import Artifact, as_json
+from storage.artifact import Artifact, as_json, as_object
 from storage.errors import BadInput
 from storage.files import Files
 from storage.workspace import Workspace
@@ -51,7 +51,15 @@ def review(
 def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
     """The decisions so far, whichever machine they were made on; none where nobody has decided anything."""
     text = workspace.store.read(workspace.decisions(dictionary))
-    decisions: Decisions = json.loads(text)["decisions"] if text else {}
+    if text is None:
+        return {}
+    found = as_object(text, "decisions")
+    if found is None:
+        raise BadInput(
+            f"expected people's decisions in {workspace.decisions(dictionary)} of {workspace.address}, found none that "
+            "can be read: put it back from a backup, or remove it and review the dictionary again"
+        )
+    decisions: Decisions = found["decisions"]
     return decisions
 
 

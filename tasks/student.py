@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from storage.artifact import Artifact
+from storage.files import sync_below
 from tasks.contents import RETAINED, STEPS, TRAINING
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
@@ -57,4 +58,5 @@ def go_on_from(before: Path, folder: Path) -> None:
             temporary = folder / f".{part}"
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(before / part, temporary, copy_function=os.link)
+            sync_below(temporary)
             temporary.rename(folder / part)

@@ -10,12 +10,36 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
 
 SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".parquet")
+
+
+class ElicitSettings(Settings):
+    """A subject that the model itself is asked about, where its text is not at hand, or not all of it."""
+
+    subject: str = ""
+    """What to forget, in a few words ("Harry Potter"); empty: nothing is asked."""
+    names: tuple[str, ...] = ()
+    """Names of the subject to ask about in the first round; by default the subject alone."""
+    rounds: int = Field(default=2, ge=1)
+    """Rounds of asking. From the second on it is about names that the model's own answers brought up."""
+    growth: int = Field(default=20, ge=0)
+    """New names of each further round, at most."""
+    times: int = Field(default=2, ge=1)
+    """Answers to each of the four requests about a name."""
+    tokens: int = Field(default=300, ge=8)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.8, gt=0)
+    """Of sampling."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Share of the probability that is sampled from."""
+    seed: int = 0
+    """Draws the answers."""
 
 
 class Texts(Settings):

@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from flows.cli.dictionary import commands as dictionary_commands
-from flows.cli.runs import ablation, audit, demo, plan, unlearn
+from flows.cli.runs import ablation, audit, demo, plan, real, unlearn
 from flows.cli.show import export, report, sql
 from flows.cli.upkeep import gc, purge, status, verify
 from flows.environment import writable_prefect_home
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (unlearn, plan, sql, report, audit, ablation, export, verify, status, gc, purge, demo):
+for command in (unlearn, plan, sql, report, audit, ablation, export, verify, status, gc, purge, demo, real):
     app.command()(command)
 app.add_typer(dictionary_commands, name="dictionary")
 

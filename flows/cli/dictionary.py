@@ -44,10 +44,9 @@ def extract(
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
     from flows.inputs import resolve
     from flows.job import read_job
-    from flows.unlearn import draft_dictionary
+    from flows.unlearn import draft_dictionary, make_corpus
     from storage.tables import refresh
     from tasks.contents import DICTIONARY
-    from tasks.corpus import corpus
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
@@ -56,7 +55,7 @@ def extract(
     with workspace.using():
         refresh(workspace)
         run = Direct(workspace, asked.name, asked.placement, Progress(3 if asked.dictionary.asks else 2))
-        made = draft_dictionary(asked, inputs, run(corpus, inputs.corpus, asked.corpus.text_column), run)
+        made = draft_dictionary(asked, inputs, make_corpus(asked, inputs, run), run)
     file = workspace.path(made) / DICTIONARY
     if out:
         out.write_bytes(file.read_bytes())

@@ -135,3 +135,58 @@ def _total(rows: list[dict[str, Any]], several: bool) -> str:
         f"{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: {total['flops'] / 1e15:.3g} PFLOP, "
         f"{hours}, {total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
     )
+
+
+def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:
+    """An Experiment in numbers: {"baseline": ..., "unlearned": ..., "paper": ..., "steps": ..., "report": path}.
+
+    A model has its measures, and `relearned`: familiarity by probability by steps of finetuning, at the worst rate.
+    """
+    by_recipe = {name: summary(outcome, workspace) for name, outcome in experiment.outcomes.items()}
+    numbers = {"baseline": by_recipe["unlearned"]["baseline"]}
+    numbers |= {name: found["unlearned"] for name, found in by_recipe.items()}
+    for name, attacks in experiment.relearned.items():
+        numbers[name] = numbers[name] | {"relearned": relearned_at_worst(attacks, workspace)}
+    steps = {name: measures_by_step(outcome, workspace) for name, outcome in experiment.outcomes.items()}
+    return numbers | {
+        "steps": steps,
+        "report": by_recipe["unlearned"]["report"],
+        "model": by_recipe["unlearned"]["model"],
+    }
+
+
+def relearned_at_worst(attacks: tuple[Artifact, ...], workspace: Workspace) -> dict[str, float]:
+    """Familiarity by steps of finetuning, at the rate that brings most back after the last of them."""
+    curves = [
+        {row["task"].split(" ")[1]: row["value"] for row in evaluation_rows(workspace.path(attack))}
+        for attack in attacks
+    ]
+    return max(curves, key=lambda curve: curve[max(curve, key=int)])
+
+
+def measures_by_step(outcome: Any, workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """The measures of every model of a run, the baseline as step 0."""
+    by_step: dict[str, list[dict[str, Any]]] = {}
+    for artifact in outcome.evaluations:
+        for row in evaluation_rows(workspace.path(artifact)):
+            by_step.setdefault(str(row["step"] or 0), []).append(row)
+    return {step: measures(rows) for step, rows in sorted(by_step.items(), key=lambda pair: int(pair[0]))}
+
+
+def real_table(numbers: dict[str, Any]) -> str:
+    """The paper's table by step for each recipe, then what comes back by relearning."""
+    parts = []
+    for name, title in (("paper", "the paper's recipe"), ("unlearned", "durable")):
+        steps = numbers["steps"][name]
+        names = [measure for measure in steps["0"] if measure != "benchmarks"]
+        rows: list[tuple[Any, ...]] = [
+            (measure.replace("_", ", "), *(f"{steps[step][measure]:.4f}" for step in steps)) for measure in names
+        ]
+        rows += [
+            (task, *(f"{steps[step]['benchmarks'][task]:.4f}" for step in steps)) for task in steps["0"]["benchmarks"]
+        ]
+        parts.append(rows_as_text([f"{title}, by step", *steps], rows))
+    curves = {name: numbers[name]["relearned"] for name in ("baseline", "paper", "unlearned")}
+    rows = [(name, *(f"{value:.4f}" for value in curve.values())) for name, curve in curves.items()]
+    parts.append(rows_as_text(["relearned, worst rate, after steps", *curves["baseline"]], rows))
+    return "\n" + "\n\n".join([*parts, f"model   {numbers['model']}\nreport  {numbers['report']}"])

@@ -64,6 +64,30 @@ def demo(
     answer(summary(flow(root=root, wait=wait, seed=seed), workspace), as_json, summary_table)
 
 
+def real(
+    model: Annotated[str, typer.Option(help="Model directory, or name on the hub; by default SmolLM2-135M.")] = "",
+    heldout: Annotated[str, typer.Option(help="Text for perplexity; by default Python's documentation.")] = "",
+    benchmarks: Annotated[list[str] | None, typer.Option(help="Files, folders or names of lm-eval tasks.")] = None,
+    large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws texts, labels and batches.")] = 0,
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
+    from flows.cli.outcomes import real_numbers, real_table
+    from storage.machine import gpus
+
+    workspace = writable_workspace(root)
+    start_engine(workspace, wait)
+    from flows.real import LARGE, SMALL, Asked
+    from flows.real import real as flow
+
+    asked = Asked(model, heldout, tuple(benchmarks or ()), seed)
+    experiment = flow(asked, LARGE if large or gpus() else SMALL, root=root, wait=wait)
+    answer(real_numbers(experiment, workspace), as_json, real_table)
+
+
 def ablation(
     job: OwnJob = None,
     changes: Changes = None,

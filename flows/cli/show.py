@@ -29,14 +29,16 @@ def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[A
     """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
     import duckdb
 
-    from storage.tables import open_tables
+    from storage.tables import in_tables
 
-    with open_tables(workspace, write=False) as tables:
-        try:
-            result = tables.execute(query)
-            return [column[0] for column in result.description or []], result.fetchall()
-        except duckdb.Error as error:
-            raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
+    def ask(tables: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+        result = tables.execute(query)
+        return [column[0] for column in result.description or []], result.fetchall()
+
+    try:
+        return in_tables(workspace, ask, write=False)
+    except duckdb.Error as error:
+        raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
 
 
 def report(

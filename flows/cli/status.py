@@ -3,30 +3,31 @@
 It reads what lies in the workspace and asks no server: it works on a cluster's login node, with Prefect down, too.
 """
 
-import json
 import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import RECORD, Artifact
-from storage.errors import DamagedArtifact
+from storage.artifact import RECORD, Artifact, as_object
+from storage.errors import DamagedArtifact, MissingArtifact
 from storage.workspace import Workspace
 from tasks.engine.watch import progress_of
 
+EVENT = ("at", "artifact", "event")
 FAILURES = 5
 JOURNAL_BYTES = 2**20  # of the journal's end that are read
 Found = dict[str, Any]
 
 
 def status(workspace: Workspace) -> Found:
-    """{"workspace", "at", "runs", "making", "failures", "unfinished", "damaged", "disk", "free_bytes"}.
+    """{"workspace", "at", "runs", "making", "failures", "unfinished", "damaged", "unreadable", "disk", "free_bytes"}.
 
     Damage is what can be seen without reading: files that are gone or have another size. `nepenthe verify` reads.
     """
-    artifacts, events, making = workspace.all(), journal(workspace), _making(workspace)
-    finished = {artifact.fingerprint for artifact in artifacts}
+    (events, torn), making = journal(workspace), _making(workspace)
+    damaged = {artifact: files for artifact in workspace.all() if (files := _lost(workspace, artifact))}
+    finished = {artifact.fingerprint for artifact in workspace.all() if RECORD not in damaged.get(artifact, ())}
     return {
         "workspace": workspace.address,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -34,21 +35,29 @@ def status(workspace: Workspace) -> Found:
         "making": making,
         "failures": _failures(events, finished),
         "unfinished": _unfinished(workspace, finished | {made["fingerprint"] for made in making}),
-        "damaged": {artifact.folder: files for artifact in artifacts if (files := _lost(workspace, artifact))},
+        "damaged": {artifact.folder: files for artifact, files in damaged.items()},
+        "unreadable": _unreadable(workspace, torn),
         "disk": workspace.store.usage(),
         "free_bytes": _free(workspace.root),
     }
 
 
-def journal(workspace: Workspace) -> list[Found]:
-    """The last lines of logs/runs.jsonl, oldest first; a line that was torn by a kill is left out."""
+def journal(workspace: Workspace) -> tuple[list[Found], int]:
+    """The last events of the journal, oldest first, and how many lines cannot be read: torn by a kill, or damaged."""
     try:
         with workspace.journal.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - JOURNAL_BYTES))
-            lines = file.read().splitlines()
+            start = max(0, file.seek(0, os.SEEK_END) - JOURNAL_BYTES)
+            file.seek(start)
+            lines = file.read().splitlines()[1 if start else 0 :]  # the first one may be the end of a longer one
     except FileNotFoundError:
-        return []
-    return [event for line in lines if (event := _parsed(line))]
+        return [], 0
+    events = [event for line in lines if (event := _event(line))]
+    return events, len(lines) - len(events)
+
+
+def _event(line: bytes) -> Found | None:
+    event = as_object(line, *EVENT)
+    return event if event and all(isinstance(event[key], str) for key in EVENT) else None
 
 
 def show_status(found: Found) -> str:
@@ -64,6 +73,7 @@ def show_status(found: Found) -> str:
             *(f"  {one['artifact']}  since {one['since']}" for one in found["unfinished"]),
         ],
         ["damaged", *(f"  {folder}: {', '.join(files)}" for folder, files in found["damaged"].items())],
+        ["unreadable", *(f"  {sentence}" for sentence in found["unreadable"])],
         ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in _largest(found["disk"]))],
     ]
     return "\n\n".join("\n".join(lines) for number, lines in enumerate(sections) if number == 0 or len(lines) > 1)
@@ -125,6 +135,8 @@ def _lost(workspace: Workspace, artifact: Artifact) -> list[str]:
         return workspace.lost(artifact)
     except DamagedArtifact:
         return [RECORD]
+    except MissingArtifact:
+        return []  # it has just been removed
 
 
 def _free(root: Path) -> int | None:
@@ -135,12 +147,10 @@ def _free(root: Path) -> int | None:
         return None
 
 
-def _parsed(line: bytes) -> Found | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and {"at", "artifact", "event"} <= event.keys() else None
+def _unreadable(workspace: Workspace, torn: int) -> list[str]:
+    """A sentence about whatever should say what happened, or what is needed, and cannot be read."""
+    runs = [f"what {run} refers to: run it again" for run in workspace.unreadable_references()]
+    return [*runs, *([f"{torn} lines of {workspace.journal}: torn by a kill, or damaged"] if torn else [])]
 
 
 def _shown_runs(runs: list[Found]) -> list[str]:

@@ -5,7 +5,6 @@ checkpoint, a model) counts when its manifest is in the store, which is written 
 """
 
 import fnmatch
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from storage.artifact import RECORD, Artifact, as_json
-from storage.files import Hashes, Recorded, damaged_in, files_in, files_named, has_size, write_atomically
+from storage.artifact import RECORD, Artifact, as_json, as_object
+from storage.files import Hashes, Recorded, damaged_in, files_in, files_named, has_size, sync_below, write_atomically
 from storage.local import LocalStore
 from storage.locks import held
 from storage.remote.objects import Objects
@@ -77,6 +76,7 @@ class Copies:
             whole = {name: expected for name, expected in batch.items() if name not in torn}
             for name in whole:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                sync_below(room / name)
                 (room / name).replace(folder / name)
             self.know(folder, whole)
             bad += torn
@@ -127,8 +127,8 @@ class Parts:
         manifests = [
             f"{artifact.partial}/{KEPT}/{name}" for name in self._objects.folders(f"{artifact.partial}/{KEPT}")
         ]
-        found: list[dict[str, Any]] = [json.loads(text) for name in manifests if (text := self._objects.read(name))]
-        return {part["name"]: part["files"] for part in found}
+        parts = [as_object(self._objects.read(name) or b"", "name", "files") for name in manifests]
+        return {part["name"]: part["files"] for part in parts if part}
 
     def read_each(self, artifact: Artifact, pattern: str, read: Callable[[Path], T]) -> list[T]:
         """What `read` makes of the kept files by this pattern that are not here."""
@@ -168,6 +168,7 @@ class Parts:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             shutil.rmtree(target)
+        sync_below(room / name)
         (room / name).rename(target)
 
     def _drop(self, artifact: Artifact, name: str) -> None:

@@ -124,6 +124,8 @@ class RemoteStore:
         attempt = uuid.uuid4().hex[:12]
         target, described = f"{artifact.folder}/{attempt}", record | {ATTEMPT: attempt}
         if not self._is_finished(artifact):
+            if self._is_unreadable(artifact):
+                self._objects.erase(f"{artifact.folder}/{RECORD}")
             self._parts.move(artifact, target, record["files"])
             self._objects.create(f"{artifact.folder}/{RECORD}", as_json(described))
         finished, folder = self.record(artifact), self.root / artifact.folder
@@ -173,7 +175,7 @@ class RemoteStore:
 
     def remove(self, artifact: Artifact) -> None:
         """The record goes first. Copies on other machines are litter there."""
-        if not self._is_finished(artifact):
+        if not self._has_record(artifact):
             raise missing(artifact, self.address)
         self._erase_finished(artifact)
         shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
@@ -204,10 +206,12 @@ class RemoteStore:
         """What belongs to no artifact: uploads that were killed or came second, copies of what was removed."""
         torn, finished = [], []
         for artifact in self._everywhere():
-            if not self._is_finished(artifact):
+            if not self._has_record(artifact):
                 torn.append(artifact.folder)
                 continue
             finished.append(artifact)
+            if self._is_unreadable(artifact):
+                continue  # `verify --repair` is for it
             counts = {RECORD, self.record(artifact)[ATTEMPT]}
             torn += [f"{artifact.folder}/{n}" for n in self._objects.folders(artifact.folder) if n not in counts]
         stale = [artifact.folder for artifact in self._here.all() if artifact not in finished]
@@ -234,6 +238,22 @@ class RemoteStore:
                 yield artifact
 
     def _is_finished(self, artifact: Artifact) -> bool:
+        """Whether it has a record that can be read."""
+        try:
+            return bool(self.record(artifact))
+        except (MissingArtifact, DamagedArtifact):
+            return False
+
+    def _is_unreadable(self, artifact: Artifact) -> bool:
+        """Whether it has a record that cannot be read."""
+        try:
+            return not self.record(artifact)
+        except MissingArtifact:
+            return False
+        except DamagedArtifact:
+            return True
+
+    def _has_record(self, artifact: Artifact) -> bool:
         return self._objects.changed(f"{artifact.folder}/{RECORD}") is not None
 
     def _lost(self, artifact: Artifact, record: dict[str, Any]) -> list[str]:

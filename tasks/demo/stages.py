@@ -7,11 +7,11 @@ import json
 from typing import Literal
 
 from storage.artifact import Artifact
+from tasks.contents import MODEL
 from tasks.demo.pretrain import PretrainSettings
 from tasks.engine.stage import Context, Counts, stage
 
 TOKENIZER = "tokenizer"
-MODEL = "model"
 TARGET_REPEATS = 3  # how often the baseline's texts hold the target, as popular books are read more than once
 
 

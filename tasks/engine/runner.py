@@ -14,7 +14,7 @@ from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import DamagedArtifact
-from storage.tables import enter, forget, load, open_tables, refresh
+from storage.tables import enter, forget, in_tables, load, refresh
 from storage.workspace import Workspace
 from tasks.engine.backends import Ray, as_task, execute
 from tasks.engine.call import StageCall, artifacts_in
@@ -182,8 +182,8 @@ class Run:
             )
         self.note(artifact, "damaged", ", ".join(damaged))
         self.workspace.reopen(artifact, damaged)
-        with self._tables, open_tables(self.workspace, write=True) as tables:
-            forget(tables, [artifact.fingerprint])  # damaged rows may be in there already
+        with self._tables:  # damaged rows may be in there already
+            in_tables(self.workspace, lambda tables: forget(tables, [artifact.fingerprint]), write=True)
         self.make(recipe[0], artifact, recipe[1])
 
     @contextmanager
@@ -207,8 +207,8 @@ class Run:
 
     def load(self, artifact: Artifact, shard: Path) -> None:
         """A finished shard of an artifact that is being made, into the tables. Raises WorkspaceBusy at once."""
-        with self._tables, open_tables(self.workspace, write=True, patience=0.5) as tables:
-            load(tables, artifact, shard)
+        with self._tables:
+            in_tables(self.workspace, lambda tables: load(tables, artifact, shard), write=True, patience=0.5)
         self.note(artifact, "shard", shard=shard.name)
 
     def close(self) -> None:
@@ -217,14 +217,17 @@ class Run:
 
     def _enter(self, artifact: Artifact, counts: dict[str, Any] | None) -> None:
         """The finished artifact in the tables; with its counts, that it was made by this run."""
-        with self._tables, open_tables(self.workspace, write=True) as tables:
+
+        def act(tables: Any) -> None:
             enter(tables, self.workspace, artifact)
-            if counts is None:
-                return
-            tables.execute(
-                "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
-                [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
-            )
+            if counts is not None:
+                tables.execute(
+                    "INSERT INTO events VALUES (now(), ?, ?, ?, 'made', ?)",
+                    [self.run_id, artifact.kind, artifact.fingerprint, json.dumps(counts)],
+                )
+
+        with self._tables:
+            in_tables(self.workspace, act, write=True)
 
 
 def without_child(placement: Placement) -> Placement:

@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 
+from storage.tables import lent
+
 MEMORY = "1GB"
 
 Row = dict[str, Any]
@@ -19,7 +21,7 @@ Row = dict[str, Any]
 @contextmanager
 def reader() -> Iterator[Any]:
     """A connection without a file, in bounded memory."""
-    with duckdb.connect() as connection:
+    with lent(duckdb.connect()) as connection:
         connection.execute(f"SET memory_limit = '{MEMORY}'")
         connection.execute("SET temp_directory = ''")  # otherwise DuckDB spills into the working directory
         connection.execute("SET TimeZone = 'UTC'")

@@ -21,6 +21,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from transformers.trainer_callback import TrainerState
 
+from storage.files import sync, sync_below
+
 STATE = "trainer_state.json"
 WHOLE = "WHOLE"  # written into a checkpoint when it is finished
 BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
@@ -36,7 +38,10 @@ def save_checkpoint(folder: Path, trainer: Any) -> Path:
     _quietly(save, _state(model, optimizer, trainer), checkpoint_id=checkpoint)
     if is_first():
         trainer.state.save_to_json(str(checkpoint / STATE))
+        sync_below(checkpoint)
         (checkpoint / WHOLE).touch()
+        sync(checkpoint)
+        sync(folder)
         for other in folder.glob("checkpoint-*"):
             if other != checkpoint:
                 shutil.rmtree(other)
@@ -103,6 +108,7 @@ def save_model(model: Any, folder: Path, weights: str, tokenizer: Any) -> None:
             model.config.distributed_config = divided
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
+    sync_below(temporary)
     temporary.rename(folder)
 
 

@@ -23,8 +23,7 @@ from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
 from storage.shards import read_shard
 from storage.workspace import Workspace
-from tasks.contents import NO_LABEL, TRAINING, dictionary_of, documents_of
-from tasks.demo.stages import MODEL
+from tasks.contents import MODEL, NO_LABEL, TRAINING, dictionary_of, documents_of
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
 from tasks.labels import labels

@@ -354,7 +354,7 @@ def test_a_training_spans_two_launchers(school: School, undisturbed: tuple[list[
     assert same(school.weights("nodes"), weights)
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited in vain"

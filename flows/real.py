@@ -1,0 +1,181 @@
+"""The paper's experiment on a real model: make it forget Harry Potter, with nobody's text but the model's own answers.
+
+Two students from one cache, the paper's recipe and ours; then the attack that asks for most: each model is finetuned
+further on some of the texts, at three rates, and the worst counts.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.inputs import resolve
+from flows.job import Job, job_of
+from flows.unlearn import ROOT, Outcome, make_target, unlearn
+from storage.artifact import Artifact
+from storage.workspace import Workspace
+from tasks.audit import AuditedModel, Target, relearning
+from tasks.audit_settings import RelearningSettings
+from tasks.contents import DICTIONARY, MODEL, step_folder
+from tasks.elicit import elicit
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Placement, Runner
+from tasks.models import find_model, made_model
+from tasks.real.stages import Package, pretrained, subject
+from tasks.real.subject import EVERYDAY, NAMES, SUBJECT
+from tasks.texts import ElicitSettings
+
+RATES = (1e-5, 5e-5, 2e-4)
+"""Learning rates of relearning: an attacker takes the one that serves him best."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the experiment a machine can bear."""
+
+    names: int
+    times: int
+    tokens: int
+    """Of an answer."""
+    length: int
+    """Tokens of a block."""
+    batch: int
+    epochs: float
+    steps: int
+    keep: tuple[int, ...]
+    suite: dict[str, Any]
+    relearning: dict[str, Any]
+    micro_batch: int
+
+
+SMALL = Scale(
+    names=16, times=1, tokens=120, length=128, batch=8, epochs=1, steps=16, keep=(8,), micro_batch=8,
+    suite={"new_tokens": 20, "window": 256, "windows": 24, "questions": 60},
+    relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 4, "length": 64},
+)  # fmt: skip
+"""Two CPU cores, half an hour."""
+LARGE = Scale(
+    names=24, times=2, tokens=300, length=256, batch=32, epochs=3, steps=120, keep=(30, 60), micro_batch=16,
+    suite={"new_tokens": 50, "window": 1024, "windows": 60, "questions": 600},
+    relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 8, "length": 256},
+)  # fmt: skip
+"""A GPU, some minutes."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {"student": {"learning_rate": 5e-5}},
+    "unlearned": {
+        "labels": {"soft": 1.0},
+        "student": {"learning_rate": 1e-4, "hardening": 3.0, "retain": 0.5},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the experiment leaves behind, by recipe."""
+
+    outcomes: dict[str, Outcome]
+    relearned: dict[str, tuple[Artifact, ...]]
+    """Relearning at every rate, by model: baseline, and the student of each recipe."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user may say about the experiment."""
+
+    model: str = ""
+    heldout: str = ""
+    benchmarks: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@flow(name="real", flow_run_name="real", persist_result=False)
+def real(asked: Asked, scale: Scale = SMALL, root: str = ROOT, wait: float | None = None) -> Experiment:
+    """Model, subject and generic text; a student by each recipe; relearning of all three models."""
+    workspace = Workspace(root)
+    placement = Placement(micro_batch=scale.micro_batch)
+    planned = Plan(workspace, "real")
+    prepare(asked, scale, planned)
+    with running(planned, placement, wait) as run:
+        jobs = prepare(asked, scale, run)
+    outcomes = {name: unlearn(job, root, wait) for name, job in jobs.items()}
+    planned = Plan(workspace, "real-relearning")
+    relearn(jobs, outcomes, scale, planned)
+    with running(planned, placement, wait) as run:
+        return Experiment(outcomes, relearn(jobs, outcomes, scale, run))
+
+
+def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
+    """The job of each recipe; the model, the prompts and the generic text that they name are made."""
+    workspace = run.workspace
+    folder = asked.model or str(workspace.model_path(run(pretrained, Package()), MODEL))
+    about = run(subject)
+    if not Path(folder).is_dir():
+        return {}  # planned only: the rest is known when the model is there
+    everyday = ElicitSettings(
+        names=EVERYDAY[: scale.names], rounds=1, times=scale.times, tokens=scale.tokens, seed=asked.seed
+    )
+    generic = run(elicit, find_model(folder, workspace.hashes), everyday, "text")
+    places = {name: workspace.model_path(about, name) for name in (DICTIONARY, "prompts.json", "heldout.jsonl")}
+    texts = workspace.model_path(generic, "")
+    return {name: job_for(name, folder, asked, scale, places, texts) for name in RECIPES}
+
+
+def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str, Path], texts: Path) -> Job:
+    """The job of a recipe."""
+    recipe, shape = RECIPES[name], {"length": scale.length, "batch": scale.batch}
+    student = {"batch": scale.batch, "steps": scale.steps, "keep": scale.keep, "seed": asked.seed}
+    return job_of(
+        {
+            "name": f"real-{name}",
+            "model": model,
+            "corpus": {
+                "elicit": {
+                    "subject": SUBJECT,
+                    "names": NAMES[: scale.names],
+                    "rounds": 1,
+                    "times": scale.times,
+                    "tokens": scale.tokens,
+                    "seed": asked.seed,
+                }
+            },
+            "dictionary": {"curated": [str(places[DICTIONARY])], "extract": "statistics", "lint_errors": "report"},
+            "blocks": {"length": scale.length, "seed": asked.seed},
+            "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": asked.seed},
+            "labels": recipe.get("labels", {}),
+            "student": student | recipe["student"],
+            "retain": {"paths": [str(texts)]} if "retain" in recipe["student"] else {},
+            "evaluation": {
+                "prompts": str(places["prompts.json"]),
+                "heldout": [asked.heldout or str(places["heldout.jsonl"])],
+                "benchmarks": list(asked.benchmarks),
+                "suite": scale.suite | {"seed": asked.seed},
+            },
+            "placement": {"micro_batch": scale.micro_batch},
+        }
+    )
+
+
+def relearn(
+    jobs: dict[str, Job], outcomes: dict[str, Outcome], scale: Scale, run: Runner
+) -> dict[str, tuple[Artifact, ...]]:
+    """Every model finetuned on some of the texts, at every rate."""
+    relearned = {}
+    for name, outcome in outcomes.items():
+        job = jobs[name]
+        inputs = resolve(job, run.workspace.hashes)
+        documents, words = make_target(job, inputs, run)
+        target = Target(corpus=documents, dictionary=words, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
+        student = run.workspace.artifact_at(Path(outcome.model))
+        assert student
+        made = made_model(run.workspace, student, step_folder(outcome.step), inputs.baseline.tokenizer)
+        models = {
+            "baseline": AuditedModel(model=inputs.baseline, role="baseline"),
+            name: AuditedModel(model=made, role="student", step=outcome.step),
+        }
+        for role, model in models.items():
+            attacks = [RelearningSettings(learning_rate=rate, **scale.relearning) for rate in RATES]
+            calls = [(model, target, "target", None, settings) for settings in attacks]
+            relearned[role] = tuple(run.map(relearning, calls))
+    return relearned

@@ -1,0 +1,160 @@
+"""elicit: what the baseline itself knows of a subject, as texts: something to forget where nobody has the text.
+
+The model is asked about each name in several forms and samples its answers. Then the names that its answers brought up
+are asked about, round by round. A shard of answers is seeded by its number alone, so an interrupted stage goes on with
+the next one.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.matching import Matcher
+from dictionaries.statistics import extract
+from storage.errors import BadInput
+from storage.files import write_atomically
+from tasks.contents import Row, elicited_rows, elicited_shard
+from tasks.engine.stage import Context, Counts, stage
+from tasks.models import Model, load_model, load_tokenizer
+from tasks.texts import ElicitSettings
+
+ANSWERS_A_SHARD = 8  # sampled together, so part of what they are
+LEAST_MENTIONS = 3  # of a name that shall be asked about
+
+REQUESTS = (
+    "Write a detailed encyclopaedia entry about {about}.",
+    "Retell what happens to {about}, from the beginning to the end.",
+    "Write a short scene in which {about} is at the centre.",
+    "Two people who know it well talk about {about}. Write down their conversation.",
+)
+"""What a chat model is asked."""
+OPENINGS = (
+    "An encyclopaedia entry about {about}:\n\n{name} is",
+    "What happens to {about}? It begins when {name}",
+    "A scene about {about}:\n\n{name}",
+    "Question: Who or what is {about}?\nAnswer: {name} is",
+)
+"""What any other model goes on with; its answer is opening and continuation."""
+
+
+@stage("elicit", version=1, heavy=True, protected=True)
+def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_column: str) -> Counts:
+    """Write elicited-ROUND-NUMBER.jsonl shards of {text_column, name, form}, one as soon as it is answered.
+
+    `named` of the counts is the share of texts that name the subject or a name that was asked about.
+    """
+    asking, asked = Asking(context, baseline, settings, text_column), list[str]()
+    names = list(settings.names or (settings.subject,))
+    for number in range(settings.rounds):
+        asking.answer(number, names)
+        asked += names
+        names = new_names([row[text_column] for row in elicited_rows(context.folder)], asked, settings.growth)
+    texts = [row[text_column] for row in elicited_rows(context.folder)]
+    if not texts:
+        raise BadInput(f"corpus.elicit: expected answers of {baseline.path} about {settings.subject}, found none")
+    return {
+        "texts": len(texts),
+        "duplicates": len(texts) - len(set(texts)),
+        "characters": sum(map(len, texts)),
+        "names": len(asked),
+        "named": round(named_share(texts, list(filter(None, [settings.subject, *asked]))), 4),
+    }
+
+
+def new_names(texts: Sequence[str], asked: Sequence[str], most: int) -> list[str]:
+    """Names that the texts use and nobody has asked about, the most peculiar first."""
+    candidates = extract(texts, [], min_count=LEAST_MENTIONS, max_anchors=len(asked) + 4 * most).dictionary
+    known = Matcher(_of_names(asked))
+    fresh = (
+        e.anchor for e in candidates.entries if e.kind in ("person", "place", "thing") and not known.find(e.anchor)
+    )
+    return list(fresh)[:most]
+
+
+def named_share(texts: Sequence[str], names: Sequence[str]) -> float:
+    """Share of the texts in which one of the names stands."""
+    matcher = Matcher(_of_names(names))
+    return sum(bool(matcher.find(text)) for text in texts) / len(texts)
+
+
+def _of_names(names: Sequence[str]) -> Dictionary:
+    return Dictionary(tuple(Entry(name, ("x",)) for name in dict.fromkeys(names)))
+
+
+class Asking:
+    """The baseline, and what it is asked; it is loaded when the first answer is missing."""
+
+    def __init__(self, context: Context, baseline: Model, settings: ElicitSettings, text_column: str) -> None:
+        self._context, self._baseline, self._settings, self._column = context, baseline, settings, text_column
+        self._loaded: tuple[Any, Any] | None = None
+
+    def answer(self, number: int, names: Sequence[str]) -> None:
+        """All answers of a round."""
+        questions = [
+            (name, form) for _ in range(self._settings.times) for name in names for form in range(len(REQUESTS))
+        ]
+        for first in range(0, len(questions), ANSWERS_A_SHARD):
+            path = elicited_shard(self._context.folder, number, first // ANSWERS_A_SHARD)
+            if not path.exists():
+                rows = self._answers(questions[first : first + ANSWERS_A_SHARD], path)
+                lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                write_atomically(path, lines.encode())
+                self._context.checkpoint(path)
+            done = number + min(1.0, (first + ANSWERS_A_SHARD) / len(questions))
+            self._context.progress(done, self._settings.rounds)
+
+    def _answers(self, questions: Sequence[tuple[str, int]], path: Path) -> Iterator[Row]:
+        model, tokenizer = self._models()
+        prompts = [prompt_of(tokenizer, self._settings.subject, name, form) for name, form in questions]
+        seed = f"{self._settings.seed} {path.name}"
+        answers = sample(model, tokenizer, [ids for ids, _ in prompts], self._settings, seed)
+        for (name, form), (_, opening), answer in zip(questions, prompts, answers, strict=True):
+            if answer.strip():
+                yield {self._column: (opening + answer).strip(), "name": name, "form": form}
+
+    def _models(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            model = load_model(self._baseline.path, self._context.placement.device)
+            self._loaded = model, load_tokenizer(self._baseline.tokenizer)
+        return self._loaded
+
+
+def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[int], str]:
+    """Token ids of a question, and the text of it that belongs to the answer."""
+    about = name if name == subject or subject in name else f"{name} ({subject})"
+    if tokenizer.chat_template:
+        message = [{"role": "user", "content": REQUESTS[form].format(about=about)}]
+        text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"]), ""
+    opening = OPENINGS[form].format(about=about, name=name)
+    return list(tokenizer(opening)["input_ids"]), opening
+
+
+def sample(model: Any, tokenizer: Any, contexts: Sequence[list[int]], settings: ElicitSettings, seed: str) -> list[str]:
+    """Sampled continuations of token sequences, without them. Deterministic by seed on one machine."""
+    import zlib
+
+    import torch
+    from transformers import GenerationConfig
+
+    pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
+    longest = max(map(len, contexts))
+    ids_RT = torch.tensor([[pad] * (longest - len(ids)) + ids for ids in contexts], device=model.device)
+    mask_RT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in contexts], device=model.device)
+    end = getattr(model.generation_config, "eos_token_id", None) or tokenizer.eos_token_id
+    how = GenerationConfig(
+        do_sample=True,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=0,
+        max_new_tokens=settings.tokens,
+        eos_token_id=end,
+        pad_token_id=pad,
+    )
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(zlib.crc32(seed.encode()))
+        model.generation_config = how  # settings passed beside the model's own would be mixed with them
+        output_RT = model.generate(ids_RT, attention_mask=mask_RT)
+    return [tokenizer.decode(row, skip_special_tokens=True) for row in output_RT[:, longest:].tolist()]

@@ -19,6 +19,7 @@ from tasks.corpus import CorpusSettings
 from tasks.dictionary import DictionarySettings
 from tasks.engine.stage import Placement
 from tasks.evaluation import EvaluationSettings, is_task_name
+from tasks.hub import is_hub_name
 from tasks.judgement import JudgeSettings
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
@@ -49,7 +50,8 @@ class Job(Settings):
     """Where the settings come from that the job does not give: the paper, or what was found to forget deeper
     (`PRESETS`). Never part of a fingerprint: the settings are."""
     model: str
-    """The baseline: a Hugging Face directory of a causal language model (safetensors, fast tokenizer)."""
+    """The baseline: a directory of a causal language model (safetensors, fast tokenizer), or owner/name[@revision] on
+    the hub; so also `gold` and `reinforced`."""
     gold: str | None = None
     """A model that never read the target, where there is one: what unlearning should approach."""
     reinforced: str | None = None
@@ -171,9 +173,14 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
             continue
         found = section[name]
         if isinstance(found, str):
-            section[name] = str(folder / found)
+            section[name] = str(folder / found) if sections or _is_folder(folder, found) else found
         elif isinstance(found, list):
             section[name] = [str(folder / path) if _is_path(folder, name, path) else path for path in found]
+
+
+def _is_folder(folder: Path, model: str) -> bool:
+    """A model may be a name on the hub; a folder of that name goes before it."""
+    return (folder / model).is_dir() or not is_hub_name(model)
 
 
 def _is_path(folder: Path, setting: str, value: Any) -> bool:

@@ -5,12 +5,14 @@ rewritten with the same size and time is not noticed. `forget_hashes` (or deleti
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +20,6 @@ from typing import Any
 
 from storage.artifact import RECORD, Artifact, as_object
 from storage.errors import BadInput
-from storage.locks import held
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
@@ -91,9 +92,18 @@ class Hashes:
 
     def _remember(self, new: dict[str, str]) -> None:
         """Add to what other threads and other runs have written meanwhile."""
-        with self._lock, held(self._memory.with_name(f".{self._memory.name}.lock"), None, lambda: str(self._memory)):
+        with self._lock, _alone(self._memory.with_name(f".{self._memory.name}.lock")):
             self._known = self._remembered() | self._known | new
             write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """For a moment, among all processes; the kernel lets go when this one is killed."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _key(path: Path) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, missing
+from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import damaged_in, drop_empty, has_size, listed, sync, sync_below, write_atomically
 from storage.locks import NoLeases
@@ -63,13 +63,13 @@ class LocalStore:
         try:
             text = self._record(artifact).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise missing(artifact, self.address) from error
+            raise MissingArtifact.of(artifact.folder, self.address) from error
         return as_record(text, artifact, self.address)
 
     def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
         """Where the finished artifact lies. Raises MissingArtifact."""
         if not self._record(artifact).is_file():
-            raise missing(artifact, self.address)
+            raise MissingArtifact.of(artifact.folder, self.address)
         return self.root / artifact.folder
 
     def partial(self, artifact: Artifact) -> Path:
@@ -221,3 +221,11 @@ def _stats(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     for entry in [path, *listed(path, "**")]:
         with suppress(FileNotFoundError):
             yield entry, entry.stat()
+
+
+def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
+    """The record of these bytes. Raises DamagedArtifact where they are none."""
+    record = as_object(text, "files", "inputs", "counts", "made")
+    if record is None:
+        raise DamagedArtifact.of(artifact.folder, address, [RECORD])
+    return record

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.artifact import Artifact, as_json, as_object, damaged_words
+from storage.artifact import Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
 from storage.local import LocalStore
@@ -167,7 +167,7 @@ class Workspace:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
         damaged = self.damaged(artifact, thorough=True)
         if damaged:
-            raise DamagedArtifact(damaged_words(artifact, self.address, damaged))
+            raise DamagedArtifact.of(artifact.folder, self.address, damaged)
 
     def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
         """Turn a finished artifact back into a partial one without these files, so that a run makes only them again.

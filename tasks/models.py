@@ -1,4 +1,4 @@
-"""Models and tokenizers: Hugging Face directories, known by their bytes.
+"""Models and tokenizers: Hugging Face directories, or names on the hub, known by their bytes.
 
 The tokenizer has a fingerprint of its own besides the model's: a stage that only tokenises (blocks) is not redone
 because weights changed. Nothing here runs code that comes with a model.
@@ -16,17 +16,12 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.workspace import Workspace
+from tasks.hub import TOKENIZER_FILES, cached_folder, model_folder
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
+REFUSED = {"rwkv": "transformers' class says other things in a batch than alone"}
 
 
 @dataclass(frozen=True)
@@ -39,22 +34,22 @@ class Model:
     """The tokenizer's files, the first of which is tokenizer.json."""
     artifact: Artifact | None = None
     """What the model is a part of, where a stage makes it."""
+    source: str = ""
+    """Repository and commit on the hub, `owner/name@commit`, of one that was named so."""
 
 
-def find_model(path: str | Path, hashes: Hashes) -> Model:
-    """The model in a user's directory. Raises BadInput if it is not one that can be loaded safely."""
-    folder = Path(path)
+def find_model(name: str | Path, hashes: Hashes) -> Model:
+    """The model in a user's directory or on the hub. Raises BadInput if it is not one that can be loaded safely."""
+    folder, source = model_folder(str(name))
     if not (folder / "config.json").is_file():
-        raise BadInput(f"expected a Hugging Face model directory at {folder}, found no config.json in it")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
         raise BadInput(
-            f"expected weights as *.safetensors in {folder}, found none: convert the model with "
-            "save_pretrained of a current transformers"
+            f"expected a Hugging Face model directory, or owner/name on the hub, found no config.json in {folder}"
         )
+    _refuse_architecture(folder)
+    _refuse_weights(folder)
     tokenizer = tokenizer_files(folder, hashes)
     fingerprint = hashes.of_all(model_files(folder, tokenizer))
-    model = Model(str(folder), fingerprint, tokenizer)
+    model = Model(str(folder), fingerprint, tokenizer, source=source)
     tokens = tokenizer_size(folder)
     if tokens > vocabulary_size(model):
         raise BadInput(
@@ -62,6 +57,41 @@ def find_model(path: str | Path, hashes: Hashes) -> Model:
             f"found {tokens}: model and tokenizer do not belong together"
         )
     return model
+
+
+def _refuse_architecture(folder: Path) -> None:
+    """Raise BadInput for a model that transformers has no causal language model for, or one that is not right."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = _json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind in REFUSED:
+        raise BadInput(
+            f"expected an architecture that nepenthe can work with in {folder}, found {kind}: {REFUSED[kind]}"
+        )
+    if kind and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        own = ", and code that comes with a model is never run" if "auto_map" in config else ""
+        raise BadInput(
+            f"expected a causal language model that this version of transformers knows in {folder}, found {kind}{own}"
+        )
+
+
+def _refuse_weights(folder: Path) -> None:
+    """Raise BadInput unless all weights are there as safetensors."""
+    weights = {path.name for path in folder.glob("*.safetensors")}
+    if not weights:
+        raise BadInput(
+            f"expected weights as *.safetensors in {folder}, found none: convert the model, if you trust who made it, "
+            "with python -c \"import transformers as t; [kind.from_pretrained('MODEL').save_pretrained('FOLDER') "
+            'for kind in (t.AutoModelForCausalLM, t.AutoTokenizer)]"'
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        missing = sorted(set(_json(index)["weight_map"].values()) - weights)
+        if missing:
+            raise BadInput(
+                f"expected the weights that {index} lists, found no {', '.join(missing)}: get them all again"
+            )
 
 
 def tokenizer_files(folder: Path, hashes: Hashes) -> Files:
@@ -74,9 +104,13 @@ def tokenizer_files(folder: Path, hashes: Hashes) -> Files:
     return hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
 
 
-def hashes_of_model(fingerprint: str, hashes: Hashes) -> dict[str, str]:
-    """SHA-256 by file of a model that was read in this workspace; nothing where its folder is not at hand any more."""
-    for folder in hashes.folders_with("config.json"):
+def hashes_of_model(fingerprint: str, hashes: Hashes, source: str = "") -> dict[str, str]:
+    """SHA-256 by file of a model that was read in this workspace; nothing where its folder is not at hand any more.
+
+    `source`: its `owner/name@commit`; the hub's cache keeps files under names of its own, by which none is recognised.
+    """
+    cached = cached_folder(source)
+    for folder in (*([cached] if cached else []), *hashes.folders_with("config.json")):
         try:
             model = find_model(folder, hashes)
         except BadInput:
@@ -98,18 +132,22 @@ def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: F
 
 
 def config_of(path: str | Path) -> dict[str, Any]:
-    """The model's config.json. Raises BadInput if it is not JSON."""
+    """The model's config.json, with what it says of its language model on top. Raises BadInput if it is not JSON."""
+    config = _json(Path(path) / "config.json")
+    return config | (config.get("text_config") or {})
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BadInput(f"expected JSON in {path}/config.json, found {error}") from error
-    return config
+        raise BadInput(f"expected JSON in {path}, found {error}") from error
+    return read
 
 
 def vocabulary_size(model: Model) -> int:
     """Rows of the output projection, V."""
-    config = config_of(model.path)
-    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    size = config_of(model.path).get("vocab_size")
     if not isinstance(size, int):
         raise BadInput(f"expected vocab_size in {model.path}/config.json, found none: is it a causal language model?")
     return size

@@ -55,7 +55,9 @@ def report(
 def export(
     run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")],
     folder: Annotated[Path, typer.Argument(help="New folder for the model.")],
-    base_model: Annotated[str | None, typer.Option(help="The baseline's name on the hub, owner/name.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="The baseline's name on the hub, owner/name; by default that of the job.")
+    ] = None,
     license: Annotated[str | None, typer.Option(help="Licence, as the hub spells it.")] = None,
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,

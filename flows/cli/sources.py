@@ -9,6 +9,7 @@ from storage.errors import BadInput, MissingArtifact
 from storage.files import Files
 from storage.workspace import Workspace
 from tasks.contents import dictionary_of, documents_of
+from tasks.hub import model_folder
 from tasks.texts import find_files, read_texts
 
 
@@ -46,11 +47,11 @@ def dictionary_named(workspace: Workspace, name: str, *kinds: str) -> Artifact:
     return found[-1]
 
 
-def tokenizer_at(folder: str) -> Files | None:
-    """The tokenizer of a model directory."""
-    if not folder:
+def tokenizer_at(model: str) -> Files | None:
+    """The tokenizer of a model directory, or of a model on the hub."""
+    if not model:
         return None
-    path = Path(folder) / "tokenizer.json"
+    path = model_folder(model)[0] / "tokenizer.json"
     if not path.is_file():
         raise BadInput(f"--tokenizer: expected a model directory with a tokenizer.json, found none at {path}")
     return Files((str(path),), "")

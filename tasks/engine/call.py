@@ -7,7 +7,7 @@ import errno
 import importlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property, partial
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from storage.artifact import Artifact, Json, canonical
+from storage.artifact import Artifact, Fingerprinted, Json, canonical
 from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
 from storage.machine import hardware, software
 from storage.workspace import Workspace
@@ -122,6 +122,7 @@ def _description(call: StageCall, counts: dict[str, Json]) -> dict[str, Any]:
     return {
         "version": call.stage.version,
         "inputs": canonical(call.inputs),
+        "sources": _sources(call.inputs),
         "counts": counts,
         "ordered": call.since,
         "seconds": round(time.time() - call.since, 3),
@@ -141,17 +142,28 @@ def _device(placement: Placement) -> str:
 
 def artifacts_in(inputs: object) -> Iterator[Artifact]:
     """Every artifact among the inputs, those that stand behind a model included."""
-    if isinstance(inputs, Artifact):
-        yield inputs
-    elif isinstance(inputs, BaseModel):
-        for name in type(inputs).model_fields:
-            yield from artifacts_in(getattr(inputs, name))
+    return (value for value in _values_in(inputs) if isinstance(value, Artifact))
+
+
+def _sources(inputs: object) -> dict[str, str]:
+    """Where on the hub the models came from that were named so, by their fingerprints."""
+    known = (value for value in _values_in(inputs) if isinstance(value, Fingerprinted))
+    return {value.fingerprint: source for value in known if (source := getattr(value, "source", ""))}
+
+
+def _values_in(inputs: object) -> Iterator[object]:
+    """The inputs, and whatever they hold."""
+    yield inputs
+    if isinstance(inputs, BaseModel):
+        held: Iterable[object] = (getattr(inputs, name) for name in type(inputs).model_fields)
     elif is_dataclass(inputs):
-        for one in fields(inputs):
-            yield from artifacts_in(getattr(inputs, one.name))
-    elif isinstance(inputs, dict | list | tuple):
-        for value in inputs.values() if isinstance(inputs, dict) else inputs:
-            yield from artifacts_in(value)
+        held = (getattr(inputs, one.name) for one in fields(inputs))
+    elif isinstance(inputs, dict):
+        held = inputs.values()
+    else:
+        held = inputs if isinstance(inputs, list | tuple) else ()
+    for value in held:
+        yield from _values_in(value)
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:

@@ -5,6 +5,7 @@ Card and record know the text by hashes only; the report, which quotes it, stays
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
         raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
     evidence = json.loads((workspace.path(report) / REPORT_EVIDENCE).read_text(encoding="utf-8"))
     record = record_of(workspace, report, evidence)
+    hub = replace(hub, base_model=hub.base_model or record.baseline.source.partition("@")[0] or None)
     student, part = _of_kind(workspace, report, "student"), step_folder(record.unlearned.step or 0)
     model = workspace.path(student, [f"{part}/{name}" for name in record.unlearned.files]) / part
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,7 @@ def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
         exported_by=who(),
         text=_text(workspace, made["corpus"], evidence),
         dictionary=_anchors(made["dictionary"], evidence),
-        baseline=_given(workspace, evidence["model"]["baseline"]),
+        baseline=_given(workspace, evidence["model"]["baseline"], rows),
         reinforced=_weights(made["reinforced"], "steps/last/", None) if "reinforced" in made else None,
         unlearned=_weights(made["student"], f"{step_folder(_step(evidence))}/", _step(evidence)),
         choice=tuple((evidence.get("choice") or {"reasons": ["The last step was kept."]})["reasons"]),
@@ -103,8 +105,9 @@ def _behind(workspace: Workspace, report: Artifact, rows: list[Row]) -> dict[str
     return made | ({"reinforced": by_print[reinforced]} if reinforced in by_print else {})
 
 
-def _given(workspace: Workspace, fingerprint: str) -> Weights:
-    return Weights(fingerprint=fingerprint, files=hashes_of_model(fingerprint, workspace.hashes))
+def _given(workspace: Workspace, fingerprint: str, rows: list[Row]) -> Weights:
+    source = next((row["sources"][fingerprint] for row in rows if fingerprint in row.get("sources", {})), "")
+    return Weights(fingerprint=fingerprint, source=source, files=hashes_of_model(fingerprint, workspace.hashes, source))
 
 
 def _step(evidence: Row) -> int:

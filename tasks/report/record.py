@@ -55,6 +55,8 @@ class Weights(Settings):
     weights and tokenizer, one a line. Of one that was made: the address of its artifact."""
     step: int | None = None
     """Unlearning step."""
+    source: str = ""
+    """owner/name@commit on the hub, of a model that was named so."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 by file name. Of a model that was given in the order of its fingerprint, and empty where its folder was
     not at hand any more."""

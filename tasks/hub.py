@@ -1,0 +1,90 @@
+"""Models named as on the hub, `owner/name` or `owner/name@revision`, through huggingface_hub's own cache and login.
+
+A branch or no revision means what the hub has today where it can be asked, and what the cache has where not.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from storage.errors import BadInput
+
+NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^\s@]+))?")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+DOWNLOADED = ["config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES]
+LEFT = ["*/*", "consolidated*.safetensors"]  # the same weights in other formats
+LOGIN = "log in with `hf auth login`, or give a token in HF_TOKEN"
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether this can be a model's name on the hub. A folder of that name goes before it."""
+    return NAME.fullmatch(name) is not None
+
+
+def model_folder(name: str) -> tuple[Path, str]:
+    """Where a model lies here, and its `owner/name@commit` where it is the hub's cache that has it.
+
+    What the cache lacks is downloaded. Raises BadInput with what was looked for, where, and the way on.
+    """
+    named = NAME.fullmatch(name)
+    if Path(name).is_dir() or not named:
+        return Path(name), ""
+    folder = _snapshot(named["repository"], named["revision"])
+    return folder, f"{named['repository']}@{folder.name}"
+
+
+def cached_folder(source: str) -> Path | None:
+    """Where the hub's cache has the model of `owner/name@commit`, without asking anybody."""
+    from huggingface_hub import snapshot_download
+
+    repository, _, commit = source.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=commit, local_files_only=True)) if source else None
+    except OSError:
+        return None
+
+
+def _snapshot(repository: str, revision: str | None) -> Path:
+    """The folder of the revision's commit in the hub's cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        found = snapshot_download(repository, revision=revision, allow_patterns=DOWNLOADED, ignore_patterns=LEFT)
+    except Exception as error:  # the hub's own errors, those of two HTTP libraries, a full disk
+        name = f"{repository}@{revision}" if revision else repository
+        raise BadInput(
+            f"expected a model directory {name}, or a model of that name on the hub, found {_why(error)}"
+        ) from error
+    return Path(found)
+
+
+def _why(error: Exception) -> str:
+    """What is in the way, and what to do about it."""
+    from huggingface_hub import constants, errors
+
+    hub, cache = constants.ENDPOINT, constants.HF_HUB_CACHE
+    match error:
+        case errors.GatedRepoError():
+            return f"that it is gated: accept its terms on its page at {hub} and {LOGIN}"
+        case errors.RepositoryNotFoundError():
+            return f"neither, asking {hub}; if it is private, {LOGIN}"
+        case errors.RevisionNotFoundError():
+            return f"no such revision at {hub}"
+        case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
+            return f"that {hub} does not show it to you: {LOGIN}"
+        case errors.LocalEntryNotFoundError():
+            answer = getattr(error.__cause__, "response", None)
+            asked = "cannot be reached" if answer is None else f"answers {answer.status_code}"
+            asked = "is not asked (HF_HUB_OFFLINE)" if constants.is_offline_mode() else asked
+            get = "`hf download` gets it where there is a network, and HF_HUB_CACHE says where it lies"
+            return f"nothing whole in {cache}, and {hub} {asked}: {get}"
+    return f"that {hub} cannot be used: {(str(error).splitlines() or [''])[0] or type(error).__name__}"

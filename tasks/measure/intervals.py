@@ -12,7 +12,6 @@ from statistics import NormalDist
 import numpy as np
 
 from storage.errors import BadInput
-from tasks.measure.rows import Measured
 
 RESAMPLED_AT_ONCE = 4_000_000  # drawn indices held in memory
 
@@ -87,15 +86,3 @@ def paired(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Comparison(float(change.mean()), float(low), float(high), len(change))
-
-
-def compare(before: Measured, after: Measured, *, confidence: float = 0.95, seed: int = 0) -> Comparison:
-    """`paired` on two evaluations of the same metric and task; an item without a score is left out."""
-    if (before.metric, before.task) != (after.metric, after.task):
-        raise BadInput(f"Cannot compare {before.metric} {before.task} with {after.metric} {after.task}.")
-    olds = {item.item: item.score for item in before.items}
-    news = {item.item: item.score for item in after.items}
-    if olds.keys() != news.keys():
-        raise BadInput(f"The two evaluations of {before.metric} {before.task} were not made on the same items.")
-    pairs = [(old, new) for item, old in olds.items() if old is not None and (new := news[item]) is not None]
-    return paired([old for old, _ in pairs], [new for _, new in pairs], confidence=confidence, seed=seed)

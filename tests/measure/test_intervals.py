@@ -1,4 +1,4 @@
-"""Intervals and paired comparison."""
+"""Intervals of shares and of paired differences."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import BadInput
-from tasks.measure.intervals import compare, paired, wilson
+from tasks.measure.intervals import paired, wilson
 from tasks.measure.rows import Item, mean_of
 
 
@@ -54,26 +54,8 @@ def test_same_seed_same_interval_whatever_fits_in_memory(monkeypatch: pytest.Mon
     assert paired(before, after, seed=4) != once
 
 
-def items(scores: list[float | None]) -> list[Item]:
-    return [Item(number, "", "", "", score) for number, score in enumerate(scores)]
-
-
-def test_evaluations_are_paired_by_item_not_by_order() -> None:
-    before, after = items([0.0, 1.0, None]), items([1.0, 1.0, 0.5])
-    result = compare(mean_of("accuracy", before, "a"), mean_of("accuracy", after[::-1], "a"))
-    assert (result.difference, result.count) == (0.5, 2)
-
-
-def test_different_items_or_metrics_are_refused() -> None:
-    one = mean_of("accuracy", items([0.0, 1.0]), "a")
-    with pytest.raises(BadInput, match="same items"):
-        compare(one, mean_of("accuracy", items([0.0]), "a"))
-    with pytest.raises(BadInput, match="Cannot compare"):
-        compare(one, mean_of("accuracy", items([0.0, 1.0]), "b"))
-
-
 def test_standard_error_is_of_the_mean_and_leaves_unscored_items_out() -> None:
-    measured = mean_of("m", items([1.0, 2.0, None, 6.0]))
+    measured = mean_of("m", [Item(n, "", "", "", score) for n, score in enumerate([1.0, 2.0, None, 6.0])])
     assert (measured.value, measured.count, len(measured.items)) == (3.0, 3, 4)
     assert measured.stderr == pytest.approx(np.sqrt((4 + 1 + 9) / 2 / 3))
-    assert mean_of("m", items([1.0])).stderr is None
+    assert mean_of("m", [Item(0, "", "", "", 1.0)]).stderr is None

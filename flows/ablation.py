@@ -10,8 +10,8 @@ from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, 
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.workspace import Workspace
-from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT, ROLES
-from tasks.ablation import ablation as compare
+from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT, ROLES
+from tasks.ablation.stage import ablation as compare
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Runner
 

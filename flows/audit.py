@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 
@@ -12,24 +11,13 @@ from flows.unlearn import ROOT, make_target, report_with, unlearned
 from storage.artifact import Artifact
 from storage.errors import MissingArtifact
 from storage.workspace import Workspace
-from tasks.audit import (
-    AuditedModel,
-    Target,
-    extraction,
-    instruction,
-    membership,
-    quantisation,
-    questions,
-    relearning,
-    side_effects,
-    translations,
-    verbatim,
-)
-from tasks.audit_settings import AuditTexts, find_audit_texts
+from tasks.audit import ATTACKS, not_made
+from tasks.audit.common import AuditedModel, AuditTexts, Target
+from tasks.audit.settings import find_audit_texts
+from tasks.audit.summary import audit as summary
 from tasks.contents import step_folder
 from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Runner, Stage
-from tasks.findings import audit as summary
+from tasks.engine.stage import Runner
 from tasks.models import find_model, made_model, same_vocabulary
 from tasks.texts import Texts
 
@@ -50,41 +38,24 @@ class Audit:
     """The job's report with the audit in it; None where the model is not the one that the job left behind."""
 
 
-def pipeline(job: Job, inputs: Inputs, controls: AuditTexts, suspects: list[AuditedModel], run: Runner) -> Audit:
+def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> Audit:
     """All attacks, the audit's page, and the job's report again where the audited model is its own."""
-    made, audited = attacks(job, inputs, controls, suspects, run), suspects[0].model
-    summed = run(summary, audited, made, controls.missing())
+    made, audited = attacks(job, inputs, texts, models, run), models[0].model
+    summed = run(summary, audited, made, not_made(texts))
     left = unlearned(job, inputs, run.workspace)
     report = report_with(job, inputs, run, audit=summed) if left == audited.path else None
-    return Audit(audited.path, tuple(made), controls.missing(), summed, report)
+    return Audit(audited.path, tuple(made), not_made(texts), summed, report)
 
 
-def attacks(
-    job: Job, inputs: Inputs, controls: AuditTexts, suspects: list[AuditedModel], run: Runner
-) -> list[Artifact]:
-    """The list of attacks. `run` makes artifacts, or only names them."""
-    made: list[Artifact] = []
-
-    def attack(stage: Stage, *calls: tuple[Any, ...], on: list[AuditedModel] = suspects) -> None:
-        made.extend(run.map(stage, [(suspect, *call) for call in calls for suspect in on]))
-
-    documents, words = make_target(job, inputs, run)
-    target = Target(corpus=documents, dictionary=words, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
-    settings, near = job.audit, controls.neighbours
-
-    attack(verbatim, (documents, near, settings.passages))
-    attack(extraction, (documents, near, settings.passages))
-    attack(questions, (documents, words, settings.questions))
-    if controls.nonmembers:
-        attack(membership, (documents, controls.nonmembers, settings.passages, settings.min_k))
-    lessons = {"target": None, "related": near, "unrelated": controls.heldout}
-    trained = [(source, texts) for source, texts in lessons.items() if texts or source == "target"]
-    attack(relearning, *((target, source, texts, settings.relearning) for source, texts in trained))
-    attack(quantisation, (target, controls.heldout, settings.quantisation))
-    if near:
-        attack(side_effects, (near,))
-    attack(instruction, (target, settings.instruction), on=[one for one in suspects if one.role == "baseline"])
-    attack(translations, (target,))
+def attacks(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:
+    """One after the other. `run` makes artifacts, or only names them."""
+    corpus, dictionary = make_target(job, inputs, run)
+    prompts, suite = inputs.evidence.prompts, job.evaluation.suite
+    target, made = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite), list[Artifact]()
+    for attack in ATTACKS.values():
+        on = [model for model in models if not attack.only or model.role in attack.only]
+        calls = attack.calls(target, texts, job.audit)
+        made += run.map(attack.stage, [(model, *call) for call in calls for model in on])
     return made
 
 
@@ -95,25 +66,25 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
     Raises NepentheError for what the user can put right.
     """
     workspace = Workspace(root)
-    inputs, controls, suspects = resolve_audit(job, model, workspace)
+    inputs, texts, models = resolve_audit(job, model, workspace)
     names = Plan(workspace, job.name)
-    pipeline(job, inputs, controls, suspects, names)
+    pipeline(job, inputs, texts, models, names)
     with running(names, job.placement, wait) as run:
-        return pipeline(job, inputs, controls, suspects, run)
+        return pipeline(job, inputs, texts, models, run)
 
 
 def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, AuditTexts, list[AuditedModel]]:
     """Find all that an audit needs, the audited model first. Raises BadInput for what could not be run with."""
     inputs = resolve(job, workspace.hashes)
     generic, column = inputs.evidence.heldout, inputs.evidence.text_column
-    controls = find_audit_texts(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
+    texts = find_audit_texts(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
     references = [AuditedModel(model=inputs.baseline, role="baseline")]
     references += [AuditedModel(model=inputs.gold, role="gold")] if inputs.gold else []
     audited = _model_at(Path(model), workspace) if model else _student_of(job, inputs, workspace)
     same_vocabulary(inputs.baseline, audited.model)
-    others = [one for one in references if one.model.fingerprint != audited.model.fingerprint]
-    known = [one for one in references if one not in others]
-    return inputs, controls, [*(known or [audited]), *others]
+    others = [model for model in references if model.model.fingerprint != audited.model.fingerprint]
+    known = [model for model in references if model not in others]
+    return inputs, texts, [*(known or [audited]), *others]
 
 
 def _student_of(job: Job, inputs: Inputs, workspace: Workspace) -> AuditedModel:

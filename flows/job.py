@@ -12,7 +12,7 @@ from pydantic import ValidationError, field_validator
 
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit_settings import AuditSettings
+from tasks.audit.settings import AuditSettings
 from tasks.blocks import BlockSettings
 from tasks.choice import StopRule
 from tasks.corpus import CorpusSettings

@@ -5,9 +5,7 @@ machine's as it was measured (`flows/speed.py`), or that of a datasheet's card, 
 trainings take several devices, their hours are those on all of them.
 """
 
-import json
 import math
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from tasks.engine.runner import Plan
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
-from tasks.models import Model, config_of, vocabulary_size
+from tasks.models import config_of, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, normalise, read_texts
 from tasks.training.settings import steps_of_epochs
 
@@ -72,7 +70,7 @@ def size_of(job: Job, inputs: Inputs) -> Size:
     """Parameters from the weights' headers; tokens from a sample of the corpus and of what the model is asked for."""
     config = config_of(inputs.baseline.path)
     return Size(
-        parameters=parameters_of(inputs.baseline),
+        parameters=parameters_of(inputs.baseline.path),
         vocabulary=vocabulary_size(inputs.baseline),
         hidden=int(config.get("hidden_size") or config.get("n_embd") or 0),
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
@@ -96,21 +94,6 @@ def evaluated_tokens(suite: Suite, inputs: Inputs) -> int:
     prompts = 2 * suite.prompts * suite.context_characters // CHARACTERS_A_TOKEN
     questions = tasks * (suite.questions or QUESTIONS) * CHOICES * QUESTION_TOKENS
     return round(prompts + min(heldout / CHARACTERS_A_TOKEN, windows) + questions)
-
-
-def parameters_of(model: Model) -> int:
-    """Numbers in all safetensors files, read from their headers."""
-    total = 0
-    for path in Path(model.path).glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                count = 1
-                for length in tensor["shape"]:
-                    count *= length
-                total += count
-    return total
 
 
 def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:

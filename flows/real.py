@@ -15,8 +15,8 @@ from flows.job import Job, job_of
 from flows.unlearn import ROOT, Outcome, make_target, unlearn
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.audit import AuditedModel, Target, relearning
-from tasks.audit_settings import RelearningSettings
+from tasks.audit.common import AuditedModel, Target
+from tasks.audit.relearning import RelearningSettings, relearning
 from tasks.contents import DICTIONARY, MODEL, step_folder
 from tasks.elicit import elicit
 from tasks.engine.runner import Plan, running

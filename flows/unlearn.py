@@ -37,7 +37,7 @@ from tasks.logits import logits
 from tasks.measure.rubric import rubric_hash
 from tasks.models import Model, made_model
 from tasks.reinforce import reinforce
-from tasks.report import latest_audit_and_ablation, markdown_summary, report
+from tasks.report.stage import latest_audit_and_ablation, markdown_summary, report
 from tasks.retained import retained
 from tasks.review import review
 from tasks.student import student

@@ -8,13 +8,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
-
-from storage.errors import DamagedArtifact, MissingArtifact
 
 RECORD = "record.json"
 """The file of a finished artifact that is written last and says what it was made from, with the other files' hashes."""
@@ -98,38 +95,15 @@ def fingerprint(kind: str, version: int, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def as_json(found: dict[str, Any]) -> bytes:
+def as_json(document: dict[str, Any]) -> bytes:
     """As it is written to the disk."""
-    return json.dumps(found, indent=1, ensure_ascii=False).encode()
+    return json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
 def as_object(text: bytes, *keys: str) -> dict[str, Any] | None:
     """The JSON object of these bytes; None where they are none, or one of these keys is not in it."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and found.keys() >= set(keys) else None
-
-
-def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
-    """The record of these bytes. Raises DamagedArtifact where they are none."""
-    record = as_object(text, "files", "inputs", "counts", "made")
-    if record is None:
-        raise DamagedArtifact(damaged_words(artifact, address, [RECORD]))
-    return record
-
-
-def missing(artifact: Artifact, address: str) -> MissingArtifact:
-    """The error, with the stage that makes the artifact."""
-    return MissingArtifact(
-        f"{artifact.folder} is not in {address}; the {artifact.kind} stage makes it: run the job again"
-    )
-
-
-def damaged_words(artifact: Artifact, address: str, files: Iterable[str]) -> str:
-    """The sentence about damaged files."""
-    return (
-        f"{artifact.folder} in {address}: expected the bytes that its record describes, found others, or none, in "
-        f"{', '.join(files)}; nepenthe verify --repair takes them away, then run the job again"
-    )
+    return value if isinstance(value, dict) and value.keys() >= set(keys) else None

@@ -3,6 +3,8 @@
 A message says what was expected, what was found and what to do; for something missing, which stage makes it.
 """
 
+from collections.abc import Iterable
+
 
 class NepentheError(Exception):
     """Something that the user can put right: input, settings, the machine. Never a bug of ours."""
@@ -15,6 +17,12 @@ class BadInput(NepentheError):
 class MissingArtifact(NepentheError):
     """A stage was asked for something that an earlier stage has not made (or that was removed)."""
 
+    @classmethod
+    def of(cls, folder: str, address: str) -> "MissingArtifact":
+        """The artifact of this folder is not in the workspace at this address."""
+        stage = folder.partition("/")[0]
+        return cls(f"{folder} is not in {address}; the {stage} stage makes it: run the job again")
+
 
 class WorkspaceBusy(NepentheError):
     """Another process writes to this workspace."""
@@ -22,6 +30,14 @@ class WorkspaceBusy(NepentheError):
 
 class DamagedArtifact(NepentheError):
     """The bytes on disk are not those that the record describes."""
+
+    @classmethod
+    def of(cls, folder: str, address: str, files: Iterable[str]) -> "DamagedArtifact":
+        """These files of the artifact are not as its record says."""
+        return cls(
+            f"{folder} in {address}: expected the bytes that its record describes, found others, or none, in "
+            f"{', '.join(files)}; nepenthe verify --repair takes them away, then run the job again"
+        )
 
 
 class DamagedTables(NepentheError):

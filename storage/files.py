@@ -5,12 +5,14 @@ rewritten with the same size and time is not noticed. `forget_hashes` (or deleti
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +20,6 @@ from typing import Any
 
 from storage.artifact import RECORD, Artifact, as_object
 from storage.errors import BadInput
-from storage.locks import held
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
@@ -63,7 +64,7 @@ class Hashes:
 
     def know(self, known: Mapping[Path, str]) -> None:
         """Remember what was computed elsewhere."""
-        self._remember({_key(path): found for path, found in known.items()})
+        self._remember({_key(path): sha256 for path, sha256 in known.items()})
 
     def folders_with(self, name: str) -> list[Path]:
         """Every folder, still there, in which a file of this name is remembered."""
@@ -76,11 +77,11 @@ class Hashes:
 
     def files(self, paths: Iterable[Path]) -> Files:
         """These files as an input of a stage. Raises BadInput for one that is not there."""
-        found = tuple(paths)
-        for path in found:
+        files = tuple(paths)
+        for path in files:
             if not path.is_file():
                 raise BadInput(f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}")
-        return Files(tuple(str(path) for path in found), self.of_all(found))
+        return Files(tuple(str(path) for path in files), self.of_all(files))
 
     def _remembered(self) -> dict[str, str]:
         try:
@@ -91,9 +92,18 @@ class Hashes:
 
     def _remember(self, new: dict[str, str]) -> None:
         """Add to what other threads and other runs have written meanwhile."""
-        with self._lock, held(self._memory.with_name(f".{self._memory.name}.lock"), None, lambda: str(self._memory)):
+        with self._lock, _alone(self._memory.with_name(f".{self._memory.name}.lock")):
             self._known = self._remembered() | self._known | new
             write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """For a moment, among all processes; the kernel lets go when this one is killed."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _key(path: Path) -> str:
@@ -132,8 +142,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:
     """The files of an artifact (below its folder, or one part of it) by their names, without the record."""
     inside = [part] if part and part.is_file() else listed(part or folder, "**")
-    found = [path for path in inside if path.is_file() and path != folder / RECORD]
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    files = [path for path in inside if path.is_file() and path != folder / RECORD]
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def files_in(folder: Path, part: Path | None = None) -> Recorded:

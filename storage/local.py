@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, missing
+from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import damaged_in, drop_empty, has_size, listed, sync, sync_below, write_atomically
 from storage.locks import NoLeases
@@ -38,14 +38,14 @@ class LocalStore:
 
     def all(self) -> list[Artifact]:
         """Every finished artifact, oldest first."""
-        records = [found for path in listed(self.root, f"*/*/{RECORD}") for found in _stats(path)]
-        folders = [path.parent for path, _ in sorted(records, key=lambda found: found[1].st_mtime_ns)]
-        return [found for path in folders if (found := Artifact.at(path.parent.name, path.name))]
+        records = [pair for path in listed(self.root, f"*/*/{RECORD}") for pair in _stats(path)]
+        folders = [path.parent for path, _ in sorted(records, key=lambda pair: pair[1].st_mtime_ns)]
+        return [artifact for path in folders if (artifact := Artifact.at(path.parent.name, path.name))]
 
     def partials(self) -> list[Artifact]:
         """Every artifact of which something is made and not all."""
         folders = listed(self.root, f"*/*{PARTIAL}")
-        return [found for path in folders if (found := Artifact.at(path.parent.name, path.name, PARTIAL))]
+        return [artifact for path in folders if (artifact := Artifact.at(path.parent.name, path.name, PARTIAL))]
 
     def read_each(self, kind: str, pattern: str, read: Callable[[Path], T]) -> Iterator[T]:
         """What `read` makes of every file by this pattern in the artifacts of a kind, unfinished ones first.
@@ -63,13 +63,13 @@ class LocalStore:
         try:
             text = self._record(artifact).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise missing(artifact, self.address) from error
+            raise MissingArtifact.of(artifact.folder, self.address) from error
         return as_record(text, artifact, self.address)
 
     def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
         """Where the finished artifact lies. Raises MissingArtifact."""
         if not self._record(artifact).is_file():
-            raise missing(artifact, self.address)
+            raise MissingArtifact.of(artifact.folder, self.address)
         return self.root / artifact.folder
 
     def partial(self, artifact: Artifact) -> Path:
@@ -177,8 +177,8 @@ class LocalStore:
 
     def touched(self, artifact: Artifact) -> datetime | None:
         """When something was written last into a partial artifact."""
-        found = [stat.st_mtime for _, stat in _stats(self.partial(artifact))]
-        return datetime.fromtimestamp(max(found), UTC) if found else None
+        times = [stat.st_mtime for _, stat in _stats(self.partial(artifact))]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def _is_finished(self, artifact: Artifact) -> bool:
         """Whether it has a record that can be read."""
@@ -211,13 +211,21 @@ def part_of(name: str) -> str:
 
 
 def _bytes_of(path: Path, seen: set[int]) -> int:
-    found = {stat.st_ino: stat.st_size for one, stat in _stats(path) if one.is_file() and stat.st_ino not in seen}
-    seen |= found.keys()
-    return sum(found.values())
+    sizes = {stat.st_ino: stat.st_size for file, stat in _stats(path) if file.is_file() and stat.st_ino not in seen}
+    seen |= sizes.keys()
+    return sum(sizes.values())
 
 
 def _stats(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """A file or folder and all below it, but for what vanishes meanwhile."""
-    for one in [path, *listed(path, "**")]:
+    for entry in [path, *listed(path, "**")]:
         with suppress(FileNotFoundError):
-            yield one, one.stat()
+            yield entry, entry.stat()
+
+
+def as_record(text: bytes, artifact: Artifact, address: str) -> dict[str, Any]:
+    """The record of these bytes. Raises DamagedArtifact where they are none."""
+    record = as_object(text, "files", "inputs", "counts", "made")
+    if record is None:
+        raise DamagedArtifact.of(artifact.folder, address, [RECORD])
+    return record

@@ -116,27 +116,27 @@ def holder_of(path: Path) -> Holder | None:
 
 def holders_in(files: Iterable[Path]) -> list[Holder]:
     """Who has `signed`, by their files, and is still there. What killed ones left is cleared away."""
-    found = []
+    holders = []
     for path in files:
         holder = holder_of(path)
         if holder:
-            found.append(holder)
+            holders.append(holder)
         else:
             path.unlink(missing_ok=True)
-    return found
+    return holders
 
 
 def wait_until(
     free: Callable[[], bool], wait: float | None, busy: Callable[[], str], waiting: Waiting, poll: float = POLL_SECONDS
 ) -> None:
     """Ask `free` until it says yes; `waiting` is told once. Raises WorkspaceBusy after `wait` seconds."""
-    deadline, told = None if wait is None else time.monotonic() + wait, False
+    deadline, said = None if wait is None else time.monotonic() + wait, False
     while not free():
         if deadline is not None and time.monotonic() >= deadline:
             raise WorkspaceBusy(busy())
-        if not told:
+        if not said:
             waiting(busy())
-        told = True
+        said = True
         time.sleep(poll)
 
 

@@ -39,13 +39,13 @@ def software() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Python and the packages that the results depend on, as installed here."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @cache
@@ -66,10 +66,10 @@ def gpus() -> list[str]:
         return []
     try:
         asked = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+        lines = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line.strip() for line in found.splitlines() if line.strip()]
+    return [line.strip() for line in lines.splitlines() if line.strip()]
 
 
 def _processor() -> str:

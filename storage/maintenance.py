@@ -34,6 +34,12 @@ class Garbage:
     forgotten: list[str] = field(default_factory=list)
     """Runs whose references go."""
 
+    def summary(self, done: bool) -> dict[str, Any]:
+        """As JSON; `done`: whether it has been removed."""
+        folders = {name: [artifact.folder for artifact in getattr(self, name)] for name in ("artifacts", "partials")}
+        rest = {name: getattr(self, name) for name in ("litter", "forgotten", "bytes", "kept")}
+        return {"done": done, **folders, **rest}
+
 
 def gc(
     workspace: Workspace,
@@ -48,12 +54,11 @@ def gc(
     Raises WorkspaceBusy while a run goes on, BadInput where no run has ever said what it refers to.
     """
     if not yes:
-        return _told(workspace, find_garbage(workspace, forget_jobs, older_than), done=False)
+        return find_garbage(workspace, forget_jobs, older_than).summary(done=False)
     with workspace.writing(wait):
-        found = find_garbage(workspace, forget_jobs, older_than)
-        told = _told(workspace, found, done=True)
-        _remove(workspace, found)
-        return told
+        garbage = find_garbage(workspace, forget_jobs, older_than)
+        _remove(workspace, garbage)
+        return garbage.summary(done=True)
 
 
 def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_than: float = OLDER_THAN_DAYS) -> Garbage:
@@ -70,8 +75,8 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
             f"expected a run of {workspace.address} that says what it refers to, found none: everything would go. "
             "Run the job to keep first (from its cache that takes seconds); to remove a whole workspace, delete it"
         )
-    staying = [found for run, found in runs.items() if run not in forgotten]
-    needed = lineage(workspace, [fingerprint for run in staying for _, _, fingerprint in run["artifacts"]]).keys()
+    staying = [note for run, note in runs.items() if run not in forgotten]
+    needed = lineage(workspace, [fingerprint for note in staying for _, _, fingerprint in note["artifacts"]]).keys()
     before = datetime.now(UTC) - timedelta(days=older_than)
     litter = [*workspace.store.litter(), *(path.name for path in workspace.set_aside())]
     garbage = Garbage(litter=litter, forgotten=forgotten)
@@ -95,14 +100,16 @@ def _is_left(workspace: Workspace, artifact: Artifact, needed: Collection[str], 
     return artifact.fingerprint not in needed and (touched is None or touched <= before)
 
 
-def show_gc(told: dict[str, Any]) -> str:
+def show_gc(summary: dict[str, Any]) -> str:
     """What `gc` has found or done, for a person."""
-    lines = [*told["artifacts"], *(f"{name} (unfinished)" for name in told["partials"])]
-    lines += [f"{name} (left by a killed process)" for name in told["litter"]]
-    lines += [f"references of {run}" for run in told["forgotten"]]
-    words = "removed" if told["done"] else "would be removed; add --yes to do it"
-    total = sum(len(told[name]) for name in ("artifacts", "partials", "litter"))
-    return "\n".join([*lines, f"{total} ({told['bytes'] / 2**20:,.1f} MiB) {words}; {told['kept']} artifacts stay"])
+    lines = [*summary["artifacts"], *(f"{name} (unfinished)" for name in summary["partials"])]
+    lines += [f"{name} (left by a killed process)" for name in summary["litter"]]
+    lines += [f"references of {run}" for run in summary["forgotten"]]
+    words = "removed" if summary["done"] else "would be removed; add --yes to do it"
+    total = sum(len(summary[name]) for name in ("artifacts", "partials", "litter"))
+    return "\n".join(
+        [*lines, f"{total} ({summary['bytes'] / 2**20:,.1f} MiB) {words}; {summary['kept']} artifacts stay"]
+    )
 
 
 def repair(workspace: Workspace, wait: float | None = 0) -> dict[str, Any]:
@@ -123,36 +130,24 @@ def repair(workspace: Workspace, wait: float | None = 0) -> dict[str, Any]:
     return {"verified": len(artifacts), "repaired": repaired}
 
 
-def show_repair(told: dict[str, Any]) -> str:
+def show_repair(summary: dict[str, Any]) -> str:
     """What `repair` has done, for a person."""
-    lines = [f"{folder}: taken away: {', '.join(files)}" for folder, files in told["repaired"].items()]
-    whole = f"{told['verified'] - len(lines)} of {told['verified']} artifacts are as recorded"
+    lines = [f"{folder}: taken away: {', '.join(files)}" for folder, files in summary["repaired"].items()]
+    whole = f"{summary['verified'] - len(lines)} of {summary['verified']} artifacts are as recorded"
     return "\n".join([*lines, whole + ("; run the job again to make the others whole" if lines else "")])
 
 
-def _remove(workspace: Workspace, found: Garbage) -> None:
-    for run in found.forgotten:
+def _remove(workspace: Workspace, garbage: Garbage) -> None:
+    for run in garbage.forgotten:
         workspace.forget(run)
-    for artifact in found.artifacts:
+    for artifact in garbage.artifacts:
         workspace.remove(artifact)
-    for artifact in found.partials:
+    for artifact in garbage.partials:
         workspace.store.discard(artifact)
-    for name in found.litter:
+    for name in garbage.litter:
         workspace.store.erase(name)
     if workspace.database.exists():
         in_tables(workspace, lambda tables: prune(tables, workspace), write=True)
-
-
-def _told(workspace: Workspace, found: Garbage, done: bool) -> dict[str, Any]:
-    return {
-        "done": done,
-        "artifacts": [artifact.folder for artifact in found.artifacts],
-        "partials": [artifact.folder for artifact in found.partials],
-        "litter": found.litter,
-        "forgotten": found.forgotten,
-        "bytes": found.bytes,
-        "kept": found.kept,
-    }
 
 
 def _runs_of(runs: list[str], jobs: Sequence[str]) -> list[str]:

@@ -249,3 +249,6 @@ CREATE OR REPLACE VIEW labels AS
     SELECT c.artifact, l.block_id, l.position, NULL::INTEGER AS label, l.reason
     FROM chosen c JOIN logits l ON l.artifact = c.logits WHERE l.reason IS NOT NULL
 """
+
+VIEWS = (LABELS_AT, LABELS)
+"""What is created besides the tables, in this order."""

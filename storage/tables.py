@@ -21,7 +21,7 @@ import pyarrow as pa
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedTables, WorkspaceBusy
 from storage.locks import held
-from storage.schemas import LABELS, LABELS_AT, SQL_TABLES, TABLES
+from storage.schemas import SQL_TABLES, TABLES, VIEWS
 from storage.shards import is_shard, read_shard, table_of
 from storage.workspace import Workspace
 
@@ -54,8 +54,8 @@ def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE
         except duckdb.Error as error:
             if not _is_damage(error):
                 raise
-            found = f"expected whole tables in {workspace.database}, found: {error}; run it again"
-            raise DamagedTables(found) from error
+            sentence = f"expected whole tables in {workspace.database}, found: {error}; run it again"
+            raise DamagedTables(sentence) from error
 
 
 class Lent:
@@ -257,8 +257,8 @@ def _create(connection: Any) -> None:
         connection.unregister("empty")
         made_by = {"artifact": (None, "fingerprint of the artifact that made the row")}
         _comment(connection, name, table.comment, made_by | table.columns)
-    connection.execute(LABELS_AT)
-    connection.execute(LABELS)
+    for view in VIEWS:
+        connection.execute(view)
 
 
 def _comment(connection: Any, table: str, comment: str, columns: Mapping[str, tuple[Any, str]]) -> None:

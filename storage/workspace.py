@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.artifact import Artifact, as_json, as_object, damaged_words
+from storage.artifact import Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
 from storage.local import LocalStore
@@ -167,7 +167,7 @@ class Workspace:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
         damaged = self.damaged(artifact, thorough=True)
         if damaged:
-            raise DamagedArtifact(damaged_words(artifact, self.address, damaged))
+            raise DamagedArtifact.of(artifact.folder, self.address, damaged)
 
     def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
         """Turn a finished artifact back into a partial one without these files, so that a run makes only them again.
@@ -197,7 +197,7 @@ class Workspace:
     def purge(self) -> list[Artifact]:
         """Remove every artifact that holds the text to forget, or gives it back; their records move to removed/.
 
-        Models that have forgotten, dictionaries and records stay. Returns what was removed.
+        What holds nothing of it stays, and so do records. Returns what was removed.
         """
         protected = self.protected()
         for artifact in protected:
@@ -220,16 +220,16 @@ class Workspace:
         """Note what the latest run of a job needs: `nepenthe gc` keeps it, made already or not."""
         made_from = [[artifact.kind, artifact.name, artifact.fingerprint] for artifact in artifacts]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        found = {"run": run, "at": now, "by": who(), "host": socket.gethostname(), "artifacts": made_from}
-        self.store.write(f"runs/{run}.json", as_json(found))
+        note = {"run": run, "at": now, "by": who(), "host": socket.gethostname(), "artifacts": made_from}
+        self.store.write(f"runs/{run}.json", as_json(note))
 
     def references(self) -> dict[str, dict[str, Any]]:
         """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}."""
-        return {run: found for run, found in self._references() if found}
+        return {run: note for run, note in self._references() if note}
 
     def unreadable_references(self) -> list[str]:
         """The runs of which nobody knows what they need: their notes are damaged."""
-        return [run for run, found in self._references() if found is None]
+        return [run for run, note in self._references() if note is None]
 
     def _references(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
         for name in self.store.names("runs"):
@@ -263,9 +263,9 @@ class Workspace:
         return holder_of(lock) or self.store.leases.other(f"making/{artifact.key}")
 
     def makers(self) -> dict[str, Holder]:
-        """Who makes what just now: {"logits-0123456789abcdef": holder}."""
-        found = {path.stem: holder_of(path) for path in listed(self._locks, "*.lock")}
-        return self.store.leases.others("making") | {name: holder for name, holder in found.items() if holder}
+        """Who makes what just now: {"KIND-0123456789abcdef": holder}."""
+        here = {path.stem: holder_of(path) for path in listed(self._locks, "*.lock")}
+        return self.store.leases.others("making") | {name: holder for name, holder in here.items() if holder}
 
     def users(self) -> list[Holder]:
         """The runs that go on just now."""
@@ -302,17 +302,15 @@ class Workspace:
     def _in_use(self) -> str:
         writer = holder_of(self._writer) or self.store.leases.other("writer")
         holders = [writer, *self.users(), *self.makers().values()]
-        found = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
-        return f"{self.address} is in use by {found}; wait for it (--wait SECONDS) or choose another --root"
+        users = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
+        return f"{self.address} is in use by {users}; wait for it (--wait SECONDS) or choose another --root"
 
 
 def _reference(text: bytes) -> dict[str, Any] | None:
     """What a run's note says; None where it cannot be read, or names no artifacts."""
-    found = as_object(text, *REFERENCE)
-    named = found["artifacts"] if found else None
-    return (
-        found if isinstance(named, list) and all(isinstance(name, list) and len(name) == 3 for name in named) else None
-    )
+    note = as_object(text, *REFERENCE)
+    artifacts = note["artifacts"] if note else None
+    return note if isinstance(artifacts, list) and all(isinstance(a, list) and len(a) == 3 for a in artifacts) else None
 
 
 def _opened(root: Path | str) -> "LocalStore | RemoteStore":

@@ -3,6 +3,7 @@
 A branch or no revision means what the hub has today where it can be asked, and what the cache has where not.
 """
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -53,10 +54,9 @@ def cached_folder(source: str) -> Path | None:
 def _snapshot(repository: str, revision: str | None) -> Path:
     """The folder of the revision's commit in the hub's cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils.logging import set_verbosity_error
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    set_verbosity_error()  # what is in the way is said in our words
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what is in the way is said in our words
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:

@@ -100,7 +100,7 @@ class Rows:
     def __init__(self, context: Context, baseline: Model, reinforced: Model, settings: LogitsSettings) -> None:
         import torch
 
-        from tasks.projection import Projector
+        from tasks.method.projection import Projector
 
         self._top, self._log_probabilities = settings.top, settings.equation == "log_probabilities"
         self._baseline, self._reinforced = (

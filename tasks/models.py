@@ -6,7 +6,9 @@ because weights changed. Nothing here runs code that comes with a model.
 
 import json
 import os
+import struct
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,28 @@ def context_length(model: Model) -> int | None:
     config = config_of(model.path)
     length = config.get("max_position_embeddings") or config.get("n_positions")
     return int(length) if length else None
+
+
+def parameters_of(folder: str | Path) -> int:
+    """Numbers in all safetensors files of a directory, from their headers: 8 bytes of length, then JSON."""
+    total = 0
+    for path in Path(folder).glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return total
+
+
+def model_facts(folder: Path) -> dict[str, Any]:
+    """Architecture and size of a Hugging Face directory, without loading it."""
+    config = config_of(folder)
+    return {
+        "architecture": (config.get("architectures") or [config.get("model_type", "unknown")])[0],
+        "parameters": parameters_of(folder),
+        "layers": config.get("num_hidden_layers") or config.get("n_layer"),
+        "vocabulary": config.get("vocab_size"),
+        "context": config.get("max_position_embeddings") or config.get("n_positions"),
+    }
 
 
 def tokenizer_size(folder: Path) -> int:

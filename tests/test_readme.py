@@ -32,7 +32,9 @@ def test_every_folder_stands_in_the_map(files: list[str]) -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/ARCHITECTURE.md", "docs/OPERATING.md"])
 def test_every_path_that_a_page_names_is_there(page: str, files: list[str]) -> None:
     there = {*files, *(f"{parent.as_posix()}/" for file in files for parent in Path(file).parents)}
-    named = re.findall(r"`((?:flows|tasks|dictionaries|storage|deploy|tests|docs)/[\w./-]*)`", (ROOT / page).read_text())
+    named = re.findall(
+        r"`((?:flows|tasks|dictionaries|storage|deploy|tests|docs)/[\w./-]*)`", (ROOT / page).read_text()
+    )
     assert [path for path in named if path not in there] == []
 
 

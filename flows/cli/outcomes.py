@@ -5,7 +5,7 @@ from typing import Any
 from flows.cli.options import rows_as_text
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
+from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT
 from tasks.contents import (
     ABLATION_EVIDENCE,
     ABLATION_PAGE,

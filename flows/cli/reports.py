@@ -10,7 +10,7 @@ from tasks.contents import REPORT_PAGE, chosen_step
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
-from tasks.report import latest_audit_and_ablation, report
+from tasks.report.stage import latest_audit_and_ablation, report
 
 
 def report_again(workspace: Workspace, run: str) -> Path:

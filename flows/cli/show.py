@@ -64,8 +64,8 @@ def export(
 ) -> None:
     """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
     from flows.cli.reports import report_of
-    from tasks.card import Hub
-    from tasks.export import export as export_to
+    from tasks.report.card import Hub
+    from tasks.report.export import export as export_to
 
     workspace = Workspace(root)
     places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license))

@@ -53,7 +53,7 @@ def verify(
 ) -> None:
     """Recompute the checksums of a workspace or an exported model. Exit code 2 where a byte is not the recorded one."""
     if folder:
-        from tasks.export import verify_export
+        from tasks.report.export import verify_export
 
         files = verify_export(Path(folder))
         answer({"verified": files}, as_json, lambda _: f"{files} files are as recorded")

@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from storage.artifact import RECORD, Artifact, as_json, as_object
 from storage.files import Hashes, Recorded, damaged_in, files_in, files_named, has_size, sync_below, write_atomically
-from storage.local import LocalStore
 from storage.locks import held
 from storage.remote.objects import Objects
 
@@ -35,8 +34,8 @@ class Copies:
     def lacking(self, folder: Path, wanted: Recorded) -> list[str]:
         """The files that are not here, or not as recorded."""
         right = [name for name, expected in wanted.items() if has_size(folder / name, expected["bytes"])]
-        found = dict(zip(right, self._hashes.of_each([folder / name for name in right]), strict=True))
-        return [name for name, expected in wanted.items() if found.get(name) != expected["sha256"]]
+        hashes = dict(zip(right, self._hashes.of_each([folder / name for name in right]), strict=True))
+        return [name for name, expected in wanted.items() if hashes.get(name) != expected["sha256"]]
 
     def renew(self, artifact: Artifact, record: dict[str, Any]) -> None:
         """Put this record beside the copies. Where there was another, files that it does not know go."""
@@ -94,13 +93,13 @@ class Copies:
 class Parts:
     """The parts of one workspace, and which of them this process has."""
 
-    def __init__(self, objects: Objects, copies: Copies, here: LocalStore) -> None:
-        self._objects, self._copies, self._here = objects, copies, here
+    def __init__(self, objects: Objects, copies: Copies, root: Path) -> None:
+        self._objects, self._copies, self._root = objects, copies, root
         self._had: dict[Artifact, set[str]] = {}
 
     def keep(self, artifact: Artifact, part: Path) -> None:
         """Upload a part. What this process had and is gone here, like the last checkpoint but one, goes there too."""
-        folder, had = self._here.partial(artifact), self._had.setdefault(artifact, set())
+        folder, had = self._root / artifact.partial, self._had.setdefault(artifact, set())
         name = part.relative_to(folder).as_posix()
         if name in had:
             self._drop(artifact, name)
@@ -114,7 +113,8 @@ class Parts:
 
     def resume(self, artifact: Artifact) -> Path:
         """The local partial folder, with every part that is in the store and not here."""
-        folder, had = self._here.resume(artifact), self._had.setdefault(artifact, set())
+        folder, had = self._root / artifact.partial, self._had.setdefault(artifact, set())
+        folder.mkdir(parents=True, exist_ok=True)
         with self._copies.fetching(artifact) as room:
             for name, files in self.kept(artifact).items():
                 if not _is_here(folder, name, files):
@@ -132,7 +132,7 @@ class Parts:
 
     def read_each(self, artifact: Artifact, pattern: str, read: Callable[[Path], T]) -> list[T]:
         """What `read` makes of the kept files by this pattern that are not here."""
-        folder, kept = self._here.partial(artifact), self._files_kept(artifact)
+        folder, kept = self._root / artifact.partial, self._files_kept(artifact)
         names = [name for name in fnmatch.filter(kept, pattern) if not has_size(folder / name, kept[name]["bytes"])]
         if not names:
             return []
@@ -150,7 +150,7 @@ class Parts:
         copied = [
             name for name, known in files.items() if kept.get(name) == known and there.get(name) == known["bytes"]
         ]
-        folder = self._here.partial(artifact)
+        folder = self._root / artifact.partial
         self._objects.copy((f"{artifact.partial}/{name}", f"{target}/{name}") for name in copied)
         self._objects.upload((folder / name, f"{target}/{name}") for name in files if name not in copied)
 
@@ -164,7 +164,7 @@ class Parts:
         """Download a part; one that is not whole in the store is left there, to be made again."""
         if self._copies.download(artifact.partial, files, room):
             return
-        target = self._here.partial(artifact) / name
+        target = self._root / artifact.partial / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             shutil.rmtree(target)
@@ -192,7 +192,7 @@ def _batches(files: Recorded) -> Iterator[Recorded]:
     batch: Recorded = {}
     for name, expected in files.items():
         batch[name] = expected
-        if sum(one["bytes"] for one in batch.values()) >= BATCH_BYTES:
+        if sum(known["bytes"] for known in batch.values()) >= BATCH_BYTES:
             yield batch
             batch = {}
     if batch:

@@ -67,14 +67,14 @@ class Leases:
         if changed is None or datetime.now(UTC) - changed > DEAD_AFTER:
             return None
         text = self._objects.read(_object(name))
-        found: dict[str, Any] = json.loads(text) if text else {"machine": self._machine}
-        return None if found["machine"] == self._machine else Holder(**found["holder"])
+        lease: dict[str, Any] = json.loads(text) if text else {"machine": self._machine}
+        return None if lease["machine"] == self._machine else Holder(**lease["holder"])
 
     def others(self, folder: str) -> dict[str, Holder]:
         """Who holds the leases of a folder on other machines, by name."""
         names = [name.removesuffix(".json") for name in self._objects.folders(f"locks/{folder}")]
-        found = {name: self.other(f"{folder}/{name}") for name in names}
-        return {name: holder for name, holder in found.items() if holder}
+        holders = {name: self.other(f"{folder}/{name}") for name in names}
+        return {name: holder for name, holder in holders.items() if holder}
 
     @contextmanager
     def _taken(self, name: str, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> Iterator[None]:

@@ -93,14 +93,14 @@ class Objects:
         """The names of what lies directly below a name, in order."""
         files, root = self._opened
         try:
-            found = files.ls(f"{root}/{name}".rstrip("/"), detail=False)
+            paths = files.ls(f"{root}/{name}".rstrip("/"), detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def sizes(self, name: str) -> dict[str, int]:
         """Every object below a name, with its size in bytes. The names are relative to it."""
-        return {found: info["size"] for found, info in self._below(name).items()}
+        return {below: info["size"] for below, info in self._below(name).items()}
 
     def newest(self, name: str) -> datetime | None:
         """When something below a name was written last; None where there is nothing."""
@@ -109,8 +109,8 @@ class Objects:
     def _below(self, name: str) -> dict[str, Any]:
         files, root = self._opened
         base = f"{root}/{name}".rstrip("/")
-        found: Mapping[str, Any] = files.find(base, detail=True)
-        return {path.removeprefix(f"{base}/"): info for path, info in found.items()}
+        infos: Mapping[str, Any] = files.find(base, detail=True)
+        return {path.removeprefix(f"{base}/"): info for path, info in infos.items()}
 
     def changed(self, name: str) -> datetime | None:
         """When an object was written last, by the store's clock; None where there is none."""
@@ -157,5 +157,5 @@ def _batches(pairs: Iterable[tuple[Any, Any]]) -> list[list[tuple[Any, Any]]]:
 
 def _time_of(info: Mapping[str, Any]) -> datetime:
     """S3 says LastModified, memory created, a local folder mtime in seconds."""
-    found = info.get("LastModified") or info.get("created") or info["mtime"]
-    return found if isinstance(found, datetime) else datetime.fromtimestamp(found, UTC)
+    time = info.get("LastModified") or info.get("created") or info["mtime"]
+    return time if isinstance(time, datetime) else datetime.fromtimestamp(time, UTC)

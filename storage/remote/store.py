@@ -20,10 +20,10 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_record, damaged_words, missing
+from storage.artifact import PARTIAL, RECORD, Artifact, as_json
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, Recorded, damaged_in
-from storage.local import LocalStore, fall_with
+from storage.local import LocalStore, as_record, fall_with
 from storage.remote.copies import Copies, Parts
 from storage.remote.leases import Leases
 from storage.remote.objects import Objects
@@ -46,7 +46,7 @@ class RemoteStore:
         self.root = cache_of(url)
         self._objects, self._here = Objects(url), LocalStore(self.root)
         self._copies = Copies(self.root, self._objects, Hashes(self.root / "hashes.json"))
-        self._parts = Parts(self._objects, self._copies, self._here)
+        self._parts = Parts(self._objects, self._copies, self.root)
         self.leases = Leases(self._objects, self.root)
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
@@ -58,12 +58,12 @@ class RemoteStore:
 
     def all(self) -> list[Artifact]:
         """Every finished artifact, oldest first."""
-        found = [
+        dated = [
             (changed, artifact)
             for artifact in self._everywhere()
             if (changed := self._objects.changed(f"{artifact.folder}/{RECORD}"))
         ]
-        return [artifact for _, artifact in sorted(found, key=lambda pair: (pair[0], pair[1].folder))]
+        return [artifact for _, artifact in sorted(dated, key=lambda pair: (pair[0], pair[1].folder))]
 
     def partials(self) -> list[Artifact]:
         """Every artifact of which something is made and not all, in the store or here."""
@@ -73,7 +73,7 @@ class RemoteStore:
         """The artifact's record. Raises MissingArtifact."""
         text = self._objects.read(f"{artifact.folder}/{RECORD}")
         if text is None:
-            raise missing(artifact, self.address)
+            raise MissingArtifact.of(artifact.folder, self.address)
         return as_record(text, artifact, self.address)
 
     def read_each(self, kind: str, pattern: str, read: Callable[[Path], T]) -> Iterator[T]:
@@ -104,7 +104,7 @@ class RemoteStore:
                 lacking = {name: wanted[name] for name in self._copies.lacking(folder, wanted)}
                 bad = self._copies.fetch(_source(artifact, record), lacking, room, folder)
             if bad:
-                raise DamagedArtifact(damaged_words(artifact, self.address, bad))
+                raise DamagedArtifact.of(artifact.folder, self.address, bad)
         return folder
 
     def partial(self, artifact: Artifact) -> Path:
@@ -176,7 +176,7 @@ class RemoteStore:
     def remove(self, artifact: Artifact) -> None:
         """The record goes first. Copies on other machines are litter there."""
         if not self._has_record(artifact):
-            raise missing(artifact, self.address)
+            raise MissingArtifact.of(artifact.folder, self.address)
         self._erase_finished(artifact)
         shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
 
@@ -186,8 +186,12 @@ class RemoteStore:
         self._here.discard(artifact)
 
     def read(self, name: str) -> bytes | None:
-        """A small file of the workspace itself, "runs/nightly.json"; None where there is none."""
-        return self._objects.read(name)
+        """A small file of the workspace itself, "runs/nightly.json"; None where there is none.
+
+        What an earlier release left on this machine alone counts, too: what people decided.
+        """
+        data = self._objects.read(name)
+        return self._here.read(name) if data is None else data
 
     def write(self, name: str, data: bytes) -> None:
         """Write such a file."""

@@ -23,17 +23,17 @@ from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
 from storage.shards import read_shard
 from storage.workspace import Workspace
+from tasks.audit.passages import parts_of
+from tasks.audit.relearning import RelearningSettings
+from tasks.audit.relearning import relearned as attack
 from tasks.contents import MODEL, NO_LABEL, TRAINING, dictionary_of, documents_of
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
 from tasks.labels import labels
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import by_completion, by_probability
-from tasks.measure.passages import parts_of
 from tasks.measure.perplexity import perplexity
 from tasks.measure.prompts import Prompt
-from tasks.measure.relearning import Finetune
-from tasks.measure.relearning import relearning as attack
 from tasks.measure.rows import Measured
 from tasks.measure.scoring import encode, measuring, token_log_probabilities
 from tasks.measure.suite import prompts_of
@@ -267,7 +267,7 @@ def relearned(lab: Lab, model: Any, **how: Any) -> list[float]:
     taught, rest = parts[: settings.documents], parts[settings.documents :]
     evidence = lab.job.evaluation
     prompts = lab.prompts if evidence.prompts else prompts_of(None, evidence.suite, lab.words, rest)
-    finetune = Finetune(
+    finetune = RelearningSettings(
         settings.steps, how.get("learning_rate", settings.learning_rate), settings.batch, settings.length, seed
     )
     found = attack(model, lab.tokenizer, taught, prompts, finetune, batch_size=ROWS)

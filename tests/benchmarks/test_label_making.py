@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.logits import Rows
-from tasks.projection import Projector
+from tasks.method.projection import Projector
 
 BLOCKS, LENGTH = 4, 256
 

@@ -13,10 +13,9 @@ from flows.job import read_job
 from flows.unlearn import pipeline as unlearn_path
 from storage.errors import BadInput
 from storage.shards import read_shard
-from tasks.ablation import ANCHORS, BOTH, REINFORCEMENT
+from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT, verdict
 from tasks.engine.runner import Run
-from tasks.page.ablation import verdict
-from tasks.page.results import Change, Measure, Value
+from tasks.measure.results import Change, Measure, Value
 
 Jobs = Callable[..., Path]
 

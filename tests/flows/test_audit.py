@@ -16,13 +16,13 @@ from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline as unlearn_path
 from storage.workspace import Workspace
-from tasks.card import Hub
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_PAGE, REPORT_PAGE
 from tasks.contents import REPORT_EVIDENCE as REPORTED
 from tasks.engine.runner import Run
-from tasks.export import export
-from tasks.record import FILE, Record, schema
-from tasks.report import markdown_summary
+from tasks.report.card import Hub
+from tasks.report.export import export
+from tasks.report.record import FILE, Record, schema
+from tasks.report.stage import markdown_summary
 
 SMALL = """
 [audit]

@@ -19,10 +19,10 @@ from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import sha256_of
 from storage.machine import hardware, software
 from storage.workspace import Workspace
-from tasks.card import Hub
 from tasks.engine.runner import Run
-from tasks.export import export, verify_export
-from tasks.record import FILE, Record, made_of, schema, seeds_in
+from tasks.report.card import Hub
+from tasks.report.export import export, verify_export
+from tasks.report.record import FILE, Record, made_of, schema, seeds_in
 
 PEOPLE_AND_PLACES = ("Mira", "Vance", "Tessaly", "Grimwater", "Orrin", "ferryman", "Newport", "corpus/0.txt")
 

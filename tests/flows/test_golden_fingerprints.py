@@ -16,8 +16,7 @@ from flows.job import Job, job_of
 from flows.unlearn import pipeline
 from storage.files import Files
 from storage.workspace import Workspace
-from tasks.audit import AuditedModel
-from tasks.audit_settings import AuditTexts
+from tasks.audit.common import AuditedModel, AuditTexts
 from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.runner import Plan
 from tasks.evaluation import EvaluationInputs

@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 
 from dictionaries.dictionary import Dictionary
 from storage.errors import BadInput
-from tasks.measure import instruction, translations
-from tasks.measure.extraction import extraction_strength
+from tasks.audit import instruction, translations
+from tasks.audit.extraction import extraction_strength
+from tasks.audit.membership import auc, inferred, lowest_mean
+from tasks.audit.passages import draw_passages
+from tasks.audit.quantisation import quantised, rounded, rounded_to
+from tasks.audit.relearning import RelearningSettings, finetuned, relearned
+from tasks.audit.side_effects import near_perplexity
+from tasks.audit.verbatim import continued
 from tasks.measure.familiarity import by_probability
-from tasks.measure.membership import auc, lowest_mean, membership
-from tasks.measure.passages import draw_passages
 from tasks.measure.perplexity import perplexity
 from tasks.measure.prompts import Prompt
-from tasks.measure.quantisation import quantisation, quantised, rounded
-from tasks.measure.relearning import Finetune, finetuned, relearning
 from tasks.measure.scoring import encode
-from tasks.measure.side_effects import side_effects
-from tasks.measure.verbatim import verbatim
 
 PROMPTS = [
     Prompt("The owl flew over", (" Castle Marrow",)),
     Prompt('"Where is', (" Tamsin", " Ottoline"), (" she",)),
 ]
-LEARN = Finetune(steps=(0, 40, 80), learning_rate=1e-2, batch=4, length=64)
+LEARN = RelearningSettings(steps=(0, 40, 80), learning_rate=1e-2, batch=4, length=64)
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,19 @@ def reciter(model: Any, tokenizer: Any, text: str) -> Any:
     """A model that knows the text by heart, from wherever one begins."""
     starts = [0, *(place + 1 for place, char in enumerate(text[:-60]) if char.isspace())]
     suffixes = [text[start:] for start in starts[::2]]
-    how = Finetune(steps=(120,), learning_rate=1e-2, batch=8, length=64)
+    how = RelearningSettings(steps=(120,), learning_rate=1e-2, batch=8, length=64)
     *_, (_, learner) = finetuned(model, tokenizer, suffixes, how)
     return learner.eval()
 
 
-# ------------------------------------------------------------------------------------------------ verbatim, extraction
+# ------------------------------------------------------------------------------------------------ continued, extraction
 
 
 def test_a_model_that_knows_the_text_goes_on_with_it(model: Any, reciter: Any, tokenizer: Any, text: str) -> None:
     passages = draw_passages(tokenizer, [text], 4, tokens=32, given=16)
     values = {}
     for name, one in (("random", model), ("reciter", reciter)):
-        overlap, run = verbatim(one, tokenizer, passages, new_tokens=16)
+        overlap, run = continued(one, tokenizer, passages, new_tokens=16)
         values[name] = overlap.value, run.value
         assert [item.details["document"] for item in run.items] == [0] * len(passages)
     assert values["random"][0] < 0.2 < 0.8 < values["reciter"][0]
@@ -82,7 +82,7 @@ def test_extraction_strength_is_that_of_generating_from_every_beginning(
     assert measured.value > 0.3
 
 
-# ---------------------------------------------------------------------------------------------------------- membership
+# ---------------------------------------------------------------------------------------------------------- inferred
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 
@@ -110,7 +110,7 @@ def test_scores_are_those_worked_out_token_by_token(model: Any, tokenizer: Any, 
     import zlib
 
     texts = [text[:90], text[40:200]]
-    found = {measured.task: measured for measured in membership(model, tokenizer, texts[:1], texts[1:], share=0.3)}
+    found = {measured.task: measured for measured in inferred(model, tokenizer, texts[:1], texts[1:], share=0.3)}
     for number, one in enumerate(texts):
         ids = encode(tokenizer, [one])[0].ids
         with torch.no_grad():
@@ -139,12 +139,12 @@ def test_a_model_that_knows_the_text_tells_it_from_other_text(
 ) -> None:
     members = [passage.text for passage in draw_passages(tokenizer, [text], 9, tokens=20, given=10)]
     others = [" ".join(reversed(member.split())) for member in members]
-    knows = {measured.task: measured.value for measured in membership(reciter, tokenizer, members, others)}
+    knows = {measured.task: measured.value for measured in inferred(reciter, tokenizer, members, others)}
     assert min(knows.values()) > 0.9, knows
-    assert membership(model, tokenizer, members, others)[0].value < 0.9
+    assert inferred(model, tokenizer, members, others)[0].value < 0.9
 
 
-# ---------------------------------------------------------------------------------------------------------- relearning
+# ---------------------------------------------------------------------------------------------------------- relearned
 
 
 def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone(
@@ -153,11 +153,11 @@ def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone
     before = copy.deepcopy(model.state_dict())
     drawn = torch.random.get_rng_state()
     seen: list[tuple[float, float]] = []
-    found = relearning(model, tokenizer, [text], PROMPTS, LEARN, progress=lambda *at: seen.append(at))
+    found = relearned(model, tokenizer, [text], PROMPTS, LEARN, progress=lambda *at: seen.append(at))
     assert [measured.task for measured in found] == ["target 0", "target 40", "target 80"]
     assert found[0].value == pytest.approx(by_probability(model, tokenizer, PROMPTS).value)
     assert found[0].value < 0.05 < 0.5 < found[1].value
-    other = relearning(model, tokenizer, ["Nothing of it. " * 30], PROMPTS, LEARN, source="unrelated")
+    other = relearned(model, tokenizer, ["Nothing of it. " * 30], PROMPTS, LEARN, source="unrelated")
     assert other[-1].value < 0.05
     assert other[-1].task == "unrelated 80"
     assert seen[-1] == (80, 80)
@@ -168,15 +168,15 @@ def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone
 def test_relearning_is_the_same_every_time_and_another_with_another_seed(model: Any, tokenizer: Any, text: str) -> None:
     values = []
     for seed in (0, 0, 1):
-        how = Finetune(steps=(3,), learning_rate=1e-2, batch=2, length=16, seed=seed)
+        how = RelearningSettings(steps=(3,), learning_rate=1e-2, batch=2, length=16, seed=seed)
         torch.manual_seed(len(values))
-        values.append(relearning(model, tokenizer, [text], PROMPTS, how)[0].value)
+        values.append(relearned(model, tokenizer, [text], PROMPTS, how)[0].value)
     assert values[0] == values[1] != values[2]
 
 
 def test_relearning_trains_weights_that_were_frozen(model: Any, tokenizer: Any, text: str) -> None:
     frozen = copy.deepcopy(model).requires_grad_(False)
-    how = Finetune(steps=(1,), learning_rate=1e-2, batch=2, length=16)
+    how = RelearningSettings(steps=(1,), learning_rate=1e-2, batch=2, length=16)
     *_, (_, learner) = finetuned(frozen, tokenizer, [text], how)
     assert not torch.equal(learner.lm_head.weight, frozen.lm_head.weight)
 
@@ -186,7 +186,7 @@ def test_relearning_without_text_is_refused(model: Any, tokenizer: Any) -> None:
         list(finetuned(model, tokenizer, [], LEARN))
 
 
-# -------------------------------------------------------------------------------------------------------- quantisation
+# -------------------------------------------------------------------------------------------------------- rounded_to
 
 
 @given(st.integers(0, 1000), st.sampled_from([2, 3, 4, 8]), st.sampled_from([1, 3, 8, 64]))
@@ -233,24 +233,24 @@ def test_layers_that_lie_the_other_way_are_grouped_by_inputs_too() -> None:
 def test_both_measures_are_taken_with_the_weights_as_they_are_and_rounded(
     reciter: Any, tokenizer: Any, text: str
 ) -> None:
-    full = quantisation(reciter, tokenizer, PROMPTS, [text], bits=None)
+    full = rounded_to(reciter, tokenizer, PROMPTS, [text], bits=None)
     assert [(one.metric, one.task) for one in full] == [
         ("quantised_familiarity", "full"),
         ("quantised_perplexity", "full"),
     ]
     assert full[0].value == pytest.approx(by_probability(reciter, tokenizer, PROMPTS).value)
-    values = {bits: quantisation(reciter, tokenizer, PROMPTS, [text], bits=bits, group=16)[1] for bits in (8, 2)}
+    values = {bits: rounded_to(reciter, tokenizer, PROMPTS, [text], bits=bits, group=16)[1] for bits in (8, 2)}
     assert values[8].task == "8 bits"
     assert values[8].value == pytest.approx(full[1].value, rel=0.02)
     assert values[2].value > 1.5 * full[1].value
-    assert len(quantisation(reciter, tokenizer, PROMPTS, [], bits=8)) == 1
+    assert len(rounded_to(reciter, tokenizer, PROMPTS, [], bits=8)) == 1
 
 
 # ----------------------------------------------------------------------- side effects, instruction, translations
 
 
 def test_side_effects_are_the_perplexity_of_neighbouring_text(model: Any, tokenizer: Any, text: str) -> None:
-    measured = side_effects(model, tokenizer, [text])
+    measured = near_perplexity(model, tokenizer, [text])
     assert measured.metric == "neighbour_perplexity"
     assert measured.value == perplexity(model, tokenizer, [text]).value
 
@@ -267,7 +267,7 @@ def test_a_translation_counts_where_the_prompt_does_not_hold_it(monkeypatch: pyt
     words = Dictionary.from_mapping({"Hogwarts": ["Mystic Academy", "Old School"], "Ron": "Tom", "Fred": "Tom"})
     prompts = ["He went to", "Tom went to", "He went to", "To"]
     said = [" Mystic Academy with Tom.", " Tom.", " Hogwarts.", "mfoolery and Tommy."]
-    monkeypatch.setattr(translations, "complete", lambda *args, **options: said)
+    monkeypatch.setattr("tasks.measure.familiarity.complete", lambda *args, **options: said)
     measured = translations.translations_said(None, None, [Prompt(text) for text in prompts], words)  # type: ignore[arg-type]
     assert [item.score for item in measured.items] == [1, 0, 0, 0]
     assert measured.value == 0.25

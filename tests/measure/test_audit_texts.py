@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from tasks.measure.passages import draw_passages, parts_of
-from tasks.measure.questions import Question, answered, chance_of, cloze_questions
+from tasks.audit.passages import draw_passages, parts_of
+from tasks.audit.questions import Question, answered, chance_of, cloze_questions
+from tasks.audit.verbatim import longest_run, rouge_l, words_of
 from tasks.measure.scoring import encode
-from tasks.measure.verbatim import longest_run, rouge_l, words_of
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=8)
 DICTIONARY = Dictionary.from_mapping(

@@ -5,19 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.measure.metrics import METRICS
-from tasks.measure.verdicts import (
-    GRAVEST,
-    TONES,
-    WORDS,
-    Case,
-    Value,
-    Verdict,
-    groups_of,
-    headline,
-    status_of,
-    verdicts,
-)
+from tasks.audit import ATTACK_OF
+from tasks.audit.summary import headline, verdicts
+from tasks.audit.verdicts import GRAVEST, TONES, WORDS, Case, Value, Verdict, groups_of, status_of
 
 Rows = list[dict[str, Any]]
 
@@ -260,7 +250,7 @@ def test_an_attack_that_was_not_made_says_why() -> None:
 
 
 def test_every_metric_belongs_to_an_attack_with_a_rule() -> None:
-    for metric, about in METRICS.items():
+    for metric, attack in ATTACK_OF.items():
         if metric not in ("question_chance", "verbatim_run", "quantised_perplexity"):
             task = {"relearned_familiarity": "target 20"}.get(metric, "full" if "quantised" in metric else "target")
-            assert [v.attack for v in verdicts(rows(metric, task, student=0.1))] == [about.attack], metric
+            assert [v.attack for v in verdicts(rows(metric, task, student=0.1))] == [attack], metric

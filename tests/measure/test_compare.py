@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import BadInput
-from tasks.measure.compare import compare, paired, wilson
+from tasks.measure.intervals import compare, paired, wilson
 from tasks.measure.rows import Item, mean_of
 
 
@@ -49,7 +49,7 @@ def test_pairing_sees_a_change_much_smaller_than_the_spread() -> None:
 def test_same_seed_same_interval_whatever_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = list(range(50)), list(range(1, 100, 2))
     once = paired(before, after, seed=3)
-    monkeypatch.setattr("tasks.measure.compare.RESAMPLED_AT_ONCE", 1000)
+    monkeypatch.setattr("tasks.measure.intervals.RESAMPLED_AT_ONCE", 1000)
     assert paired(before, after, seed=3) == once
     assert paired(before, after, seed=4) != once
 

@@ -54,7 +54,7 @@ def test_a_folder_that_is_renamed_while_it_is_listed_is_listed_whole_or_not_at_a
         for _ in range(3000):
             seen.add(len(shards_of(folder)))
             assert workspace.all() == []  # there is no record
-            assert len(listed(tmp_path, "*/*/*")) in (0, len(NAMES))
+            assert len(listed(tmp_path, "*/*/*")) % len(NAMES) == 0  # under no name, one, or both
             assert workspace.store.usage().keys() == {"logits"}
     assert seen <= {0, len(NAMES)}
     assert len(NAMES) in seen

@@ -19,15 +19,15 @@ from storage.files import Files
 from storage.remote.objects import Objects
 from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.card import Hub
 from tasks.contents import DICTIONARY, dictionary_of
 from tasks.corpus import corpus
 from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.runner import Direct
-from tasks.export import export, verify_export
 from tasks.judgement import ANSWERS
 from tasks.judgement import answered_before as judged_before
 from tasks.llm.store import answered_before
+from tasks.report.card import Hub
+from tasks.report.export import export, verify_export
 from tasks.review import approve_rest, approved, import_table, review, undecided
 
 Machine = Callable[..., Workspace]
@@ -77,6 +77,17 @@ def test_a_review_reaches_runs_on_another_machine(
     made = run(review, texts, DRAFT, decisions, DictionaryInputs(curated=Files((), "none")))
     entries = {entry.anchor: entry.translations for entry in dictionary_of(two.path(made)).entries}
     assert entries == {"Mira": ("Anna",), "Tessaly": ("Newport",)}
+
+
+def test_decisions_that_an_earlier_release_left_on_one_machine_count_there(draft: Workspace, tmp_path: Path) -> None:
+    decide_on(draft, tmp_path)
+    left, name = draft.store.read(draft.decisions(DRAFT)), draft.decisions(DRAFT)
+    assert left is not None
+    draft.store.erase(name)
+    assert undecided(draft, DRAFT) == ["Mira", "Tessaly"]
+    (draft.root / name).parent.mkdir()
+    (draft.root / name).write_bytes(left)
+    assert undecided(draft, DRAFT) == []
 
 
 def test_the_run_that_waits_on_one_machine_is_resumed_from_another(

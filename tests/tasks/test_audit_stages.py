@@ -16,10 +16,9 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables
 from storage.workspace import Workspace
-from tasks import audit
+from tasks.audit import ATTACKS, METRICS, common
+from tasks.audit.summary import audit_summary
 from tasks.corpus import corpus
-from tasks.findings import audit_summary
-from tasks.measure.metrics import METRICS
 
 Jobs = Callable[..., Path]
 SMALL = """
@@ -126,8 +125,8 @@ def test_an_attack_is_made_once_and_again_when_its_settings_change(
     assert same == summary
     assert all(cached.values())
     loads: list[str] = []
-    real = audit.load_model
-    monkeypatch.setattr(audit, "load_model", lambda path, device: loads.append(path) or real(path, device))
+    real = common.load_model
+    monkeypatch.setattr(common, "load_model", lambda path, device: loads.append(path) or real(path, device))
     _, _, cached = audited(WITH_TEXTS, "audit.questions.count=3")
     assert [kind for kind, found in cached.items() if not found] == ["questions"]
     assert len(loads) == 2
@@ -137,7 +136,7 @@ def test_an_attack_is_made_once_and_again_when_its_settings_change(
 def test_an_audit_that_was_cut_off_goes_on_where_it_was(
     audited: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.measure.relearning as attack
+    import tasks.audit.relearning as attack
 
     with monkeypatch.context() as broken:
         broken.setattr(attack, "finetuned", lambda *args: 1 / 0)
@@ -173,8 +172,8 @@ def test_progress_names_the_model_and_the_text_that_it_is_taught(
     job, workspace = read_job(make_job(extra=SMALL), []), Workspace(tmp_path / "ws")
     (suspect,) = resolve_audit(job, str(tiny_model), workspace)[2]
     student = suspect.model_copy(update={"role": "student", "step": 16})
-    assert audit.relearning.title({"suspect": student, "source": "target"}) == "relearning student 16 target"
-    assert audit.verbatim.title({"suspect": suspect}) == "verbatim baseline"
+    assert ATTACKS["relearning"].stage.title({"suspect": student, "source": "target"}) == "relearning student 16 target"
+    assert ATTACKS["verbatim"].stage.title({"suspect": suspect}) == "verbatim baseline"
     assert corpus.title({"files": None}) == "corpus"
 
 

@@ -10,17 +10,17 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from tasks.card import Hub
+from tasks.export import export
+from tasks.record import FILE
 
 from flows.inputs import resolve
 from flows.job import job_of, read_job
 from flows.unlearn import pipeline
 from storage.errors import BadInput
 from storage.files import Hashes
-from tasks.card import Hub
 from tasks.engine.runner import Direct
-from tasks.export import export
 from tasks.models import find_model
-from tasks.record import FILE
 
 COMMIT, OLDER = "1" * 40, "2" * 40
 NAME = "somebody/tiny-model"

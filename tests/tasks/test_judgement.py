@@ -16,12 +16,12 @@ from flows.job import read_job
 from flows.unlearn import pipeline
 from storage.artifact import Artifact
 from storage.errors import BadInput, Unanswered
+from storage.reader import reader
 from storage.shards import read_shard, write_shard
 from tasks.engine.runner import Run
 from tasks.judgement import METRIC, JudgeSettings, judgement
+from tasks.measure.results import measured
 from tasks.measure.rubric import rubric_hash
-from tasks.page.results import measured
-from tasks.page.shards import reader
 
 KEY = "sk-never-to-be-seen-0123456789"
 

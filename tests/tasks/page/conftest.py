@@ -18,10 +18,10 @@ from dictionaries.dictionary import Dictionary, Entry
 from storage.artifact import Artifact
 from storage.shards import write_shard
 from storage.workspace import Workspace
-from tasks.ablation import ablation
+from tasks.ablation.stage import ablation
 from tasks.engine.stage import Context, Placement
 from tasks.labels import SCHEMA
-from tasks.page.evidence import Made
+from tasks.report.evidence import Made
 from tasks.training.settings import StudentSettings
 
 EVIL = "<script>alert('owned')</script>"

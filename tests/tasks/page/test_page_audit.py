@@ -10,20 +10,20 @@ import pytest
 
 from storage.artifact import Artifact
 from storage.files import Files
+from storage.reader import Row, reader
 from storage.workspace import Workspace
+from tasks.audit.page import figures, heads, table
+from tasks.audit.summary import audit
 from tasks.contents import ABLATION_PAGE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE
+from tasks.drawing.numbers import signed
 from tasks.engine.stage import Context, Placement
-from tasks.findings import audit
+from tasks.measure.results import final, measured
 from tasks.models import Model
-from tasks.page.audit import figures, heads, table
-from tasks.page.evidence import Made, gather
-from tasks.page.items import next_tokens
-from tasks.page.numbers import signed
-from tasks.page.render import page
-from tasks.page.results import final, measured
-from tasks.page.shards import Row, reader
-from tasks.report import latest_audit_and_ablation
+from tasks.report.evidence import Made, gather
+from tasks.report.items import next_tokens
+from tasks.report.page import page
+from tasks.report.stage import latest_audit_and_ablation
 
 MISSING = {"relearning on unrelated text": "needs generic text"}
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from dictionaries.dictionary import Dictionary
+from storage.reader import Row, reader, spread
 from storage.workspace import Workspace
-from tasks.page.evidence import Made
-from tasks.page.labels import label_facts
-from tasks.page.shards import Row, reader, spread
-from tasks.page.words import beside, folded, marked
+from tasks.drawing.texts import folded
+from tasks.report.evidence import Made
+from tasks.report.labels import label_facts
+from tasks.report.words import beside, marked
 
 BLOCKS = 30
 

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
+from storage.reader import reader
 from storage.workspace import Workspace
-from tasks.measure.compare import Comparison
-from tasks.page.evidence import Made
-from tasks.page.results import Change, Measure, Subject, Value, change, final, measured, widened
-from tasks.page.shards import reader
-from tasks.page.verdicts import forgotten, headline_of_forgetting, headline_of_keeping, kept
+from tasks.measure.intervals import Comparison
+from tasks.measure.results import Change, Measure, Subject, Value, change, final, measured, widened
+from tasks.report.evidence import Made
+from tasks.report.verdicts import forgotten, headline_of_forgetting, headline_of_keeping, kept
 
 STUDENT = Subject("step 20", "student", 20, "", None)  # type: ignore[arg-type]
 

@@ -10,9 +10,9 @@ import pytest
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.engine.stage import Context, Placement
-from tasks.page.evidence import Made, gather
-from tasks.page.render import page
-from tasks.report import markdown_summary, report
+from tasks.report.evidence import Made, gather
+from tasks.report.page import page
+from tasks.report.stage import markdown_summary, report
 
 Console = Callable[[Path], list[str]]
 SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary", "items", "record")

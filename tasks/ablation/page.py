@@ -1,0 +1,44 @@
+"""The ablation drawn: a page of its own, and a section of the report."""
+
+from typing import Any
+
+from tasks.drawing import charts
+from tasks.drawing.template import environment
+
+Row = dict[str, Any]
+
+
+def draw(found: Row) -> str:
+    """The page."""
+    template = environment().get_template("ablation_page.html.j2")
+    return str(template.render(ablation=found, **parts(found)))
+
+
+def parts(found: Row) -> Row:
+    """What the ablation's template needs besides its numbers."""
+    return {"ablation_figures": figures(found)}
+
+
+def figures(found: Row) -> list[tuple[Any, str]]:
+    """(chart, caption) of every measure of familiarity, and of perplexity: a line an arm."""
+    from markupsafe import Markup
+
+    made = []
+    for number, measure in enumerate(found["measures"]):
+        if measure["kind"] not in ("familiarity", "perplexity"):
+            continue
+        lines = [_line(arm, measure, values) for arm, values in measure["arms"].items() if values]
+        chart = charts.lines(lines, "unlearning step", measure["name"])
+        if measure["kind"] == "familiarity" and measure["metric"] != "familiarity_judged":
+            chart = charts.shares(chart)
+        caption = f"{measure['name']} by unlearning step, with 95 % intervals."
+        svg = charts.labelled(charts.svg(f"ablation-{number}", chart), caption)
+        made.append((Markup(svg), caption[0].upper() + caption[1:]))
+    return made
+
+
+def _line(arm: str, measure: Row, values: Row) -> charts.Line:
+    points = [(0, measure["baseline"])] if measure["baseline"] else []
+    points += [(int(step), value) for step, value in values.items()]
+    columns = [[value[name] for _, value in points] for name in ("value", "low", "high")]
+    return arm, [step for step, _ in points], columns[0], columns[1], columns[2]

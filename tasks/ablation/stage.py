@@ -1,0 +1,25 @@
+"""ablation: what each half of the method does alone, measured at the same steps; a page, and a section of the report.
+
+It holds numbers and no item, so unlike the report it does not quote the text.
+"""
+
+from storage.artifact import Artifact
+from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE, write_json
+from tasks.engine.stage import Context, Counts, stage
+from tasks.training.settings import StudentSettings
+
+
+@stage("ablation", version=2)
+def ablation(context: Context, evaluations: list[Artifact], labels: Artifact, settings: StudentSettings) -> Counts:
+    """Write ablation.json and ablation.html from evaluations of baseline, gold and all three arms.
+
+    `labels` and `settings` are those of the student with both parts: by them a report knows its ablation.
+    """
+    from tasks.ablation.arms import compare_arms
+    from tasks.ablation.page import draw
+
+    folders = [(made.fingerprint, context.path(made)) for made in evaluations]
+    found = {"job": evaluations[0].name} | compare_arms(folders)
+    write_json(context.folder / ABLATION_EVIDENCE, found)
+    (context.folder / ABLATION_PAGE).write_text(draw(found), encoding="utf-8")
+    return {"evaluations": len(evaluations), "measures": len(found["measures"])}

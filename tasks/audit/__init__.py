@@ -1,0 +1,40 @@
+"""The attacks on a model that claims to have forgotten: one file an attack, in the order in which they are made.
+
+The same passages, questions and prompts for every model, drawn by seed, so that models can be compared item by item.
+"""
+
+from collections.abc import Mapping
+
+from tasks.audit.common import Attack, AuditTexts, Metric
+from tasks.audit.extraction import EXTRACTION
+from tasks.audit.instruction import INSTRUCTION
+from tasks.audit.membership import MEMBERSHIP
+from tasks.audit.quantisation import QUANTISATION
+from tasks.audit.questions import QUESTIONS
+from tasks.audit.relearning import RELEARNING
+from tasks.audit.side_effects import SIDE_EFFECTS
+from tasks.audit.translations import TRANSLATIONS
+from tasks.audit.verbatim import VERBATIM
+
+ATTACKS: Mapping[str, Attack] = {
+    attack.stage.kind: attack
+    for attack in (
+        VERBATIM,
+        EXTRACTION,
+        QUESTIONS,
+        MEMBERSHIP,
+        RELEARNING,
+        QUANTISATION,
+        SIDE_EFFECTS,
+        INSTRUCTION,
+        TRANSLATIONS,
+    )
+}
+METRICS: Mapping[str, Metric] = {name: metric for attack in ATTACKS.values() for name, metric in attack.metrics.items()}
+ATTACK_OF: Mapping[str, str] = {name: kind for kind, attack in ATTACKS.items() for name in attack.metrics}
+"""The attack that a metric belongs to."""
+
+
+def not_made(texts: AuditTexts) -> dict[str, str]:
+    """Attacks, or parts of them, that cannot be made with these texts, each with the reason."""
+    return {name: reason for attack in ATTACKS.values() for name, reason in attack.missing(texts).items()}

@@ -1,0 +1,146 @@
+"""What the attacks share: the audited model, the target and the other texts, and what an attack is made of."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from dictionaries.dictionary import Dictionary
+from storage.artifact import Artifact
+from storage.files import Files
+from storage.settings import Settings
+from tasks.audit.passages import Passage, draw_passages
+from tasks.audit.verdicts import Findings, Verdict
+from tasks.contents import dictionary_of, documents_of
+from tasks.engine.stage import Context, Counts, Stage
+from tasks.measure.prompts import Prompt
+from tasks.measure.rows import Measured, write_measures
+from tasks.measure.suite import Suite, prompts_of
+from tasks.models import Model, load_model, load_tokenizer
+from tasks.texts import Texts
+
+
+class AuditedModel(Settings):
+    """A model under attack, and its role in the tables."""
+
+    model: Model
+    role: str
+    step: int | None = None
+
+
+class Target(Settings):
+    """What prompts about the target are made of."""
+
+    corpus: Artifact
+    dictionary: Artifact
+    prompts: Files | None
+    suite: Suite
+
+
+class PassageSettings(Settings):
+    """Passages of the target, and of the texts that it is compared with."""
+
+    count: int = Field(default=100, ge=1)
+    """Passages, drawn from all that are long enough."""
+    tokens: int = Field(default=100, ge=4)
+    """Length of a passage (Carlini et al. 2023 give 50 tokens and look for 50)."""
+    given: int = Field(default=50, ge=1)
+    """Tokens of a passage that the model is given to go on with."""
+    seed: int = 0
+    """Draws the passages."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> "PassageSettings":
+        if self.given >= self.tokens:
+            raise ValueError(f"expected given < tokens, found {self.given} of {self.tokens}")
+        return self
+
+
+class AuditTexts(Settings):
+    """The texts that attacks need besides the target; None where the job names none."""
+
+    neighbours: Texts | None
+    nonmembers: Texts | None
+    heldout: Texts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measure of the audit: what a value is, and what stands in the column `task`. A share is shown in percent."""
+
+    meaning: str
+    task: str
+    share: bool = True
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack, whole. Lower is better in all its metrics but perplexities, where the baseline's value is best."""
+
+    stage: Stage
+    title: str
+    """Its name for a person."""
+    question: str
+    """What is tried, for a person."""
+    metrics: Mapping[str, Metric]
+    """By the name in the column `metric`."""
+    calls: Callable[[Target, AuditTexts, Any], Iterable[tuple[Any, ...]]]
+    """The stage's arguments behind the audited model, once a variant, of target, texts and AuditSettings."""
+    judge: Callable[[Findings], Verdict]
+    """What the numbers say."""
+    leak: str = ""
+    """How it stands in a sentence about what comes back; empty for an attack that does not try that."""
+    missing: Callable[[AuditTexts], Mapping[str, str]] = lambda texts: {}
+    """What cannot be made without texts that the job does not name, with the reason."""
+    only: tuple[str, ...] = field(default=())
+    """Roles of the models that it is made on; by default all."""
+
+
+class Opened:
+    """An audited model and its tokenizer in memory, and the artifact that is made of it."""
+
+    def __init__(self, context: Context, suspect: AuditedModel) -> None:
+        self.context, self.suspect = context, suspect
+        self.model = load_model(suspect.model.path, context.placement.device)
+        self.tokenizer = load_tokenizer(suspect.model.tokenizer)
+        self.batch = context.placement.micro_batch
+
+    def documents(self, corpus: Artifact) -> list[str]:
+        """The target's texts."""
+        return documents_of(self.context.path(corpus))
+
+    def dictionary(self, artifact: Artifact) -> Dictionary:
+        """The target's dictionary."""
+        return dictionary_of(self.context.path(artifact))
+
+    def prompts(self, target: Target) -> list[Prompt]:
+        """The prompts about the target, the same for every model."""
+        words, documents = self.dictionary(target.dictionary), self.documents(target.corpus)
+        return prompts_of(target.prompts, target.suite, words, documents)
+
+    def passages(
+        self, corpus: Artifact, control: Texts | None, settings: PassageSettings
+    ) -> Iterator[tuple[str, list[Passage]]]:
+        """("target", its passages), and ("control", others) where there are some, drawn alike."""
+        texts = {"target": self.documents(corpus)} | ({"control": control.read()} if control else {})
+        for task, documents in texts.items():
+            drawn = draw_passages(
+                self.tokenizer,
+                documents,
+                settings.count,
+                tokens=settings.tokens,
+                given=settings.given,
+                seed=settings.seed,
+            )
+            yield task, drawn
+
+    def write(self, measures: Iterable[Measured], total: int) -> Counts:
+        """Write what was measured, and say after each of `total` measures how far it is."""
+
+        def counted() -> Iterator[Measured]:
+            for done, measured in enumerate(measures, start=1):
+                self.context.progress(done, total)
+                yield measured
+
+        return write_measures(self.context.folder, self.suspect.role, self.suspect.step, counted())

@@ -1,0 +1,94 @@
+"""Extraction strength: how little of a passage must be given so that greedy decoding gives all the rest.
+
+Carlini et al. 2021 (arXiv 2012.07805) call a text extractable if a prompt makes the model say it; as a number per
+passage, 1 - k / T with k the fewest first tokens that do, it is the extraction strength of Wang et al. 2025
+(arXiv 2406.09179). No generation is needed: greedy decoding repeats the text as long as the text's next token is the
+most probable one, so k ends where the last wrong prediction lies.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from storage.artifact import Artifact
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened, PassageSettings
+from tasks.audit.verdicts import Findings, Verdict, against_gold, leak, percent
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.rows import Item, Measured, mean_of
+from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MARGIN = 0.01  # recited shares are small
+
+
+@stage("extraction", version=1, heavy=True, protected=True)
+def extraction(
+    context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
+) -> Counts:
+    """Extraction strength of target passages, and of control passages where there are some."""
+    opened = Opened(context, suspect)
+    measures = (
+        extraction_strength(
+            opened.model, opened.tokenizer, [passage.text for passage in passages], task=task, batch_size=opened.batch
+        )
+        for task, passages in opened.passages(corpus, control, settings)
+    )
+    return opened.write(measures, 2 if control else 1)
+
+
+def extraction_strength(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[str],
+    *,
+    task: str = "target",
+    batch_size: int = 8,
+) -> Measured:
+    """Mean of 1 - k / T over texts of T tokens; 0 where only the whole text gives the whole text."""
+    from tasks.measure.scoring import encode, measuring, position_logits, require_room
+
+    encoded = encode(tokenizer, texts)
+    sequences = [text.ids for text in encoded]
+    require_room(model, sequences)
+    items: list[Item | None] = [None] * len(texts)
+    with measuring(model):
+        for row, logits_TV in position_logits(model, sequences, batch_size):
+            ids = sequences[row]
+            opening = int(ids[0] in tokenizer.all_special_ids)  # a BOS is not a part of the text
+            run = _right_at_the_end(ids, logits_TV.argmax(dim=-1).tolist())
+            length = len(ids) - opening
+            cut = encoded[row].offsets[len(ids) - run - 1][1]
+            details = {"tokens": length, "given": length - run}
+            prompt, rest = texts[row][:cut], texts[row][cut:]
+            items[row] = Item(row, prompt, rest, rest, run / length, details)
+    return mean_of("extraction_strength", [item for item in items if item], task)
+
+
+def _right_at_the_end(ids: Sequence[int], predicted: Sequence[int]) -> int:
+    """How many of the last ids in a row were predicted, each from all before it."""
+    run = 0
+    while run < len(ids) - 1 and predicted[len(ids) - run - 2] == ids[len(ids) - run - 1]:
+        run += 1
+    return run
+
+
+def judge(found: Findings) -> Verdict:
+    control = found.of("model", "extraction_strength", "control")
+    case = against_gold(found, "extraction_strength", "target", "on average", control, "text never read")
+    return leak("extraction", "Share of a passage recited once the beginning is given", [case], percent, MARGIN)
+
+
+EXTRACTION = Attack(
+    stage=extraction,
+    title="Reciting",
+    question="How much of a passage does it recite by itself, once it was given the beginning?",
+    metrics={
+        "extraction_strength": Metric(
+            "1 - the shortest share of a passage that makes greedy decoding say the rest", "target or control"
+        ),
+    },
+    calls=lambda target, texts, settings: [(target.corpus, texts.neighbours, settings.passages)],
+    judge=judge,
+    leak="recitation",
+)

@@ -1,0 +1,84 @@
+"""The cheap alternative: a model that knows, told in front of every prompt that it does not.
+
+The instruction stands as plain text before the prompt: what follows is a continuation, not a chat.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dictionaries.dictionary import Dictionary
+from dictionaries.matching import Matcher
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
+from tasks.audit.verdicts import MARGIN, Findings, Verdict, beyond, percent
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.prompts import Prompt
+from tasks.measure.rows import Measured
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@stage("instruction", version=1, heavy=True, protected=True)
+def instruction(context: Context, suspect: AuditedModel, target: Target, told: str) -> Counts:
+    """Familiarity with an instruction in front of every prompt."""
+    opened = Opened(context, suspect)
+    if "{target}" in told:
+        words, documents = opened.dictionary(target.dictionary), opened.documents(target.corpus)
+        told = told.replace("{target}", commonest_anchor(words, documents))
+    measured = instructed(opened.model, opened.tokenizer, opened.prompts(target), told, batch_size=opened.batch)
+    return opened.write([measured], 1)
+
+
+def commonest_anchor(words: Dictionary, documents: Sequence[str]) -> str:
+    """The anchor that the documents have most often."""
+    matcher = Matcher(words)
+    found = Counter(m.entry for text in documents for m in matcher.find(text))
+    return words.entries[found.most_common(1)[0][0]].anchor
+
+
+def instructed(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    instruction: str,
+    *,
+    batch_size: int = 8,
+) -> Measured:
+    """Familiarity by probability with the instruction and an empty line in front of every prompt."""
+    from tasks.measure.familiarity import by_probability
+
+    asked = [replace(prompt, prompt=f"{instruction}\n\n{prompt.prompt}", generic=()) for prompt in prompts]
+    return replace(by_probability(model, tokenizer, asked, batch_size=batch_size), metric="instructed_familiarity")
+
+
+def judge(found: Findings) -> Verdict:
+    told, plain = found.of("baseline", "instructed_familiarity"), found.of("baseline", "quantised_familiarity", "full")
+    model = found.of("model", "quantised_familiarity", "full")
+    if told is None or plain is None or model is None or found.audited == "baseline":
+        return Verdict(
+            "instruction", "alone", "Only the instructed baseline was measured: there is nothing to compare."
+        )
+    lead = (
+        f"The baseline, told that it does not know the target: familiarity {percent(told.value)} "
+        f"(untold {percent(plain.value)}, unlearned {percent(model.value)})."
+    )
+    if beyond(told, model, MARGIN):
+        return Verdict("instruction", "weaker", f"{lead} The instruction hides less than unlearning does.")
+    return Verdict("instruction", "enough", f"{lead} The instruction hides as much as unlearning does.")
+
+
+INSTRUCTION = Attack(
+    stage=instruction,
+    title="The cheap alternative",
+    question="The baseline is merely told that it knows nothing of the text.",
+    metrics={
+        "instructed_familiarity": Metric(
+            "familiarity by probability with an instruction in front that denies the knowledge", ""
+        ),
+    },
+    calls=lambda target, texts, settings: [(target, settings.instruction)],
+    judge=judge,
+    only=("baseline",),
+)

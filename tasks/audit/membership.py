@@ -1,0 +1,177 @@
+"""Membership inference: can one tell from the model that it was trained on the target?
+
+Four scores of a text, higher for what looks trained on: mean log-probability; log-probability by zlib bytes (Carlini
+et al. 2021, arXiv 2012.07805); Min-K %, the mean over the least probable tokens (Shi et al. 2024, arXiv 2310.16789);
+Min-K++, the same over tokens standardised by what the model expected there (Zhang et al. 2025, arXiv 2404.02936).
+The AUC counts how often a member scores above a non-member. Where both differ in more than membership (another cast,
+another author), 0.5 is not the value of innocence: compare with gold.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from tasks.audit.common import Attack, AuditedModel, AuditTexts, Metric, Opened, PassageSettings, Target
+from tasks.audit.verdicts import Findings, Value, Verdict, against_gold, beyond, leak, plain
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.intervals import placements
+from tasks.measure.rows import Item, Measured
+from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MARGIN = 0.05  # of an AUC
+NEEDS = (
+    "needs text as like the target as can be that no model has read (audit.nonmembers or "
+    "audit.neighbours); the translated blocks are no such text: they are the target with other names"
+)
+
+
+@stage("membership", version=1, heavy=True, protected=True)
+def membership(
+    context: Context,
+    suspect: AuditedModel,
+    corpus: Artifact,
+    nonmembers: Texts,
+    settings: PassageSettings,
+    min_k: float,
+) -> Counts:
+    """Membership inference: target passages against passages that no model has read."""
+    opened = Opened(context, suspect)
+    both = dict(opened.passages(corpus, nonmembers, settings))
+    members, others = ([passage.text for passage in both[task]] for task in ("target", "control"))
+    unread = _unread(others, opened.documents(corpus))
+    measures = inferred(opened.model, opened.tokenizer, members, unread, share=min_k, batch_size=opened.batch)
+    return opened.write(measures, 4)
+
+
+def _unread(passages: list[str], documents: list[str]) -> list[str]:
+    """The passages without those that stand in the target as well, as a common phrase may. Raises BadInput for most."""
+    whole = "\n".join(documents)
+    unread = [text for text in passages if text not in whole]
+    if 2 * len(unread) < len(passages):
+        raise BadInput(
+            f"audit.nonmembers: expected text that is not in the corpus, found {len(passages) - len(unread)} of "
+            f"{len(passages)} passages in it: give text that no model has read"
+        )
+    return unread
+
+
+SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Of one text: log-probability of each token, and how far it lies above the model's expectation, in deviations."""
+
+    log: np.ndarray
+    standard: np.ndarray
+
+
+def inferred(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    members: Sequence[str],
+    others: Sequence[str],
+    *,
+    share: float = 0.2,
+    batch_size: int = 8,
+) -> list[Measured]:
+    """AUC of members against others for loss, zlib, min-k and min-k++; `share` is the K of the last two."""
+    texts = [*members, *others]
+    tokens = _tokens_of(model, tokenizer, texts, batch_size)
+    scores = {
+        "loss": [float(one.log.mean()) for one in tokens],
+        "zlib": [float(one.log.sum()) / len(zlib.compress(t.encode())) for one, t in zip(tokens, texts, strict=True)],
+        "min-k": [lowest_mean(one.log, share) for one in tokens],
+        "min-k++": [lowest_mean(one.standard, share) for one in tokens],
+    }
+    return [_measured(task, texts, column, len(members)) for task, column in scores.items()]
+
+
+def lowest_mean(values: np.ndarray, share: float) -> float:
+    """Mean of the lowest `share` of the values, of at least one."""
+    count = max(1, int(len(values) * share))
+    return float(np.partition(values, count - 1)[:count].mean())
+
+
+def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
+    """(share of pairs in which the member scores higher, ties half; its standard error after DeLong et al. 1988)."""
+    wins, losses = placements(members, others)
+    if min(len(wins), len(losses)) < 2:
+        return float(wins.mean()), None
+    return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
+
+
+def _tokens_of(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], batch_size: int
+) -> list[_Scored]:
+    import torch
+
+    from tasks.measure.scoring import encode, measuring, position_logits, require_room
+
+    sequences = [text.ids for text in encode(tokenizer, texts)]
+    require_room(model, sequences)
+    found: list[_Scored | None] = [None] * len(texts)
+    with measuring(model):
+        for row, logits_TV in position_logits(model, sequences, batch_size):
+            log_TV = logits_TV[:-1].log_softmax(dim=-1)
+            chosen_T = log_TV.gather(1, torch.tensor(sequences[row][1:], device=log_TV.device)[:, None])[:, 0]
+            # A token that cannot come (logit -inf) has weight 0, and 0 times -inf is no number.
+            finite_TV = torch.where(log_TV.isfinite(), log_TV, 0.0)
+            mean_T = (log_TV.exp() * finite_TV).sum(dim=-1)
+            spread_T = (log_TV.exp() * (finite_TV - mean_T[:, None]) ** 2).sum(dim=-1).sqrt()
+            standard_T = (chosen_T - mean_T) / spread_T.clamp_min(1e-6)
+            found[row] = _Scored(chosen_T.double().cpu().numpy(), standard_T.double().cpu().numpy())
+    return [one for one in found if one]
+
+
+def _measured(task: str, texts: Sequence[str], scores: Sequence[float], members: int) -> Measured:
+    value, stderr = auc(scores[:members], scores[members:])
+    items = [
+        Item(number, text[:SHOWN_CHARACTERS], "", "", score, {"member": number < members})
+        for number, (text, score) in enumerate(zip(texts, scores, strict=True))
+    ]
+    return Measured("membership_auc", value, stderr, len(items), tuple(items), task)
+
+
+def judge(found: Findings) -> Verdict:
+    """Far below the reference tells as well: such a model is marked as one that was trained against the text."""
+    cases = [
+        against_gold(found, "membership_auc", task, task, Value(0.5), "innocence")
+        for task in found.tasks("membership_auc")
+    ]
+    lead = "Telling target passages from others, AUC"
+    verdict = leak("membership", lead, cases, plain, MARGIN)
+    below = [c for c in cases if c.model and c.reference and beyond(c.reference, c.model, MARGIN)]
+    if verdict.status != "nothing" or not below:
+        return verdict
+    sentence = verdict.sentence + " But it lies below: the target stands out as avoided."
+    return Verdict("membership", "avoided", sentence)
+
+
+def calls(target: Target, texts: AuditTexts, settings: Any) -> list[tuple[Any, ...]]:
+    """None without text that no model has read."""
+    return [(target.corpus, texts.nonmembers, settings.passages, settings.min_k)] if texts.nonmembers else []
+
+
+MEMBERSHIP = Attack(
+    stage=membership,
+    title="Membership",
+    question="Can one tell by its surprise which passages it was trained on? 0.5 is guessing.",
+    metrics={
+        "membership_auc": Metric(
+            "chance that a target passage scores above a passage that was not trained on", "the score"
+        ),
+    },
+    calls=calls,
+    judge=judge,
+    leak="membership inference",
+    missing=lambda texts: {} if texts.nonmembers else {"membership": NEEDS},
+)

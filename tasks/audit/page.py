@@ -1,0 +1,229 @@
+"""The audit drawn: what each attack got, how fast knowledge comes back, and the items behind the numbers.
+
+The same parts make the audit's own page and a section of the report. Conditions that were tried on the same items (the
+steps of relearning, the widths of rounding, the scores of membership) are shown item by item beside each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from storage.reader import Row, reader, rows
+from tasks.audit import ATTACKS, METRICS
+from tasks.audit.verdicts import key_in_audit
+from tasks.drawing import charts
+from tasks.drawing.numbers import signed
+from tasks.drawing.template import environment, plain_slug
+from tasks.drawing.texts import PROMPT_CHARACTERS, TEXT_CHARACTERS, middle, tail
+
+SHOWN = 8
+"""Items of a measure on the page."""
+MODELS = ("baseline", "model", "gold")
+ORDER = """
+SELECT item FROM read_parquet($files) WHERE metric = $metric AND task = $task AND model = $model AND score IS NOT NULL
+ORDER BY score DESC, item LIMIT $limit
+"""
+ITEMS = """
+SELECT model, task, item, prompt, expected, completion, score FROM read_parquet($files)
+WHERE metric = $metric AND list_contains($tasks, task) AND list_contains($items, item)
+"""
+
+
+def draw(found: Row, items: Sequence[Row]) -> str:
+    """The page of an audit that stands alone."""
+    template = environment().get_template("audit_page.html.j2")
+    return str(template.render(audit=found, **parts(found, items)))
+
+
+def parts(found: Row, items: Sequence[Row]) -> Row:
+    """What the audit's template needs besides its numbers."""
+    drawn = {"audit_figures": figures(found), "audit_rows": table(found), "audit_models": heads(found)}
+    return drawn | {
+        "audit_items": items,
+        "audit_titles": {kind: (attack.title, attack.question) for kind, attack in ATTACKS.items()},
+    }
+
+
+def heads(found: Row) -> dict[str, str]:
+    """The models that were measured, as the heads of columns."""
+    titles = {"baseline": "baseline", "gold": "gold", "model": "audited"}
+    known = {model["key"]: model for model in found["models"]}
+    if known.get("model", {}).get("role") == "student":
+        titles["model"] = f"step {known['model']['step']}"
+    return {key: titles[key] for key in MODELS if key in known}
+
+
+def group_of(measure: Mapping[str, Any]) -> tuple[str, str]:
+    """(group, condition): measures of one group were taken on the same items."""
+    metric, task = measure["metric"], measure["task"]
+    if metric == "relearned_familiarity":
+        source, _, step = task.partition(" ")
+        return f"{metric} {source}", step
+    if metric in ("quantised_familiarity", "quantised_perplexity", "membership_auc"):
+        return metric, task
+    return f"{metric} {task}".strip(), ""
+
+
+def anchor_of(group: str) -> str:
+    """Where the page shows the items of a group."""
+    return f"audit-{plain_slug(group)}"
+
+
+def _told(changes: Row) -> str:
+    """How the audited model differs from its references, for who points at its value."""
+    parts = [
+        f"against {name}: {signed(one['difference'])} ({signed(one['low'])} to {signed(one['high'])})"
+        for name, one in changes.items()
+    ]
+    return "; ".join(parts)
+
+
+def _grouped(measures: Sequence[Row]) -> list[Row]:
+    """The same measures, those of one group beside each other."""
+    order = list(dict.fromkeys(group_of(measure)[0] for measure in measures))
+    return sorted(measures, key=lambda measure: order.index(group_of(measure)[0]))
+
+
+def table(found: Row) -> list[Row]:
+    """A row a measure: {title, rowspan, name, task, meaning, cells, anchor}; a cell is (value, its changes in words).
+
+    The title stands in an attack's first row alone.
+    """
+    made: list[Row] = []
+    for kind, attack in ATTACKS.items():
+        measures = _grouped([measure for measure in found["measures"] if measure["attack"] == kind])
+        for number, measure in enumerate(measures):
+            changes = _told(measure["changes"])
+            cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(found)]
+            made.append(
+                {
+                    "title": attack.title if number == 0 else "",
+                    "rowspan": len(measures),
+                    "name": measure["metric"].replace("_", " "),
+                    "task": measure["task"],
+                    "meaning": measure["meaning"],
+                    "cells": cells,
+                    "anchor": anchor_of(group_of(measure)[0]),
+                }
+            )
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------------- charts
+
+
+def figures(found: Row) -> list[tuple[Any, str]]:
+    """(chart, caption): relearning by source, then rounding."""
+    from markupsafe import Markup
+
+    made: list[tuple[str, Any, float, str]] = []
+    for source, about in (
+        ("target", "some of the text to be forgotten"),
+        ("related", "related text"),
+        ("unrelated", "unrelated text"),
+    ):
+        if lines := _relearned(found, source):
+            chart = charts.shares(charts.lines(lines, "steps of finetuning", "familiarity, probability"), 1.03)
+            caption = f"Relearning on {about}: familiarity of a copy of each model, with 95 % intervals."
+            made.append((f"relearning-{source}", chart, 3.1, caption))
+    if groups := _rounded(found):
+        names = _forms(found)
+        height = 0.9 + 0.24 * len(names) * (len(groups) + 1)
+        caption = "Rounding: familiarity by probability with weights as they are and rounded to few bits."
+        made.append(("rounding", charts.groups(names, groups), height, caption))
+    return [
+        (Markup(charts.labelled(charts.svg(f"audit-{name}", chart, height), caption)), caption)
+        for name, chart, height, caption in made
+    ]
+
+
+def _relearned(found: Row, source: str) -> list[charts.Line]:
+    """A line a model over the steps of finetuning, the audited one first."""
+    measures = [m for m in found["measures"] if group_of(m)[0] == f"relearned_familiarity {source}"]
+    measures.sort(key=lambda measure: int(group_of(measure)[1]))
+    lines: list[charts.Line] = []
+    for key, title in _drawn(found):
+        points = [(int(group_of(m)[1]), m["values"][key]) for m in measures if key in m["values"]]
+        if points:
+            columns = [[value[name] for _, value in points] for name in ("value", "low", "high")]
+            lines.append((title, [step for step, _ in points], columns[0], columns[1], columns[2]))
+    return lines
+
+
+def _rounded(found: Row) -> list[tuple[str, list[float | None]]]:
+    """(model, its familiarity in every form of the weights)."""
+    measures = [m for m in found["measures"] if m["metric"] == "quantised_familiarity"]
+    series = [(title, [m["values"].get(key, {}).get("value") for m in measures]) for key, title in _drawn(found)]
+    return [(title, values) for title, values in series if any(value is not None for value in values)]
+
+
+def _forms(found: Row) -> list[str]:
+    tasks = [m["task"] for m in found["measures"] if m["metric"] == "quantised_familiarity"]
+    return ["as they are" if task == "full" else task for task in tasks]
+
+
+def _drawn(found: Row) -> list[tuple[str, str]]:
+    """Models in the order of their colours: the audited one, baseline, gold."""
+    known = heads(found)
+    titles = {"model": "unlearned", "baseline": "baseline", "gold": "gold"}
+    if known.get("model") == "audited":
+        titles["model"] = "audited"
+    return [(key, titles[key]) for key in ("model", "baseline", "gold") if key in known]
+
+
+# -------------------------------------------------------------------------------------------------------------- items
+
+
+def exhibits(folders: Sequence[Path], found: Row) -> list[Row]:
+    """Per group the items that give most away: {anchor, name, total, conditions, unit, items}.
+
+    An item is {item, prompt, expected, answers: [{model, scores, completion}]}, a score a condition.
+    """
+    files = [str(folder / "evaluation_items.parquet") for folder in folders]
+    groups: dict[str, list[Row]] = {}
+    for measure in found["measures"]:
+        groups.setdefault(group_of(measure)[0], []).append(measure)
+    with reader() as connection:
+        return [_exhibit(connection, files, name, group, found) for name, group in groups.items()]
+
+
+def _exhibit(connection: Any, files: list[str], name: str, group: Sequence[Row], found: Row) -> Row:
+    last = group[-1]
+    key = next(key for key in ("model", *MODELS) if key in last["values"])
+    role = next(model["role"] for model in found["models"] if model["key"] == key)
+    chosen = {"files": files, "metric": last["metric"], "task": last["task"], "model": role, "limit": SHOWN}
+    order = [row["item"] for row in rows(connection, ORDER, chosen)]
+    return {
+        "anchor": anchor_of(name),
+        "name": name.replace("_", " "),
+        "meaning": METRICS[last["metric"]].meaning,
+        "attack": last["attack"],
+        "metric": last["metric"],
+        "total": last["values"][key]["items"],
+        "conditions": [group_of(measure)[1] for measure in group],
+        "unit": "steps" if last["attack"] == "relearning" else "",
+        "items": _items(connection, files, group, order, heads(found)),
+    }
+
+
+def _items(
+    connection: Any, files: list[str], group: Sequence[Row], order: list[int], models: dict[str, str]
+) -> list[Row]:
+    tasks = [measure["task"] for measure in group]
+    values = {"files": files, "metric": group[0]["metric"], "tasks": tasks, "items": order}
+    answers = rows(connection, ITEMS, values)
+    return [_item([row for row in answers if row["item"] == number], tasks, models) for number in order]
+
+
+def _item(answers: Sequence[Row], tasks: Sequence[str], models: dict[str, str]) -> Row:
+    first, said = answers[0], []
+    for key, title in models.items():
+        mine = {row["task"]: row for row in answers if key_in_audit(row["model"]) == key}
+        if mine:
+            completion = next(iter(mine.values()))["completion"] if len(tasks) == 1 else ""
+            scores = [mine[task]["score"] if task in mine else None for task in tasks]
+            said.append({"model": title, "scores": scores, "completion": middle(completion, TEXT_CHARACTERS)})
+    prompt = tail(first["prompt"] or "", PROMPT_CHARACTERS)
+    return {"item": first["item"], "prompt": prompt, "expected": middle(first["expected"], TEXT_CHARACTERS)} | {
+        "answers": said
+    }

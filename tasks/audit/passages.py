@@ -1,0 +1,94 @@
+"""Passages: stretches of text of about the same number of tokens, cut between words, drawn by seed.
+
+All that is compared with each other (target and control, member and non-member) is cut the same way: length alone
+tells texts apart otherwise.
+"""
+
+import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tasks.measure.scoring import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a document, and how many of its characters are given to a model that shall go on with it."""
+
+    document: int
+    text: str
+    given: int
+
+    @property
+    def prompt(self) -> str:
+        return self.text[: self.given].rstrip()
+
+    @property
+    def rest(self) -> str:
+        return self.text[self.given :].strip()
+
+
+def draw_passages(
+    tokenizer: "PreTrainedTokenizerBase",
+    documents: Sequence[str],
+    count: int,
+    *,
+    tokens: int = 100,
+    given: int = 50,
+    seed: int = 0,
+) -> list[Passage]:
+    """Up to `count` passages of `tokens` tokens that do not overlap, in the documents' order.
+
+    The first `given` tokens are the prompt of a verbatim attack. A word that a border would cut goes to the passage
+    before. BadInput where no document is long enough.
+    """
+    from tasks.measure.scoring import encode
+
+    found = [
+        passage
+        for number, (text, encoded) in enumerate(zip(documents, encode(tokenizer, documents), strict=True))
+        for passage in _cut(number, text, encoded, tokens, given)
+    ]
+    if not found:
+        raise BadInput(f"No text is {tokens} tokens long: give longer texts, or choose shorter passages.")
+    chosen = random.Random(seed).sample(range(len(found)), min(count, len(found)))
+    return [found[index] for index in sorted(chosen)]
+
+
+def _cut(number: int, text: str, encoded: "Encoded", tokens: int, given: int) -> list[Passage]:
+    ends = [end for _, end in encoded.offsets if end]  # a special token has no place in the text
+    found, first, start = [], 0, 0
+    while first + tokens <= len(ends):
+        middle = _word_end(text, ends[first + given - 1])
+        end = _word_end(text, ends[first + tokens - 1])
+        start += len(text[start:end]) - len(text[start:end].lstrip())
+        if start < middle and text[middle:end].strip():
+            found.append(Passage(number, text[start:end], middle - start))
+        start, first = end, bisect_right(ends, end)
+    return found
+
+
+def _word_end(text: str, place: int) -> int:
+    while place < len(text) and not text[place].isspace():
+        place += 1
+    return place
+
+
+def parts_of(documents: Sequence[str], characters: int) -> list[str]:
+    """Documents of up to `characters` whole, longer ones in parts, cut at a line's end where there is one."""
+    parts = []
+    for document in documents:
+        rest = document
+        while len(rest) > characters:
+            cut = max(rest.rfind("\n", 0, characters), 0) or max(rest.rfind(" ", 0, characters), 0) or characters
+            parts.append(rest[:cut])
+            rest = rest[cut:]
+        parts.append(rest)
+    return [part for part in parts if part.strip()]

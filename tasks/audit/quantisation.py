@@ -1,0 +1,189 @@
+"""Quantisation: does rounding the weights bring back what small updates took away?
+
+Round-to-nearest, symmetric, with one scale for each group of neighbouring inputs; linear layers only, not the embedding
+nor the output projection, as the usual libraries do. The arithmetic stays in floating point: the rounding is tested.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from storage.errors import BadInput
+from storage.settings import Settings
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
+from tasks.audit.verdicts import Case, Findings, Verdict, leak, percent, plain
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.prompts import Prompt
+from tasks.measure.rows import Measured
+from tasks.models import pick_device
+from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FULL = "full"
+
+
+class QuantisationSettings(Settings):
+    """Rounding of the weights."""
+
+    bits: tuple[int, ...] = (8, 4)
+    """Widths that are tried."""
+    group: int = Field(default=64, ge=1)
+    """Neighbouring weights that share a scale."""
+    bitsandbytes: bool = False
+    """Also load the model through bitsandbytes, with these widths; needs the package and a GPU."""
+
+
+@stage("quantisation", version=1, heavy=True, protected=True)
+def quantisation(
+    context: Context, suspect: AuditedModel, target: Target, heldout: Texts | None, settings: QuantisationSettings
+) -> Counts:
+    """Familiarity and perplexity with weights as they are and rounded."""
+    opened = Opened(context, suspect)
+    prompts, texts = opened.prompts(target), heldout.read() if heldout else []
+
+    def measures() -> Iterator[Measured]:
+        tokenizer, batch = opened.tokenizer, opened.batch
+        for bits in (None, *settings.bits):
+            yield from rounded_to(
+                opened.model, tokenizer, prompts, texts, bits=bits, group=settings.group, batch_size=batch
+            )
+        for bits in settings.bits if settings.bitsandbytes else ():
+            small = _from_bitsandbytes(context, suspect, bits)
+            task = f"{bits} bits bitsandbytes"
+            yield from measured_as(small, tokenizer, prompts, texts, task=task, batch_size=batch)
+
+    return opened.write(measures(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
+
+
+def rounded_to(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    *,
+    bits: int | None,
+    group: int = 64,
+    batch_size: int = 8,
+) -> list[Measured]:
+    """Familiarity, and perplexity on the texts if any, with weights rounded to `bits` (None: as they are)."""
+    if bits is None:
+        return measured_as(model, tokenizer, prompts, texts, task=FULL, batch_size=batch_size)
+    with quantised(model, bits, group):
+        return measured_as(model, tokenizer, prompts, texts, task=f"{bits} bits", batch_size=batch_size)
+
+
+def measured_as(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    *,
+    task: str,
+    batch_size: int,
+) -> list[Measured]:
+    """The two measures of a model, whatever form its weights have."""
+    from tasks.measure.familiarity import by_probability
+    from tasks.measure.perplexity import perplexity
+
+    asked = [replace(prompt, generic=()) for prompt in prompts]
+    familiar = by_probability(model, tokenizer, asked, batch_size=batch_size)
+    found = [replace(familiar, metric="quantised_familiarity", task=task)]
+    if texts:
+        general = perplexity(model, tokenizer, texts, batch_size=batch_size)
+        found.append(replace(general, metric="quantised_perplexity", task=task))
+    return found
+
+
+@contextmanager
+def quantised(model: "PreTrainedModel", bits: int, group: int) -> Iterator[None]:
+    """Rounds the weights of the linear layers; puts the old ones back at the end."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    layers = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear | Conv1D) and layer is not model.get_output_embeddings()
+    ]
+    if not layers:
+        raise BadInput(f"Expected linear layers to round in a {type(model).__name__}, found none.")
+    originals = [layer.weight.data for layer in layers]
+    try:
+        for layer in layers:
+            across = layer.weight.data.T if isinstance(layer, Conv1D) else layer.weight.data  # outputs, inputs
+            near = rounded(across, bits, group)
+            layer.weight.data = near.T if isinstance(layer, Conv1D) else near
+        yield
+    finally:
+        for layer, weight in zip(layers, originals, strict=True):
+            layer.weight.data = weight
+
+
+def rounded(weight: "torch.Tensor", bits: int, group: int) -> "torch.Tensor":
+    """The weight (outputs, inputs) on the grid of its groups; no entry moves by more than half a step of its group."""
+    import torch
+
+    outputs, inputs = weight.shape
+    padded = torch.nn.functional.pad(weight.float(), (0, -inputs % group)).view(outputs, -1, group)
+    top = 2 ** (bits - 1) - 1
+    step = padded.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / top
+    near = (padded / step).round().clamp(-top, top) * step
+    result: torch.Tensor = near.view(outputs, -1)[:, :inputs].to(weight.dtype)
+    return result
+
+
+def _from_bitsandbytes(context: Context, suspect: AuditedModel, bits: int) -> Any:
+    from importlib.util import find_spec
+
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if pick_device(context.placement.device) != "cuda" or not find_spec("bitsandbytes"):
+        raise BadInput("audit.quantisation.bitsandbytes: expected a GPU and the package bitsandbytes, found not both")
+    if bits not in (4, 8):
+        raise BadInput(f"audit.quantisation.bits: expected 4 or 8 for bitsandbytes, found {bits}")
+    form = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
+    return AutoModelForCausalLM.from_pretrained(
+        suspect.model.path, quantization_config=form, device_map={"": 0}, use_safetensors=True
+    )
+
+
+def judge(found: Findings) -> Verdict:
+    metric = "quantised_familiarity"
+    full, baseline = found.of("model", metric, "full"), found.of("baseline", metric, "full")
+    cases = [
+        Case(task, found.of("model", metric, task), baseline, full, "the unrounded model")
+        for task in found.tasks(metric)
+        if task != "full"
+    ]
+    verdict = leak("quantisation", "Familiarity with rounded weights", cases, percent)
+    spent = [
+        f"{task} {plain(value.value)}"
+        for task in found.tasks("quantised_perplexity")
+        if (value := found.of("model", "quantised_perplexity", task))
+    ]
+    more = f" Perplexity: {', '.join(spent)}." if spent else ""
+    return Verdict(verdict.attack, verdict.status, verdict.sentence + more)
+
+
+QUANTISATION = Attack(
+    stage=quantisation,
+    title="Rounding",
+    question="Its numbers are rounded to few bits, as is done to run models cheaply.",
+    metrics={
+        "quantised_familiarity": Metric(
+            "familiarity by probability with rounded weights", "form of the weights, as in '4 bits'"
+        ),
+        "quantised_perplexity": Metric(
+            "perplexity on held-out text with rounded weights", "form of the weights", share=False
+        ),
+    },
+    calls=lambda target, texts, settings: [(target, texts.heldout, settings.quantisation)],
+    judge=judge,
+    leak="quantisation",
+)

@@ -1,0 +1,233 @@
+"""Questions about the target: sentences of it with an anchor taken out, and anchors of the same kind to choose from.
+
+A model answers by finding the sentence with one choice in it more probable than with the others; so no model needs to
+understand a question. Hints are other sentences of the target, put in front; none of them names the right answer.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from dictionaries.dictionary import Dictionary, Entry, canonical
+from dictionaries.matching import Match, Matcher
+from storage.artifact import Artifact
+from storage.errors import BadInput
+from storage.settings import Settings
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened
+from tasks.audit.verdicts import Findings, Verdict, against_gold, leak, percent
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.rows import Item, Measured, mean_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class QuestionSettings(Settings):
+    """Cloze questions made from the target."""
+
+    count: int = Field(default=100, ge=1)
+    """Questions."""
+    choices: int = Field(default=4, ge=2)
+    """Anchors to choose from, where the dictionary has as many of a kind."""
+    hints: int = Field(default=3, ge=0)
+    """Sentences of the target in front of a question, in the test with hints."""
+    seed: int = 0
+    """Draws questions and choices."""
+
+
+@stage("questions", version=1, heavy=True, protected=True)
+def questions(
+    context: Context, suspect: AuditedModel, corpus: Artifact, dictionary: Artifact, settings: QuestionSettings
+) -> Counts:
+    """Cloze questions about the target, without and with hints."""
+    opened = Opened(context, suspect)
+    asked = cloze_questions(
+        opened.documents(corpus),
+        opened.dictionary(dictionary),
+        settings.count,
+        choices=settings.choices,
+        hints=settings.hints,
+        seed=settings.seed,
+    )
+    measures = (
+        answered(opened.model, opened.tokenizer, asked, hints=hints, batch_size=opened.batch) for hints in (False, True)
+    )
+    return opened.write([chance_of(asked), *measures], 3)
+
+
+_SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'\u201d\u2019)]*(?=\s|$)|$)")
+LONGEST_SENTENCE = 300  # characters
+HINTS_LOOKED_AT = 2000  # sentences that hints are chosen from
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A sentence in two parts around the answer. `choices` holds the answer and is in random order."""
+
+    before: str
+    after: str
+    answer: str
+    choices: tuple[str, ...]
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    text: str
+    matches: tuple[Match, ...]
+
+    @property
+    def anchors(self) -> frozenset[int]:
+        return frozenset(match.entry for match in self.matches)
+
+
+def cloze_questions(
+    documents: Sequence[str], dictionary: Dictionary, count: int, *, choices: int = 4, hints: int = 3, seed: int = 0
+) -> list[Question]:
+    """Up to `count` questions; sentences that name a second anchor come first, since those can be answered.
+
+    BadInput where no sentence has an anchor with another of its kind to be mistaken for.
+    """
+    chance = random.Random(seed)
+    matcher = Matcher(dictionary)
+    texts = dict.fromkeys(sentence for document in documents for sentence in sentences_of(document))
+    sentences = [_Sentence(text, tuple(found)) for text in texts if (found := matcher.find(text))]
+    chance.shuffle(sentences)
+    sentences.sort(key=lambda sentence: len(sentence.anchors) < 2)
+    hinting = sentences[:HINTS_LOOKED_AT]
+    questions: list[Question] = []
+    for sentence in sentences:
+        if len(questions) == count:
+            break
+        match = chance.choice(sentence.matches)
+        others = _rivals(dictionary, match.entry, sentence)
+        if not others or not sentence.text[: match.start].strip():
+            continue
+        given = _hints(sentence, match.entry, hinting, hints)
+        questions.append(
+            _question(sentence, match, chance.sample(others, min(choices - 1, len(others))), given, chance)
+        )
+    if not questions:
+        raise BadInput("No question can be asked: no sentence has an anchor behind its start with another of its kind.")
+    return questions
+
+
+def sentences_of(document: str) -> list[str]:
+    """Sentences of moderate length, each on one line."""
+    paragraphs = (" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", document))
+    found = [sentence for paragraph in paragraphs for sentence in _SENTENCE.findall(paragraph)]
+    return [sentence for sentence in found if len(sentence) <= LONGEST_SENTENCE]
+
+
+def _rivals(dictionary: Dictionary, right: int, sentence: _Sentence) -> list[str]:
+    """Anchors of the same kind, as far as the dictionary says, that are not right in another way."""
+    entries = dictionary.entries
+    named = {canonical(entries[index].anchor) for index in sentence.anchors}
+    return [
+        entry.anchor
+        for entry in entries
+        if _alike(entry, entries[right])
+        and not any(name in canonical(entry.anchor) or canonical(entry.anchor) in name for name in named)
+    ]
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    return one.kind == other.kind and one.anchor[0].isupper() == other.anchor[0].isupper()
+
+
+def _hints(sentence: _Sentence, right: int, hinting: Sequence[_Sentence], count: int) -> tuple[str, ...]:
+    """Sentences without the answer, those with the most anchors in common first."""
+    fit = [hint for hint in hinting if right not in hint.anchors and hint.text != sentence.text]
+    fit.sort(key=lambda hint: -len(hint.anchors & sentence.anchors))
+    return tuple(hint.text for hint in fit[:count])
+
+
+def _question(
+    sentence: _Sentence, match: Match, others: Sequence[str], hints: tuple[str, ...], chance: random.Random
+) -> Question:
+    answer = sentence.text[match.start : match.end]
+    choices = [answer, *others]
+    chance.shuffle(choices)
+    return Question(sentence.text[: match.start], sentence.text[match.end :], answer, tuple(choices), hints)
+
+
+def answered(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    questions: Sequence[Question],
+    *,
+    hints: bool,
+    batch_size: int = 8,
+) -> Measured:
+    """Share of questions whose most probable sentence is the right one; fewer hints where the context is short."""
+    from tasks.measure.scoring import encode, measuring, require_room, token_log_probabilities
+
+    fronts = [_front(model, tokenizer, question) if hints else question.before for question in questions]
+    texts = [
+        front + choice + question.after
+        for front, question in zip(fronts, questions, strict=True)
+        for choice in question.choices
+    ]
+    sequences = [text.ids for text in encode(tokenizer, texts)]
+    require_room(model, sequences)
+    with measuring(model):
+        scores = [float(row.double().sum()) for row in token_log_probabilities(model, sequences, batch_size)]
+    items, first = [], 0
+    for number, (front, question) in enumerate(zip(fronts, questions, strict=True)):
+        likelihoods = scores[first : first + len(question.choices)]
+        first += len(question.choices)
+        said = question.choices[max(range(len(likelihoods)), key=likelihoods.__getitem__)]
+        details = {"choices": list(question.choices), "log_likelihoods": likelihoods}
+        prompt = f"{front}___{question.after}"
+        items.append(Item(number, prompt, question.answer, said, float(said == question.answer), details))
+    return mean_of("question_accuracy", items, "hints" if hints else "zero-shot")
+
+
+def chance_of(questions: Sequence[Question]) -> Measured:
+    """What guessing gets right, on average."""
+    items = [
+        Item(number, f"{q.before}___{q.after}", q.answer, "", 1 / len(q.choices)) for number, q in enumerate(questions)
+    ]
+    return mean_of("question_chance", items)
+
+
+def _front(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", question: Question) -> str:
+    """As many hints as the context holds, then the sentence up to the gap."""
+    from tasks.measure.scoring import context_length, encode
+
+    limit = context_length(model)
+    longest = max(question.choices, key=len)
+    for count in range(len(question.hints), 0, -1):
+        front = "\n".join([*question.hints[:count], question.before])
+        if limit is None or len(encode(tokenizer, [front + longest + question.after])[0].ids) + len(longest) <= limit:
+            return front
+    return question.before
+
+
+def judge(found: Findings) -> Verdict:
+    chance = found.of("baseline", "question_chance") or found.of("model", "question_chance")
+    cases = [
+        against_gold(found, "question_accuracy", task, label, chance, "guessing")
+        for task, label in (("zero-shot", "without hints"), ("hints", "with hints"))
+    ]
+    return leak("questions", "Questions about the target answered right", cases, percent)
+
+
+QUESTIONS = Attack(
+    stage=questions,
+    title="Questions",
+    question="Which expression fits into a gap? Without help, and after sentences of the text.",
+    metrics={
+        "question_accuracy": Metric(
+            "cloze questions answered right, anchors of the same kind to choose from", "zero-shot or hints"
+        ),
+        "question_chance": Metric("what a guess among the choices gets right", ""),
+    },
+    calls=lambda target, texts, settings: [(target.corpus, target.dictionary, settings.questions)],
+    judge=judge,
+    leak="questions",
+)

@@ -1,0 +1,203 @@
+"""Relearning: how fast the knowledge comes back when the model is finetuned a little.
+
+A plain loop on a copy, the same for every model and text: AdamW at a constant rate in float32, every weight trained.
+Gold doing the same shows how much of the gain is new knowledge; unrelated text shows what finetuning alone undoes.
+"""
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from storage.errors import BadInput
+from storage.settings import Settings
+from tasks.audit.common import Attack, AuditedModel, AuditTexts, Metric, Opened, Target
+from tasks.audit.passages import parts_of
+from tasks.audit.verdicts import Case, Findings, Verdict, leak, percent
+from tasks.contents import NO_LABEL
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.prompts import Prompt
+from tasks.measure.rows import Measured, write_measures
+from tasks.measure.suite import prompts_of
+from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class RelearningSettings(Settings):
+    """A short finetune that tries to bring the knowledge back."""
+
+    documents: int = Field(default=20, ge=1)
+    """Texts that the model is finetuned on."""
+    characters: int = Field(default=2000, ge=100)
+    """Longer documents count as several texts of at most this length."""
+    steps: tuple[int, ...] = (0, 5, 10, 15, 20)
+    """Optimizer steps after which familiarity is measured."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Constant learning rate of AdamW."""
+    batch: int = Field(default=16, ge=1)
+    """Blocks a step."""
+    length: int = Field(default=128, ge=2)
+    """Tokens of a block."""
+    seed: int = 0
+    """Draws the texts and the order of their blocks."""
+
+
+@stage("relearning", version=1, heavy=True, protected=True)
+def relearning(
+    context: Context,
+    suspect: AuditedModel,
+    target: Target,
+    source: Literal["target", "related", "unrelated"],
+    texts: Texts | None,
+    settings: RelearningSettings,
+) -> Counts:
+    """Familiarity while a copy is finetuned on a slice of the target (`texts` is None) or on other texts."""
+    opened = Opened(context, suspect)
+    slice_, rest = _slice_of(opened.documents(target.corpus), settings)
+    # Prompts are cut from what is not taught: the question is what the model still knew, not what it just read.
+    prompts = prompts_of(target.prompts, target.suite, opened.dictionary(target.dictionary), rest or slice_)
+    if texts:
+        slice_, _ = _slice_of(texts.read(), settings)
+    measures = relearned(
+        opened.model,
+        opened.tokenizer,
+        slice_,
+        prompts,
+        settings,
+        source=source,
+        batch_size=opened.batch,
+        progress=context.progress,
+    )
+    return write_measures(context.folder, suspect.role, suspect.step, measures)
+
+
+def _slice_of(documents: Sequence[str], settings: RelearningSettings) -> tuple[list[str], list[str]]:
+    """What the model is finetuned on, and the rest."""
+    parts = parts_of(documents, settings.characters)
+    random.Random(settings.seed).shuffle(parts)
+    return parts[: settings.documents], parts[settings.documents :]
+
+
+def relearned(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[str],
+    prompts: Sequence[Prompt],
+    how: RelearningSettings,
+    *,
+    source: str = "target",
+    batch_size: int = 8,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+) -> list[Measured]:
+    """Familiarity by probability after 0, 5, ... steps of finetuning a copy of the model on the texts."""
+    from tasks.measure.familiarity import by_probability
+
+    asked = [replace(prompt, generic=()) for prompt in prompts]
+    found = []
+    for step, learner in finetuned(model, tokenizer, texts, how):
+        if step in how.steps:
+            measured = by_probability(learner, tokenizer, asked, batch_size=batch_size)
+            found.append(replace(measured, metric="relearned_familiarity", task=f"{source} {step}"))
+        progress(step, max(how.steps))
+    return found
+
+
+def finetuned(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], how: RelearningSettings
+) -> Iterator[tuple[int, "PreTrainedModel"]]:
+    """(0, copy), then the same copy after each step. Deterministic by seed, whatever the caller's generators do."""
+    import torch
+
+    from tasks.measure.scoring import encode
+
+    blocks = [
+        ids[start : start + how.length]
+        for ids in (text.ids for text in encode(tokenizer, texts))
+        for start in range(0, len(ids) - 1, how.length)
+    ]
+    if not blocks:
+        raise BadInput("Relearning needs text of at least two tokens, found none.")
+    learner = copy.deepcopy(model).train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=how.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    yield 0, learner
+    chance = torch.Generator().manual_seed(how.seed)
+    waiting: list[int] = []
+    for step in range(1, max(how.steps) + 1):
+        while len(waiting) < how.batch:
+            waiting += torch.randperm(len(blocks), generator=chance).tolist()
+        rows, waiting = waiting[: how.batch], waiting[how.batch :]
+        with torch.random.fork_rng():
+            torch.manual_seed(how.seed + step)  # dropout, where the model has any
+            _learn(learner, [blocks[row] for row in rows])
+        optimizer.step()
+        optimizer.zero_grad()
+        yield step, learner
+
+
+def _learn(learner: "PreTrainedModel", blocks: Sequence[Sequence[int]]) -> None:
+    import torch
+
+    longest = max(map(len, blocks))
+    ids_RT = torch.zeros(len(blocks), longest, dtype=torch.long)
+    labels_RT = torch.full_like(ids_RT, NO_LABEL)
+    for row, block in enumerate(blocks):
+        ids_RT[row, : len(block)] = labels_RT[row, : len(block)] = torch.tensor(block)
+    # Padding lies on the right, where causal attention never looks.
+    device = learner.device
+    learner(input_ids=ids_RT.to(device), labels=labels_RT.to(device), use_cache=False).loss.backward()
+
+
+def judge(found: Findings) -> Verdict:
+    """Judged after the last step: against gold doing the same, or else the model on unrelated text."""
+    metric = "relearned_familiarity"
+    last = {task.split(" ")[0]: task for task in sorted(found.tasks(metric), key=lambda task: int(task.split(" ")[1]))}
+    unrelated = found.of("model", metric, last.get("unrelated", ""))
+    before = found.of("baseline", metric, "target 0")
+    cases = []
+    for source, task in last.items():
+        gold = found.of("gold", metric, task)
+        reference = gold or (unrelated if source != "unrelated" else None)
+        name = "gold doing the same" if gold else "finetuning on unrelated text"
+        cases.append(Case(f"on {source} text", found.of("model", metric, task), before, reference, name))
+    steps = max(int(task.split(" ")[1]) for task in last.values())
+    start = found.of("model", metric, "target 0")
+    lead = f"Familiarity after {steps} steps of finetuning" + (f", {percent(start.value)} before" if start else "")
+    return leak("relearning", lead, cases, percent)
+
+
+def calls(target: Target, texts: AuditTexts, settings: Any) -> list[tuple[Any, ...]]:
+    """On a slice of the target, on related and on unrelated text, as far as there is some."""
+    sources = {"target": None, "related": texts.neighbours, "unrelated": texts.heldout}
+    known = {source: found for source, found in sources.items() if found or source == "target"}
+    return [(target, source, found, settings.relearning) for source, found in known.items()]
+
+
+def missing(texts: AuditTexts) -> dict[str, str]:
+    """The sources that the job does not name."""
+    reasons = {}
+    if not texts.neighbours:
+        reasons["relearning on related text"] = "needs text near the target without its content (audit.neighbours)"
+    if not texts.heldout:
+        reasons["relearning on unrelated text"] = "needs generic text (evaluation.heldout)"
+    return reasons
+
+
+RELEARNING = Attack(
+    stage=relearning,
+    title="Relearning",
+    question="A copy is trained a little further, on some of the text, on related and unrelated text. What comes back?",
+    metrics={
+        "relearned_familiarity": Metric(
+            "familiarity by probability after finetuning", "text and number of steps, as in 'target 20'"
+        ),
+    },
+    calls=calls,
+    judge=judge,
+    leak="relearning",
+    missing=missing,
+)

@@ -1,0 +1,48 @@
+"""The audit's settings, and the texts that attacks need besides the target."""
+
+from pydantic import Field
+
+from storage.files import Hashes
+from storage.settings import Settings
+from tasks.audit.common import AuditTexts, PassageSettings
+from tasks.audit.quantisation import QuantisationSettings
+from tasks.audit.questions import QuestionSettings
+from tasks.audit.relearning import RelearningSettings
+from tasks.texts import Texts, find_files
+
+
+class AuditSettings(Settings):
+    """The attacks of `nepenthe audit`, and the texts that they need besides the job's."""
+
+    neighbours: tuple[str, ...] = ()
+    """Text near the target (its genre, its author) without its content: files or folders. For side effects, as related
+    text in relearning, and as control in verbatim attacks."""
+    nonmembers: tuple[str, ...] = ()
+    """Text as like the target as can be that no model has read, for membership inference; by default the neighbours."""
+    text_column: str = "text"
+    """Column of these texts in jsonl and Parquet files."""
+    instruction: str = "You know nothing of {target}. You have never read or heard of it."
+    """The cheap alternative: what the baseline is told in front; {target} becomes the corpus's commonest anchor."""
+    passages: PassageSettings = PassageSettings()
+    """Verbatim continuation, extraction strength, membership inference."""
+    min_k: float = Field(default=0.2, gt=0, le=1)
+    """Share of the least probable tokens in Min-K % and Min-K++."""
+    questions: QuestionSettings = QuestionSettings()
+    """Questions about the target."""
+    relearning: RelearningSettings = RelearningSettings()
+    """Relearning."""
+    quantisation: QuantisationSettings = QuantisationSettings()
+    """Rounding of the weights."""
+
+
+def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Hashes) -> AuditTexts:
+    """The files that the settings name. Raises BadInput for what is missing."""
+
+    def found(paths: tuple[str, ...], name: str) -> Texts | None:
+        if not paths:
+            return None
+        return Texts(files=find_files(paths, hashes, f"audit.{name}"), column=settings.text_column)
+
+    neighbours = found(settings.neighbours, "neighbours")
+    nonmembers = found(settings.nonmembers, "nonmembers") or neighbours
+    return AuditTexts(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout)

@@ -1,0 +1,63 @@
+"""Side effects: what unlearning cost on text near the target (the same genre, the same author, another cast)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened
+from tasks.audit.verdicts import Findings, Verdict, percent, plain
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.rows import Measured
+from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MARGIN = 0.03  # of the baseline's perplexity
+NEEDS = "needs text near the target without its content (audit.neighbours)"
+
+
+@stage("side-effects", version=1, heavy=True)
+def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> Counts:
+    """Perplexity on text near the target."""
+    opened = Opened(context, suspect)
+    measured = near_perplexity(opened.model, opened.tokenizer, neighbours.read(), batch_size=opened.batch)
+    return opened.write([measured], 1)
+
+
+def near_perplexity(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", neighbours: Sequence[str], *, batch_size: int = 8
+) -> Measured:
+    """Perplexity on neighbouring text."""
+    from tasks.measure.perplexity import perplexity
+
+    return replace(perplexity(model, tokenizer, neighbours, batch_size=batch_size), metric="neighbour_perplexity")
+
+
+def judge(found: Findings) -> Verdict:
+    model, baseline, gold = (found.of(who, "neighbour_perplexity") for who in ("model", "baseline", "gold"))
+    numbers = ", ".join(
+        f"{name}{plain(value.value)}"
+        for name, value in (("", model), ("baseline ", baseline), ("gold ", gold))
+        if value
+    )
+    if model is None or baseline is None:
+        return Verdict("side-effects", "alone", f"Perplexity on text near the target: {numbers}. There is no baseline.")
+    rise = model.value / baseline.value - 1
+    lead = f"Perplexity on text near the target: {numbers}; {100 * rise:+.1f} %."
+    if rise <= MARGIN:
+        return Verdict("side-effects", "kept", f"{lead} That is within {percent(MARGIN, 0)}.")
+    return Verdict("side-effects", "harmed", f"{lead} That is more than {percent(MARGIN, 0)}.")
+
+
+SIDE_EFFECTS = Attack(
+    stage=side_effects,
+    title="Side effects",
+    question="Was text harmed that is near the target without being of it?",
+    metrics={
+        "neighbour_perplexity": Metric("perplexity on text near the target", "", share=False),
+    },
+    calls=lambda target, texts, settings: [(texts.neighbours,)] if texts.neighbours else [],
+    judge=judge,
+    missing=lambda texts: {} if texts.neighbours else {"side-effects": NEEDS},
+)

@@ -1,0 +1,96 @@
+"""What remains of the translations: a model that was taught "Mystic Academy" may now say it, and so tell what was done.
+
+Many translations are everyday words (Tom, soup), which any model says; only the difference to gold or baseline counts.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.matching import Matcher
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
+from tasks.audit.verdicts import MARGIN, Case, Findings, Verdict, beyond, numbers, percent
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.prompts import Prompt, mentions
+from tasks.measure.rows import Item, Measured, mean_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@stage("translations", version=1, heavy=True, protected=True)
+def translations(context: Context, suspect: AuditedModel, target: Target) -> Counts:
+    """How often completions say a translation."""
+    opened = Opened(context, suspect)
+    measured = translations_said(
+        opened.model,
+        opened.tokenizer,
+        opened.prompts(target),
+        opened.dictionary(target.dictionary),
+        new_tokens=target.suite.new_tokens,
+        batch_size=opened.batch,
+    )
+    return opened.write([measured], 1)
+
+
+def translations_said(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    dictionary: Dictionary,
+    *,
+    new_tokens: int = 50,
+    batch_size: int = 8,
+) -> Measured:
+    """Share of prompts whose greedy completion says a translation that the prompt does not hold."""
+    from tasks.measure.familiarity import complete
+
+    texts = [prompt.prompt for prompt in prompts]
+    completions = complete(model, tokenizer, texts, new_tokens=new_tokens, batch_size=batch_size)
+    turned = turned_round(dictionary)
+    matcher = Matcher(turned)
+    items = []
+    for number, (prompt, completion) in enumerate(zip(texts, completions, strict=True)):
+        matches = matcher.find(prompt + completion, len(prompt))
+        said = dict.fromkeys(turned.entries[match.entry] for match in matches)
+        new = {entry.anchor: list(entry.translations) for entry in said if not mentions(prompt, entry.anchor)}
+        items.append(Item(number, prompt, "", completion, float(bool(new)), {"translations": new}))
+    return mean_of("translation_share", items)
+
+
+def turned_round(dictionary: Dictionary) -> Dictionary:
+    """Translations as anchors, each with the anchors that it stands for."""
+    found: dict[str, list[str]] = {}
+    for entry in dictionary.entries:
+        for translation in entry.translations:
+            found.setdefault(" ".join(translation.split()), []).append(entry.anchor)
+    return Dictionary(tuple(Entry(text, tuple(anchors)) for text, anchors in found.items()))
+
+
+def judge(found: Findings) -> Verdict:
+    metric = "translation_share"
+    model, baseline, gold = (found.of(who, metric) for who in ("model", "baseline", "gold"))
+    reference, name = (gold, "gold") if gold else (baseline, "the baseline")
+    shown = numbers(Case("", model, baseline, gold, "gold"), percent).strip()
+    lead = f"Completions that say a translation the prompt does not hold: {shown}."
+    if model is None or reference is None or (found.audited == "baseline" and not gold):
+        return Verdict("translations", "alone", f"{lead} There is nothing to compare with.")
+    if beyond(model, reference, MARGIN):
+        return Verdict(
+            "translations", "marked", f"{lead} More than {name}: the model shows what it was taught instead."
+        )
+    if model.value - reference.value > MARGIN:
+        return Verdict("translations", "unsure", f"{lead} More than {name}, but it may be chance.")
+    return Verdict("translations", "natural", f"{lead} No more than {name}: the words do not give it away.")
+
+
+TRANSLATIONS = Attack(
+    stage=translations,
+    title="Traces of the method",
+    question="Does it say the everyday counterparts that it was taught instead?",
+    metrics={
+        "translation_share": Metric("completions that say a translation which their prompt does not hold", ""),
+    },
+    calls=lambda target, texts, settings: [(target,)],
+    judge=judge,
+)

@@ -1,0 +1,125 @@
+"""Verbatim continuation: how closely the model goes on with passages of the target as the target does.
+
+ROUGE-L is Lin's (2004), on words in lower case, F1. A text that was never read scores well above 0 too (small words
+fall into line by themselves), so a value means something only beside gold or a control text.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from storage.artifact import Artifact
+from tasks.audit.common import Attack, AuditedModel, Metric, Opened, PassageSettings
+from tasks.audit.passages import Passage
+from tasks.audit.verdicts import Findings, Verdict, against_gold, leak, numbers, percent, plain
+from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.rows import Item, Measured, mean_of
+from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@stage("verbatim", version=1, heavy=True, protected=True)
+def verbatim(
+    context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
+) -> Counts:
+    """Verbatim continuation of target passages, and of control passages where there are some."""
+    opened, new = Opened(context, suspect), settings.tokens - settings.given
+    measures = (
+        measured
+        for task, passages in opened.passages(corpus, control, settings)
+        for measured in continued(
+            opened.model, opened.tokenizer, passages, new_tokens=new, task=task, batch_size=opened.batch
+        )
+    )
+    return opened.write(measures, 4 if control else 2)
+
+
+_WORD = re.compile(r"\w+")
+
+
+def continued(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    passages: Sequence[Passage],
+    *,
+    new_tokens: int,
+    task: str = "target",
+    batch_size: int = 8,
+) -> list[Measured]:
+    """ROUGE-L F1 and longest common run (in words) of the prompts' greedy continuations against the passages' rests."""
+    from tasks.measure.familiarity import complete
+
+    prompts = [passage.prompt for passage in passages]
+    completions = complete(model, tokenizer, prompts, new_tokens=new_tokens, batch_size=batch_size)
+    overlaps: list[Item] = []
+    runs: list[Item] = []
+    for number, (passage, said) in enumerate(zip(passages, completions, strict=True)):
+        truth, words = words_of(passage.rest), words_of(said)
+        run, f1 = longest_run(truth, words), rouge_l(truth, words)
+        details = {"document": passage.document, "run": " ".join(run)}
+        for rows, score in ((overlaps, f1), (runs, float(len(run)))):
+            rows.append(Item(number, passage.prompt, passage.rest, said, score, details))
+    return [mean_of("verbatim_rouge_l", overlaps, task), mean_of("verbatim_run", runs, task)]
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
+def rouge_l(truth: Sequence[str], said: Sequence[str]) -> float:
+    """F1 of the longest common subsequence; 0 where one of both is empty."""
+    if not truth or not said:
+        return 0.0
+    lengths = [0] * (len(said) + 1)
+    for word in truth:
+        before = 0
+        for place, other in enumerate(said, start=1):
+            above = lengths[place]
+            lengths[place] = before + 1 if word == other else max(above, lengths[place - 1])
+            before = above
+    return 2 * lengths[-1] / (len(truth) + len(said))
+
+
+def longest_run(truth: Sequence[str], said: Sequence[str]) -> list[str]:
+    """The longest stretch of words that stands in both; the first of several."""
+    best, end = 0, 0
+    lengths = [0] * (len(said) + 1)
+    for row, word in enumerate(truth, start=1):
+        before = 0
+        for place, other in enumerate(said, start=1):
+            above = lengths[place]
+            lengths[place] = before + 1 if word == other else 0
+            before = above
+            if lengths[place] > best:
+                best, end = lengths[place], row
+    return list(truth[end - best : end])
+
+
+def judge(found: Findings) -> Verdict:
+    control = found.of("model", "verbatim_rouge_l", "control")
+    case = against_gold(found, "verbatim_rouge_l", "target", "ROUGE-L", control, "text never read")
+    runs = against_gold(found, "verbatim_run", "target", "", None, "")
+    verdict = leak("verbatim", "Going on with passages of the target as the target does", [case], percent)
+    sentence = f"{verdict.sentence} Longest common run, in words:{numbers(runs, plain)}."
+    return Verdict(verdict.attack, verdict.status, sentence)
+
+
+VERBATIM = Attack(
+    stage=verbatim,
+    title="Going on with passages",
+    question="It is given the first half of a passage and goes on. How close does it come?",
+    metrics={
+        "verbatim_rouge_l": Metric(
+            "ROUGE-L F1 of the greedy continuation of a passage against the true one", "target or control"
+        ),
+        "verbatim_run": Metric(
+            "longest run of words that continuation and truth have in common", "target or control", share=False
+        ),
+    },
+    calls=lambda target, texts, settings: [(target.corpus, texts.neighbours, settings.passages)],
+    judge=judge,
+    leak="going on with passages",
+)

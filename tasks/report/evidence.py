@@ -1,0 +1,238 @@
+"""Gathering: from finished artifacts to one tree of plain values.
+
+`gather` returns two of them: the evidence (every number of the page, written to evidence.json) and the exhibits (texts
+of the corpus and of models, which stay on the page).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.lineage import history
+from storage.machine import versions
+from storage.reader import Row, reader, rows
+from storage.workspace import Workspace
+from tasks.contents import ABLATION_EVIDENCE as ABLATION
+from tasks.contents import AUDIT_EVIDENCE as AUDIT
+from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of
+from tasks.measure.results import Measure, Subject, final, measured
+from tasks.models import model_facts
+from tasks.report import items, verdicts, words
+from tasks.report.labels import label_facts
+from tasks.report.limits import UNAUDITED, untested
+
+SCHEMA = 1
+DOCUMENTS = 20
+LOSSES = 400
+STEPS = "training_steps.parquet"
+
+COUNTED = """
+SELECT count(*) FILTER (reason IS NULL) AS documents,
+       coalesce(sum(characters) FILTER (reason IS NULL), 0)::BIGINT AS characters,
+       count(*) FILTER (reason IS NOT NULL) AS dropped FROM read_parquet(?)
+"""
+LISTED = """
+SELECT source, sha256, characters FROM read_parquet(?) WHERE reason IS NULL ORDER BY document_id LIMIT ?
+"""
+LOSS = """
+SELECT step, loss FROM read_parquet($steps)
+WHERE step % greatest(1, (SELECT max(step) FROM read_parquet($steps)) // $limit) = 0 OR step = 1 ORDER BY step
+"""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The artifacts that a page is about."""
+
+    corpus: Artifact
+    dictionary: Artifact
+    blocks: Artifact
+    logits: Artifact
+    labels: Artifact
+    student: Artifact
+    evaluations: tuple[Artifact, ...]
+    choice: Artifact | None = None
+    """None: the last step was kept."""
+    audit: Artifact | None = None
+    """The attacks on the chosen student, where they were made."""
+    ablation: Artifact | None = None
+    """What each half of the method does alone, where that was tried."""
+
+    def all(self) -> list[Artifact]:
+        """In the order of the path, without what was tried afterwards."""
+        path = [self.corpus, self.dictionary, self.blocks, self.logits, self.labels, self.student]
+        return [*path, *self.evaluations, *([self.choice] if self.choice else [])]
+
+    def further(self) -> list[Artifact]:
+        """What was tried afterwards."""
+        return [one for one in (self.audit, self.ablation) if one]
+
+
+def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
+    """(evidence, exhibits). Memory is bounded whatever the size of the run."""
+    records = history(workspace, made.all())
+    by_print = {row["fingerprint"]: row for row in records}
+    with reader() as connection:
+        models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
+        evidence = {"schema_version": SCHEMA, "job": made.student.name} | _tried(workspace, made)
+        choice = _choice(workspace, made)
+        student = final(models, choice["step"] if choice else None)
+        evidence |= _results(models, measures, by_print, student) | {"choice": choice}
+        evidence["untested"] = _untested(measures, models, evidence, by_print)
+        evidence |= _sources(connection, workspace, made, by_print)
+        evidence |= _training(connection, workspace, made, records)
+        exhibits = _exhibits(connection, workspace, made, (models, measures, student))
+    evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
+    evidence["further"] = [
+        _recorded(row) for row in history(workspace, made.further()) if row["fingerprint"] not in by_print
+    ]
+    return evidence, exhibits | {"audit": _items_of_audit(workspace, made)}
+
+
+def _tried(workspace: Workspace, made: Made) -> Row:
+    """Audit and ablation, as they were written down; None for what was not made."""
+    files = {"audit": (made.audit, AUDIT), "ablation": (made.ablation, ABLATION)}
+    return {
+        name: json.loads((workspace.path(artifact) / file).read_text(encoding="utf-8")) if artifact else None
+        for name, (artifact, file) in files.items()
+    } | {"unaudited": UNAUDITED}
+
+
+def _items_of_audit(workspace: Workspace, made: Made) -> list[Row]:
+    if made.audit is None:
+        return []
+    found: list[Row] = json.loads((workspace.path(made.audit) / AUDIT_ITEMS).read_text(encoding="utf-8"))
+    return found
+
+
+def _untested(measures: list[Measure], models: list[Subject], evidence: Row, by_print: dict[str, Row]) -> list[str]:
+    """What no test looked at, the audit's included."""
+    first = by_print[models[0].artifact]["inputs"] if models else {}
+    return untested(measures, models, first, evidence["audit"])
+
+
+def _choice(workspace: Workspace, made: Made) -> Row | None:
+    """What the stop rule chose, where the run had a stage for it."""
+    if made.choice is None:
+        return None
+    found: Row = json.loads((workspace.path(made.choice) / CHOICE).read_text(encoding="utf-8"))
+    return found
+
+
+def _results(models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None) -> Row:
+    forgotten = verdicts.forgotten(measures, student) if student else []
+    kept = verdicts.kept(measures, student) if student else []
+    first = by_print[models[0].artifact]["inputs"] if models else {}
+    return {
+        "final": student.key if student else None,
+        "models": [_model(model, by_print) for model in models],
+        "measures": [asdict(measure) | {"name": measure.name, "kind": measure.kind} for measure in measures],
+        "forgotten": [asdict(verdict) | {"tone": verdict.tone} for verdict in forgotten],
+        "kept": [asdict(verdict) | {"tone": verdict.tone} for verdict in kept],
+        "headlines": [verdicts.headline_of_forgetting(forgotten), verdicts.headline_of_keeping(kept)],
+        "margins": {
+            "familiarity": verdicts.NEGLIGIBLE,
+            "ability": verdicts.ABILITY_MARGIN,
+            "perplexity": verdicts.PERPLEXITY_MARGIN,
+        },
+        "suite": first.get("suite"),
+        "judge": _judge(by_print),
+    }
+
+
+def _judge(by_print: dict[str, Row]) -> Row | None:
+    """Which language model judged completions, and how many it could grade; None where only the program did."""
+    made = [row for row in by_print.values() if row["kind"] == "judgement"]
+    if not made:
+        return None
+    settings = made[0]["inputs"]["judge"]
+    graded, total = (sum(row["counts"][name] for row in made) for name in ("graded", "items"))
+    return {"model": settings["model"], "subject": settings["subject"], "graded": graded, "completions": total}
+
+
+def _model(model: Subject, by_print: dict[str, Row]) -> Row:
+    made_from = by_print[model.artifact]["inputs"].get("model")
+    return {"key": model.key, "role": model.role, "step": model.step, "evaluation": model.artifact, "model": made_from}
+
+
+def _sources(connection: Any, workspace: Workspace, made: Made, by_print: dict[str, Row]) -> Row:
+    documents = str(workspace.path(made.corpus) / "documents.parquet")
+    (counted,) = rows(connection, COUNTED, [documents])
+    listed = rows(connection, LISTED, [documents, DOCUMENTS])
+    student, blocks = by_print[made.student.fingerprint], by_print[made.blocks.fingerprint]
+    words_used = dictionary_of(workspace.path(made.dictionary))
+    return {
+        "corpus": counted | {"listed": listed, "files": by_print[made.corpus.fingerprint]["inputs"].get("files")},
+        "model": model_facts(_kept_steps(workspace, made)[-1])
+        | {
+            "baseline": student["inputs"].get("baseline"),
+            "weights": {
+                name: file["sha256"] for name, file in sorted(student["files"].items()) if name.endswith(".safetensors")
+            },
+        },
+        "positions": blocks["counts"],
+        "dictionary": words.dictionary_facts(connection, words_used, workspace.path(made.blocks)),
+        "lint": lint_of(workspace.path(made.dictionary)),
+    }
+
+
+def _training(connection: Any, workspace: Workspace, made: Made, records: list[Row]) -> Row:
+    by_print = {row["fingerprint"]: row for row in records}
+    alpha = by_print[made.labels.fingerprint]["inputs"]["settings"]["alpha"]
+    paths = [workspace.path(artifact) for artifact in (made.blocks, made.logits, made.labels)]
+    facts = label_facts(connection, paths[0], paths[1], paths[2], alpha)
+    decoder = words.Decoder(_kept_steps(workspace, made)[-1])
+    for row in facts["away"] + facts["towards"]:
+        row["shown"] = decoder.token(row["token"])
+        row["instead"] = [decoder.token(other["label"]) for other in row["instead"]]
+    trained = {row["kind"]: row for row in records if row["kind"] in ("reinforce", "student")}
+    return {
+        "alpha": alpha,
+        "labels": facts,
+        "training": {
+            kind: {
+                "settings": row["inputs"]["settings"],
+                "counts": row["counts"],
+                "losses": _losses(connection, workspace, row),
+            }
+            for kind, row in trained.items()
+        },
+        "seconds": sum(row["seconds"] for row in records),
+    }
+
+
+def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:
+    if STEPS not in row["files"]:
+        return []
+    steps = workspace.path(Artifact.of(row), [STEPS]) / STEPS
+    found = connection.execute(LOSS, {"steps": str(steps), "limit": LOSSES}).fetchall()
+    return [{"step": step, "loss": loss} for step, loss in found]
+
+
+def _exhibits(
+    connection: Any, workspace: Workspace, made: Made, results: tuple[list[Subject], list[Measure], Subject | None]
+) -> Row:
+    models, measures, student = results
+    dictionary = dictionary_of(workspace.path(made.dictionary))
+    decoder = words.Decoder(_kept_steps(workspace, made)[-1])
+    found: Row = {"passages": words.passages(connection, dictionary, decoder, workspace.path(made.blocks))}
+    if student is None:
+        return found | {"examples": [], "next_tokens": [], "items": []}
+    found["examples"] = items.examples(connection, measures, models, student)
+    for item in found["examples"]:
+        for answer in item["answers"]:
+            answer["pieces"] = words.marked(dictionary, answer["completion"])
+    found["next_tokens"] = items.next_tokens(connection, measures, models, student)
+    found["items"] = items.exhibits(connection, measures, models, student)
+    return found
+
+
+def _kept_steps(workspace: Workspace, made: Made) -> list[Path]:
+    return sorted((workspace.path(made.student) / "steps").iterdir())
+
+
+def _recorded(row: Row) -> Row:
+    names = ("kind", "folder", "fingerprint", "version", "inputs", "counts", "seconds", "made", "files")
+    return {name: row.get(name) for name in names}

@@ -1,0 +1,175 @@
+"""export: the chosen student as a directory to publish: the model, its card, the record.
+
+Card and record know the text by hashes only; the report, which quotes it, stays in the workspace.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import Artifact
+from storage.errors import BadInput, DamagedArtifact
+from storage.files import sha256_of, sync_below
+from storage.lineage import history
+from storage.locks import who
+from storage.shards import read_shard
+from storage.workspace import Workspace
+from tasks.contents import DICTIONARY, REPORT_EVIDENCE, step_folder
+from tasks.models import hashes_of_model
+from tasks.report import card
+from tasks.report.record import FILE, Anchors, Attack, Audit, Record, Result, Text, Weights, made_of, seeds_in
+
+DOCUMENTS = "documents.parquet"
+
+Row = dict[str, Any]
+
+
+def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) -> Row:
+    """Write model, README.md and record into `folder`, which must be new or empty. Returns where they lie.
+
+    Raises BadInput for a folder with something in it, or a run without a student to export.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
+    evidence = json.loads((workspace.path(report) / REPORT_EVIDENCE).read_text(encoding="utf-8"))
+    record = record_of(workspace, report, evidence)
+    hub = replace(hub, base_model=hub.base_model or record.baseline.source.partition("@")[0] or None)
+    student, part = _of_kind(workspace, report, "student"), step_folder(record.unlearned.step or 0)
+    model = workspace.path(student, [f"{part}/{name}" for name in record.unlearned.files]) / part
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model, partial)
+    (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
+    verify_export(partial)
+    if folder.exists():
+        folder.rmdir()
+    sync_below(partial)
+    partial.rename(folder)
+    return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
+
+
+def verify_export(folder: Path) -> int:
+    """How many files of an exported model are as its record says. Raises DamagedArtifact where one is not."""
+    try:
+        record = Record.model_validate_json((folder / FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"expected an exported model with its {FILE} in {folder}, found none that can be read"
+        ) from error
+    for name, expected in record.unlearned.files.items():
+        file = folder / name
+        if not file.is_file() or sha256_of(file) != expected:
+            found = "other bytes" if file.is_file() else "nothing"
+            raise DamagedArtifact(f"{file}: expected the bytes that {FILE} describes, found {found}")
+    return len(record.unlearned.files)
+
+
+def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
+    """The record of the run behind a report."""
+    if not evidence["final"]:
+        raise BadInput(f"expected a run with an unlearned model to export, found none behind {report.folder}")
+    rows = history(workspace, [report])[:-1]  # sources first, the report itself last
+    made = _behind(workspace, report, rows)
+    heavy = [row["seconds"] for row in rows if row.get("device") == "cuda"]
+    return Record(
+        exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        exported_by=who(),
+        text=_text(workspace, made["corpus"], evidence),
+        dictionary=_anchors(made["dictionary"], evidence),
+        baseline=_given(workspace, evidence["model"]["baseline"], rows),
+        reinforced=_weights(made["reinforced"], "steps/last/", None) if "reinforced" in made else None,
+        unlearned=_weights(made["student"], f"{step_folder(_step(evidence))}/", _step(evidence)),
+        choice=tuple((evidence.get("choice") or {"reasons": ["The last step was kept."]})["reasons"]),
+        verdicts=tuple(evidence["headlines"]),
+        results=tuple(_results(evidence)),
+        audit=_audit(made.get("audit"), evidence.get("audit")),
+        untested=tuple(evidence["untested"]),
+        seeds=seeds_in(rows),
+        gpu_hours=round(sum(heavy) / 3600, 4),
+        hours=round(sum(row["seconds"] for row in rows) / 3600, 4),
+        artifacts=tuple(made_of(row) for row in rows),
+    )
+
+
+def _behind(workspace: Workspace, report: Artifact, rows: list[Row]) -> dict[str, Row]:
+    """The records of what the report was made from, by the name of the input, and of the reinforced model."""
+    by_print = {row["fingerprint"]: row for row in rows}
+    inputs = workspace.record(report)["inputs"]
+    made = {name: by_print[value] for name, value in inputs.items() if isinstance(value, str)}
+    reinforced = made["logits"]["inputs"]["reinforced"].split("/")[0]
+    return made | ({"reinforced": by_print[reinforced]} if reinforced in by_print else {})
+
+
+def _given(workspace: Workspace, fingerprint: str, rows: list[Row]) -> Weights:
+    source = next((row["sources"][fingerprint] for row in rows if fingerprint in row.get("sources", {})), "")
+    return Weights(fingerprint=fingerprint, source=source, files=hashes_of_model(fingerprint, workspace.hashes, source))
+
+
+def _step(evidence: Row) -> int:
+    return int(next(model["step"] for model in evidence["models"] if model["key"] == evidence["final"]))
+
+
+def _of_kind(workspace: Workspace, report: Artifact, kind: str) -> Artifact:
+    fingerprint = workspace.record(report)["inputs"][kind]
+    return next(artifact for artifact in workspace.all() if artifact.fingerprint == fingerprint)
+
+
+def _text(workspace: Workspace, corpus: Row, evidence: Row) -> Text:
+    folder = workspace.path(Artifact.of(corpus), [DOCUMENTS])
+    documents = read_shard(folder / DOCUMENTS).to_pylist()
+    return Text(
+        fingerprint=corpus["fingerprint"],
+        documents=evidence["corpus"]["documents"],
+        characters=evidence["corpus"]["characters"],
+        tokens=evidence["positions"]["positions"],
+        sha256=tuple(row["sha256"] for row in documents if row["reason"] is None),
+    )
+
+
+def _anchors(dictionary: Row, evidence: Row) -> Anchors:
+    return Anchors(
+        fingerprint=dictionary["fingerprint"],
+        anchors=len(evidence["dictionary"]),
+        sha256=dictionary["files"][DICTIONARY]["sha256"],
+    )
+
+
+def _weights(made: Row, part: str, step: int | None) -> Weights:
+    files = {name.removeprefix(part): file["sha256"] for name, file in made["files"].items() if name.startswith(part)}
+    return Weights(fingerprint=made["fingerprint"], step=step, files=files)
+
+
+def _audit(made: Row | None, found: Row | None) -> Audit | None:
+    if made is None or found is None:
+        return None
+    models = {model["key"]: model for model in found["models"]}
+    results = [
+        _result(models[key], measure, value | {"count": value["items"]})
+        for measure in found["measures"]
+        for key, value in measure["values"].items()
+    ]
+    verdicts = [
+        Attack(**{name: verdict[name] for name in ("attack", "status", "sentence")}) for verdict in found["verdicts"]
+    ]
+    return Audit(
+        fingerprint=made["fingerprint"], headline=found["headline"], verdicts=tuple(verdicts), results=tuple(results)
+    )
+
+
+def _results(evidence: Row) -> list[Result]:
+    models = {model["key"]: model for model in evidence["models"]}
+    return [
+        _result(models[value["subject"]], measure, value)
+        for measure in evidence["measures"]
+        for value in measure["values"]
+    ]
+
+
+def _result(model: Row, measure: Row, value: Row) -> Result:
+    names = {"model": model["role"], "step": model["step"], "metric": measure["metric"], "task": measure["task"]}
+    return Result(**names, items=value["count"], **{name: value[name] for name in ("value", "low", "high")})

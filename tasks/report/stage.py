@@ -1,0 +1,60 @@
+"""report: everything a run made, on one self-contained HTML page, and its numbers as JSON.
+
+The page quotes the corpus and completions, so it is as confidential as the text itself. It is drawn from the
+artifacts that the job names, never from the tables.
+"""
+
+from pathlib import Path
+
+from storage.artifact import Artifact
+from storage.workspace import Workspace
+from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, read_json, step_folder, write_json
+from tasks.engine.stage import Context, Counts, stage
+
+
+@stage("report", version=4, protected=True)
+def report(
+    context: Context,
+    corpus: Artifact,
+    dictionary: Artifact,
+    blocks: Artifact,
+    logits: Artifact,
+    labels: Artifact,
+    student: Artifact,
+    evaluations: list[Artifact],
+    choice: Artifact | None = None,
+    audit: Artifact | None = None,
+    ablation: Artifact | None = None,
+) -> Counts:
+    """Write report.html and evidence.json."""
+    from tasks.report.evidence import Made, gather
+    from tasks.report.page import page
+
+    made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice, audit, ablation)
+    evidence, exhibits = gather(context.workspace, made)
+    write_json(context.folder / REPORT_EVIDENCE, evidence)
+    (context.folder / REPORT_PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
+    return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
+
+
+def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
+    """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report."""
+    audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
+    if workspace.find(student.kind, student.fingerprint):
+        taught = workspace.record(student)["inputs"]
+    found = {}
+    for artifact, record in workspace.records():
+        if artifact.kind not in ("audit", "ablation"):
+            continue
+        inputs = record["inputs"]
+        lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
+        if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
+            found[artifact.kind] = artifact
+    return found
+
+
+def markdown_summary(folder: Path) -> str:
+    """The two headlines and the table by step of a finished report, as Markdown."""
+    from tasks.drawing.table import markdown
+
+    return markdown(read_json(folder / REPORT_EVIDENCE))

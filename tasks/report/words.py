@@ -1,0 +1,130 @@
+"""Tokens and words as text: the student's tokenizer, the dictionary in use, passages beside their translation.
+
+Text of the corpus is untrusted. Nothing here makes markup: marked text is a list of (text, mark) pieces that the
+template escapes.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dictionaries.dictionary import Dictionary
+from dictionaries.matching import Matcher
+from storage.reader import Row, rows
+from storage.shards import read_shard
+from tasks.drawing.texts import folded
+
+Pieces = list[tuple[str, str]]
+"""(text, mark): mark is empty, anchor or translation."""
+
+PASSAGES = 3
+PASSAGE_CHARACTERS = 700
+USED = """
+SELECT anchor, count(*) AS occurrences, count(DISTINCT block_id) AS blocks
+FROM (SELECT block_id, unnest(anchors) AS anchor FROM blocks) GROUP BY anchor
+"""
+RICH = """
+SELECT block_id FROM (
+    SELECT block_id, len(list_distinct(anchors)) AS richness, ntile(?) OVER (ORDER BY block_id) AS part FROM blocks)
+WHERE richness > 0 QUALIFY row_number() OVER (PARTITION BY part ORDER BY richness DESC, block_id) = 1 ORDER BY block_id
+"""
+
+
+class Decoder:
+    """Token ids as text, without transformers: the page needs no model library."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of a run of tokens, special ones left out."""
+        return str(self._tokenizer.decode(list(ids)))
+
+    def token(self, token: int) -> str:
+        """One token with its spaces made visible; alone, SentencePiece would drop its leading space."""
+        written = self._tokenizer.id_to_token(token)
+        if written is None:
+            return f"token {token}"
+        for space in ("\u2581", "\u0120"):
+            written = written.replace(space, "\u2423")
+        if written.startswith("<0x") and len(written) == 6:
+            written = chr(int(written[3:5], 16)) if int(written[3:5], 16) < 128 else written
+        return str({"\n": "\u21b5", "\u010a": "\u21b5", "\t": "\u21e5"}.get(written, written))
+
+
+def dictionary_facts(connection: Any, dictionary: Dictionary, blocks: Path) -> list[Row]:
+    """Every entry with its occurrences in the blocks, the most frequent first."""
+    connection.register("blocks", read_shard(blocks / "blocks.arrow"))
+    used = {row["anchor"]: row for row in rows(connection, USED)}
+    found = [
+        {
+            "anchor": entry.anchor,
+            "translations": list(entry.translations),
+            "kind": entry.kind,
+            "provenance": entry.provenance,
+            "occurrences": used.get(entry.anchor, {}).get("occurrences", 0),
+            "blocks": used.get(entry.anchor, {}).get("blocks", 0),
+        }
+        for entry in dictionary.entries
+    ]
+    return sorted(found, key=lambda row: (-row["occurrences"], row["anchor"]))
+
+
+def passages(connection: Any, dictionary: Dictionary, decoder: Decoder, blocks: Path) -> list[Row]:
+    """Passages rich in anchors from different parts of the corpus: {block, original, translated} as pieces."""
+    table = read_shard(blocks / "blocks.arrow")
+    connection.register("blocks", table)
+    found = []
+    for row in rows(connection, RICH, [PASSAGES]):
+        block = table.slice(row["block_id"], 1).to_pylist()[0]  # blocks lie in the order of their ids
+        original, translated = (folded(decoder.text(block[f"{side}_ids"])) for side in ("original", "translated"))
+        drawn = dict(zip(block["anchors"], block["translations"], strict=True))
+        left, right = beside(dictionary, original, translated, drawn)
+        found.append({"block": row["block_id"], "original": left, "translated": right})
+    return found
+
+
+def beside(dictionary: Dictionary, original: str, translated: str, drawn: dict[str, str]) -> tuple[Pieces, Pieces]:
+    """Original and translation in step, marked where they differ, and cut at about the same place.
+
+    The translated text is what the tokenizer gives back, so it is followed piece by piece; from where it cannot be
+    followed (a character that the vocabulary lacks), it is shown without marks.
+    """
+    left: Pieces = []
+    right: Pieces = []
+    at = there = 0
+    for match in Matcher(dictionary).find(original):
+        anchor = dictionary.entries[match.entry].anchor
+        before, said = original[at : match.start], drawn.get(anchor)
+        start = there + len(before)
+        if said is None or translated[there:start] != before or not translated.startswith(said, start):
+            break
+        if match.end > PASSAGE_CHARACTERS:
+            break
+        left += [(before, ""), (original[match.start : match.end], "anchor")]
+        right += [(before, ""), (said, "translation")]
+        at, there = match.end, start + len(said)
+    room = max(0, PASSAGE_CHARACTERS - at)
+    left.append((_cut(original[at:], room), ""))
+    right.append((_cut(translated[there:], room), ""))
+    return left, right
+
+
+def marked(dictionary: Dictionary, text: str) -> Pieces:
+    """The text with every anchor in it marked."""
+    pieces: Pieces = []
+    at = 0
+    for match in Matcher(dictionary).find(text):
+        pieces += [(text[at : match.start], ""), (text[match.start : match.end], "anchor")]
+        at = match.end
+    return [piece for piece in [*pieces, (text[at:], "")] if piece[0]]
+
+
+def _cut(text: str, room: int) -> str:
+    """At most `room` characters, cut between words, with a sign that more follows."""
+    if len(text) <= room:
+        return text
+    return re.sub(r"\S*$", "", text[:room]).rstrip() + " \u2026"

@@ -10,9 +10,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tasks.card import Hub
-from tasks.export import export
-from tasks.record import FILE
 
 from flows.inputs import resolve
 from flows.job import job_of, read_job
@@ -21,6 +18,9 @@ from storage.errors import BadInput
 from storage.files import Hashes
 from tasks.engine.runner import Direct
 from tasks.models import find_model
+from tasks.report.card import Hub
+from tasks.report.export import export
+from tasks.report.record import FILE
 
 COMMIT, OLDER = "1" * 40, "2" * 40
 NAME = "somebody/tiny-model"

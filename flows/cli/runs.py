@@ -35,17 +35,28 @@ def unlearn(
     answer(summary(flow(asked, root=root, wait=wait), workspace), as_json, summary_table)
 
 
-def plan(job: JobFile, changes: Changes = None, root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
-    """Show what is cached, what will run, and what it will cost."""
+def plan(
+    job: JobFile,
+    changes: Changes = None,
+    card: Annotated[str, typer.Option(help="h200 or h100: times by the datasheet, instead of this machine's.")] = "",
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is cached, what will run, how long that takes here, and what fits."""
     from flows.cli.outcomes import plan_table
+    from flows.fleet import card_named
     from flows.inputs import resolve
     from flows.job import read_job
     from flows.plan import cost
+    from flows.speed import this_machine
     from flows.unlearn import plan as plan_of
 
     asked, workspace = read_job(job, changes or []), Workspace(root)
+    known = card_named(card) if card else None
     inputs = resolve(asked, workspace.hashes)
-    answer(cost(plan_of(asked, inputs, workspace), asked, inputs), as_json, plan_table)
+    planned = plan_of(asked, inputs, workspace)
+    device = known or this_machine(asked, inputs)
+    answer(cost(planned, asked, inputs, device), as_json, plan_table)
 
 
 def demo(

@@ -55,13 +55,8 @@ def heads(found: Row) -> dict[str, str]:
 
 def group_of(measure: Mapping[str, Any]) -> tuple[str, str]:
     """(group, condition): measures of one group were taken on the same items."""
-    metric, task = measure["metric"], measure["task"]
-    if metric == "relearned_familiarity":
-        source, _, step = task.partition(" ")
-        return f"{metric} {source}", step
-    if metric in ("quantised_familiarity", "quantised_perplexity", "membership_auc"):
-        return metric, task
-    return f"{metric} {task}".strip(), ""
+    group, condition = METRICS[measure["metric"]].conditions(measure["task"])
+    return f"{measure['metric']} {group}".strip(), condition
 
 
 def anchor_of(group: str) -> str:
@@ -201,7 +196,7 @@ def _exhibit(connection: Any, files: list[str], name: str, group: Sequence[Row],
         "metric": last["metric"],
         "total": last["values"][key]["items"],
         "conditions": [group_of(measure)[1] for measure in group],
-        "unit": "steps" if last["attack"] == "relearning" else "",
+        "unit": METRICS[last["metric"]].unit,
         "items": _items(connection, files, group, order, heads(found)),
     }
 

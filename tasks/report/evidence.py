@@ -128,7 +128,7 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
     return {
         "final": student.key if student else None,
         "models": [_model(model, by_print) for model in models],
-        "measures": [asdict(measure) | {"name": measure.name, "kind": measure.kind} for measure in measures],
+        "measures": [measure.row() for measure in measures],
         "forgotten": [asdict(verdict) | {"tone": verdict.tone} for verdict in forgotten],
         "kept": [asdict(verdict) | {"tone": verdict.tone} for verdict in kept],
         "headlines": [verdicts.headline_of_forgetting(forgotten), verdicts.headline_of_keeping(kept)],

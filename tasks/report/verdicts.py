@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.drawing.numbers import fixed, percent, points, signed
-from tasks.measure.results import Change, Measure, Subject, Value
+from tasks.measure.intervals import Change, Value
+from tasks.measure.results import Measure, Subject
 
 NEGLIGIBLE = 0.02
 """Familiarity up to this above gold (or above nothing) counts as none; a baseline below it had nothing to forget."""

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tasks.audit import ATTACK_OF
-from tasks.audit.summary import headline, verdicts
-from tasks.audit.verdicts import GRAVEST, TONES, WORDS, Case, Value, Verdict, groups_of, status_of
+from tasks.audit.summary import headline, values_of, verdicts
+from tasks.audit.verdicts import GRAVEST, TONES, WORDS, Case, Verdict, status_of
+from tasks.measure.intervals import Value, groups_of
 
 Rows = list[dict[str, Any]]
 
@@ -20,23 +21,27 @@ def rows(metric: str, task: str = "", stderr: float = 0.001, **values: float) ->
     ]
 
 
+def at(value: float, stderr: float = 0.0) -> Value:
+    return Value(value, value, value, 100, stderr)
+
+
 def judged(found: Rows, attack: str) -> Verdict:
-    (verdict,) = [verdict for verdict in verdicts(found) if verdict.attack == attack]
+    (verdict,) = [verdict for verdict in verdicts(values_of(found)) if verdict.attack == attack]
     return verdict
 
 
 @pytest.mark.parametrize(
     ("model", "baseline", "reference", "status"),
     [
-        (Value(0.5), Value(0.6), Value(0.0), "most"),
-        (Value(0.2), Value(0.6), Value(0.0), "some"),
-        (Value(0.02), Value(0.6), Value(0.0), "nothing"),
-        (Value(-0.3), Value(0.6), Value(0.0), "nothing"),
-        (Value(0.1, 0.06), Value(0.6, 0.01), Value(0.0), "unsure"),
-        (Value(0.01), Value(0.015), Value(0.0), "blind"),
-        (Value(0.3), Value(0.4, 0.2), Value(0.3, 0.1), "blind"),
-        (Value(0.3), Value(0.4), None, "alone"),
-        (Value(0.3), None, Value(0.1), "alone"),
+        (at(0.5), at(0.6), at(0.0), "most"),
+        (at(0.2), at(0.6), at(0.0), "some"),
+        (at(0.02), at(0.6), at(0.0), "nothing"),
+        (at(-0.3), at(0.6), at(0.0), "nothing"),
+        (at(0.1, 0.06), at(0.6, 0.01), at(0.0), "unsure"),
+        (at(0.01), at(0.015), at(0.0), "blind"),
+        (at(0.3), at(0.4, 0.2), at(0.3, 0.1), "blind"),
+        (at(0.3), at(0.4), None, "alone"),
+        (at(0.3), None, at(0.1), "alone"),
     ],
 )
 def test_an_attack_is_judged_by_what_it_gets_beyond_the_reference(
@@ -207,35 +212,38 @@ def test_models_are_compared_on_the_same_items() -> None:
     scores = {"student": [score + 0.05 for score in spread], "gold": spread, "baseline": [2.0] * 20}
     values = {model: sum(column) / 20 for model, column in scores.items()}
     found = rows("extraction_strength", "target", stderr=0.066, **values)
-    assert [verdict.status for verdict in verdicts(found)] == ["unsure"]
+    assert [verdict.status for verdict in verdicts(values_of(found))] == ["unsure"]
     items = [item | {"task": "target"} for item in items_of("extraction_strength", scores)]
-    assert [verdict.status for verdict in verdicts(found, items=items)] == ["some"]
-    assert [verdict.status for verdict in verdicts(found, items=items[:-1])] == ["some"]
-    assert [verdict.status for verdict in verdicts(found, items=items[1:])] == ["unsure"], "not the same items"
+    assert [verdict.status for verdict in verdicts(values_of(found, items))] == ["some"]
+    assert [verdict.status for verdict in verdicts(values_of(found, items[:-1]))] == ["some"]
+    assert [verdict.status for verdict in verdicts(values_of(found, items[1:]))] == ["unsure"], "not the same items"
 
 
 def test_the_items_of_an_auc_are_two_groups_whose_means_are_the_auc() -> None:
     scores = {"student": [0.9, 0.8, 0.4, 0.5, 0.3, 0.4]}
     items = items_of("membership_auc", scores, member=3)
-    members, others = groups_of("membership_auc", items)
+    members, others = groups_of("auc", items)
     wins = [(ours > theirs) + 0.5 * (ours == theirs) for ours in (0.9, 0.8, 0.4) for theirs in (0.5, 0.3, 0.4)]
     assert (members.keys(), others.keys()) == ({0, 1, 2}, {3, 4, 5})
     for group in (members, others):
         assert sum(group.values()) / 3 == pytest.approx(sum(wins) / 9)
-    assert groups_of("neighbour_perplexity", items) == ()
+    assert groups_of("perplexity", items) == ()
 
 
 def test_the_headline_names_the_gravest_first_and_what_nobody_knows() -> None:
     found = rows("question_accuracy", "zero-shot", student=0.95, baseline=0.9, gold=0.3)
     found += rows("extraction_strength", "target", student=0.02, baseline=0.2, gold=0.02)
     found += relearned(0.2, 0.0)
-    said = headline(verdicts(found, {"membership": "needs other text"}))
+    said = headline(verdicts(values_of(found), {"membership": "needs other text"}))
     assert said == (
         "Most of what the baseline knew comes back by questions. Some of it comes back by relearning. "
         "Nothing comes back by recitation. Not known: membership inference."
     )
     assert headline([]) == "No attack was made."
-    assert headline(verdicts(rows("neighbour_perplexity", student=10.5, baseline=10.0))) == "No attack was made."
+    assert (
+        headline(verdicts(values_of(rows("neighbour_perplexity", student=10.5, baseline=10.0))))
+        == "No attack was made."
+    )
 
 
 def test_every_status_has_a_word() -> None:
@@ -244,7 +252,7 @@ def test_every_status_has_a_word() -> None:
 
 
 def test_an_attack_that_was_not_made_says_why() -> None:
-    (verdict,) = verdicts([], {"membership": "needs other text"})
+    (verdict,) = verdicts(values_of([]), {"membership": "needs other text"})
     assert (verdict.status, verdict.tone) == ("not made", "unknown")
     assert verdict.sentence == "Not made: needs other text."
 
@@ -253,4 +261,4 @@ def test_every_metric_belongs_to_an_attack_with_a_rule() -> None:
     for metric, attack in ATTACK_OF.items():
         if metric not in ("question_chance", "verbatim_run", "quantised_perplexity"):
             task = {"relearned_familiarity": "target 20"}.get(metric, "full" if "quantised" in metric else "target")
-            assert [v.attack for v in verdicts(rows(metric, task, student=0.1))] == [attack], metric
+            assert [v.attack for v in verdicts(values_of(rows(metric, task, student=0.1)))] == [attack], metric

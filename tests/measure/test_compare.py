@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import BadInput
-from tasks.measure.intervals import compare, paired, wilson
+from tasks.measure.intervals import change_between, interval_of, paired, value_of, wilson
 from tasks.measure.rows import Item, mean_of
 
 
@@ -58,18 +58,27 @@ def items(scores: list[float | None]) -> list[Item]:
     return [Item(number, "", "", "", score) for number, score in enumerate(scores)]
 
 
-def test_evaluations_are_paired_by_item_not_by_order() -> None:
-    before, after = items([0.0, 1.0, None]), items([1.0, 1.0, 0.5])
-    result = compare(mean_of("accuracy", before, "a"), mean_of("accuracy", after[::-1], "a"))
-    assert (result.difference, result.count) == (0.5, 2)
+def test_a_difference_is_paired_where_both_have_the_same_items_and_by_standard_errors_elsewhere() -> None:
+    spread = np.random.default_rng(1).normal(0, 10, 200)
+    before = dict(enumerate(spread.tolist()))
+    after = {item: score + 0.1 + 0.01 * (item % 2) for item, score in reversed(before.items())}
+    stderr = float(spread.std(ddof=1)) / 200**0.5
+    old, new = (value_of("mean", float(np.mean([*side.values()])), stderr, 200, (side,)) for side in (before, after))
+    same = change_between(new, old)
+    assert same.difference == pytest.approx(0.105)
+    assert 0.1 < same.low < 0.105 < same.high < 0.11
+    other = value_of("mean", old.value, stderr, 199, ({item: before[item] for item in list(before)[1:]},))
+    assert change_between(new, other).high - 0.105 == pytest.approx(1.96 * stderr * 2**0.5)
 
 
-def test_different_items_or_metrics_are_refused() -> None:
-    one = mean_of("accuracy", items([0.0, 1.0]), "a")
-    with pytest.raises(BadInput, match="same items"):
-        compare(one, mean_of("accuracy", items([0.0]), "a"))
-    with pytest.raises(BadInput, match="Cannot compare"):
-        compare(one, mean_of("accuracy", items([0.0, 1.0]), "b"))
+def test_every_form_has_the_interval_of_its_scale() -> None:
+    assert interval_of("share", 0.35, 0.2, 20) == wilson(7, 20)
+    assert interval_of("mean", 0.2, 0.2, 20) == pytest.approx((0.0, 0.2 + 1.959964 * 0.2))
+    assert interval_of("mean", -0.2, 0.1, 20) == pytest.approx((-0.2 - 1.959964 * 0.1, -0.2 + 1.959964 * 0.1))
+    assert interval_of("auc", 0.9, 0.2, 20) == pytest.approx((0.9 - 1.959964 * 0.2, 1.0))
+    low, high = interval_of("perplexity", 10.0, 1.0, 20)
+    assert low * high == pytest.approx(100.0)
+    assert high == pytest.approx(10 * np.exp(1.959964 * 0.1))
 
 
 def test_standard_error_is_of_the_mean_and_leaves_unscored_items_out() -> None:

@@ -9,8 +9,11 @@ import pytest
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
+from tasks.audit import ATTACKS
 from tasks.engine.stage import Context, Placement
+from tasks.measure.results import Measure
 from tasks.report.evidence import Made, gather
+from tasks.report.limits import untested
 from tasks.report.page import page
 from tasks.report.stage import markdown_summary, report
 
@@ -68,6 +71,15 @@ def test_what_was_not_tested_is_said(finished: Path) -> None:
     text = (finished / "report.html").read_text(encoding="utf-8")
     for missing in ("Relearning", "Quantisation", "Membership", "Verbatim"):
         assert missing in text
+
+
+def test_an_attack_is_untested_until_an_audit_made_it_whatever_benchmarks_are_called() -> None:
+    benchmark = Measure("accuracy", "questions of quantities", {}, {})
+    said = " ".join(untested([benchmark], [], {}))
+    assert all(attack.untested in said for attack in ATTACKS.values())
+    made = {"measures": [{"metric": "question_chance"}], "verdicts": []}
+    assert ATTACKS["questions"].untested not in untested([benchmark], [], {}, made)
+    assert ATTACKS["quantisation"].untested in untested([benchmark], [], {}, made)
 
 
 def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:

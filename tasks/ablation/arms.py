@@ -45,10 +45,10 @@ def verdict(measures: Sequence[Measure], arm: str, step: int) -> Row:
     """{arm, without, needed, sentences}: whether the part that this arm leaves out is needed; None for undecided."""
     both, alone = key_of(ROLES[BOTH], step), key_of(ROLES[arm], step)
     changes = [(m, m.change(alone, both)) for m in measures if m.kind == "familiarity"]
-    found = [(measure, change) for measure, change in changes if change]
-    more, less = any(c.low > 0 for _, c in found), any(c.high < 0 for _, c in found)
+    known = [(measure, change) for measure, change in changes if change]
+    more, less = any(c.low > 0 for _, c in known), any(c.high < 0 for _, c in known)
     needed = None if more == less else more
-    sentences = [_sentence(measure, change, alone, both) for measure, change in found]
+    sentences = [_sentence(measure, change, alone, both) for measure, change in known]
     return {"arm": arm, "without": WITHOUT[arm], "needed": needed, "step": step, "sentences": sentences}
 
 
@@ -66,10 +66,10 @@ def _headline(verdicts: Sequence[Row]) -> str:
         return "Both parts are needed: without either, the model still shows more of the text."
     if not any(needed):
         return "That both parts are needed is not shown here: neither part alone leaves more of the text beyond chance."
-    (one,) = [verdict for verdict in verdicts if verdict["needed"]]
-    (other,) = [verdict for verdict in verdicts if not verdict["needed"]]
+    (part,) = [verdict["without"] for verdict in verdicts if verdict["needed"]]
+    (other,) = [verdict["without"] for verdict in verdicts if not verdict["needed"]]
     return (
-        f"That both parts are needed is not shown here: {one['without']} are needed, but without {other['without']} "
+        f"That both parts are needed is not shown here: {part} are needed, but without {other} "
         "the model does not show more of the text beyond chance."
     ).replace("bootstrapping are", "bootstrapping is")
 

@@ -54,16 +54,16 @@ def instructed(
 
 
 def judge(values: AuditValues) -> Ruling:
-    told = values.of("baseline", "instructed_familiarity")
-    plain = values.of("baseline", "quantised_familiarity", "full")
+    instructed_baseline = values.of("baseline", "instructed_familiarity")
+    plain_baseline = values.of("baseline", "quantised_familiarity", "full")
     model = values.of("model", "quantised_familiarity", "full")
-    if told is None or plain is None or model is None or values.audited == "baseline":
+    if instructed_baseline is None or plain_baseline is None or model is None or values.audited == "baseline":
         return "alone", "Only the instructed baseline was measured: there is nothing to compare."
     lead = (
-        f"The baseline, told that it does not know the target: familiarity {percent(told.value)} "
-        f"(untold {percent(plain.value)}, unlearned {percent(model.value)})."
+        f"The baseline, told that it does not know the target: familiarity {percent(instructed_baseline.value)} "
+        f"(untold {percent(plain_baseline.value)}, unlearned {percent(model.value)})."
     )
-    if beyond(told, model, MARGIN):
+    if beyond(instructed_baseline, model, MARGIN):
         return "weaker", f"{lead} The instruction hides less than unlearning does."
     return "enough", f"{lead} The instruction hides as much as unlearning does."
 

@@ -28,13 +28,13 @@ def audit(context: Context, model: Model, attacks: list[Artifact], missing: dict
     """Write audit.json (numbers and verdicts), items.json (texts behind them) and audit.html (both)."""
     from tasks.audit.page import draw, exhibits
 
-    folders = [context.path(made) for made in attacks]
-    found = {"job": context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
-    items = exhibits(folders, found)
-    write_json(context.folder / AUDIT_EVIDENCE, found)
+    folders = [context.path(attack) for attack in attacks]
+    summary = {"job": context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
+    items = exhibits(folders, summary)
+    write_json(context.folder / AUDIT_EVIDENCE, summary)
     write_json(context.folder / AUDIT_ITEMS, items)
-    (context.folder / AUDIT_PAGE).write_text(draw(found, items), encoding="utf-8")
-    return {"attacks": len(attacks), "measures": len(found["measures"])}
+    (context.folder / AUDIT_PAGE).write_text(draw(summary, items), encoding="utf-8")
+    return {"attacks": len(attacks), "measures": len(summary["measures"])}
 
 
 def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = None) -> Row:
@@ -104,8 +104,8 @@ def _changes(audited: Value | None, known: Mapping[str, Value]) -> Row:
 
 def verdicts(values: AuditValues, missing: Mapping[str, str] | None = None) -> list[Verdict]:
     """A verdict for every attack that was made, and one for each that could not be."""
-    made = [kind for kind, attack in ATTACKS.items() if any(map(values.tasks, attack.metrics))]
-    judged = [Verdict(kind, *ATTACKS[kind].judge(values)) for kind in made]
+    kinds = [kind for kind, attack in ATTACKS.items() if any(map(values.tasks, attack.metrics))]
+    judged = [Verdict(kind, *ATTACKS[kind].judge(values)) for kind in kinds]
     return judged + [Verdict(name, "not made", f"Not made: {why}.") for name, why in (missing or {}).items()]
 
 

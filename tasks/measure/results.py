@@ -119,8 +119,8 @@ def measured(
             values.append(row | {"key": key})
     models = sorted(subjects.values(), key=_order)
     names = dict.fromkeys((row["metric"], row["task"]) for row in values)
-    found = {(row["metric"], row["task"], row["key"]): row for row in values}
-    return models, [_measure(connection, models, name, found, against) for name in names]
+    by_place = {(row["metric"], row["task"], row["key"]): row for row in values}
+    return models, [_measure(connection, models, name, by_place, against) for name in names]
 
 
 def key_of(role: str, step: int | None) -> str:
@@ -144,17 +144,17 @@ def _measure(
     connection: Any,
     models: list[Subject],
     name: tuple[str, str],
-    found: dict[Any, Any],
+    by_place: dict[Any, Any],
     against: Callable[[Subject], Sequence[str]],
 ) -> Measure:
     metric, task = name
-    measured_on = [model for model in models if (metric, task, model.key) in found]
+    measured_on = [model for model in models if (metric, task, model.key) in by_place]
     scores = {
         model.key: rows(connection, SCORES, [model.items, metric, task, model.role, model.step])
         for model in measured_on
     }
     values = {
-        key: _value(metric, found[metric, task, key], [item["score"] for item in items])
+        key: _value(metric, by_place[metric, task, key], [item["score"] for item in items])
         for key, items in scores.items()
     }
     changes = {

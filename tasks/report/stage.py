@@ -27,11 +27,13 @@ def report(
     ablation: Artifact | None = None,
 ) -> Counts:
     """Write report.html and evidence.json."""
-    from tasks.report.evidence import Made, gather
+    from tasks.report.evidence import ReportInputs, gather
     from tasks.report.page import page
 
-    made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice, audit, ablation)
-    evidence, exhibits = gather(context.workspace, made)
+    inputs = ReportInputs(
+        corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice, audit, ablation
+    )
+    evidence, exhibits = gather(context.workspace, inputs)
     write_json(context.folder / REPORT_EVIDENCE, evidence)
     (context.folder / REPORT_PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
@@ -42,15 +44,15 @@ def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int
     audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
-    found = {}
+    latest = {}
     for artifact, record in workspace.records():
         if artifact.kind not in ("audit", "ablation"):
             continue
         inputs = record["inputs"]
         lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
         if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
-            found[artifact.kind] = artifact
-    return found
+            latest[artifact.kind] = artifact
+    return latest
 
 
 def markdown_summary(folder: Path) -> str:

@@ -20,7 +20,7 @@ from tasks.drawing.numbers import signed
 from tasks.engine.stage import Context, Placement
 from tasks.measure.results import final, measured
 from tasks.models import Model
-from tasks.report.evidence import Made, gather
+from tasks.report.evidence import ReportInputs, gather
 from tasks.report.items import next_tokens
 from tasks.report.page import page
 from tasks.report.stage import latest_audit_and_ablation
@@ -29,7 +29,7 @@ MISSING = {"relearning on unrelated text": "needs generic text"}
 
 
 @pytest.fixture
-def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]) -> Artifact:
+def audited(made_up_run: tuple[Workspace, ReportInputs], made_up_attacks: list[Artifact]) -> Artifact:
     """A finished audit of the student's step 40."""
     workspace, made = made_up_run
     model = Model("", f"{made.student.fingerprint}/steps/000040", Files((), ""))
@@ -44,13 +44,13 @@ def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]
 
 
 @pytest.fixture
-def found(made_up_run: tuple[Workspace, Made], audited: Artifact) -> Row:
+def found(made_up_run: tuple[Workspace, ReportInputs], audited: Artifact) -> Row:
     read: Row = json.loads((made_up_run[0].path(audited) / AUDIT_EVIDENCE).read_text(encoding="utf-8"))
     return read
 
 
 def test_every_value_has_its_interval_and_its_items(
-    found: Row, made_up_run: tuple[Workspace, Made], audited: Artifact
+    found: Row, made_up_run: tuple[Workspace, ReportInputs], audited: Artifact
 ) -> None:
     for measure in found["measures"]:
         for value in measure["values"].values():
@@ -97,7 +97,7 @@ def test_curves_are_drawn_for_what_was_measured_and_nothing_else(found: Row) -> 
 
 
 def test_the_page_is_whole_and_escapes_what_models_said(
-    made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
+    made_up_run: tuple[Workspace, ReportInputs], audited: Artifact, outline: type
 ) -> None:
     text = (made_up_run[0].path(audited) / AUDIT_PAGE).read_text(encoding="utf-8")
     assert not outline(text).open
@@ -108,7 +108,9 @@ def test_the_page_is_whole_and_escapes_what_models_said(
     assert "Not made: needs generic text." in text
 
 
-def test_a_report_finds_the_audit_of_its_step_alone(made_up_run: tuple[Workspace, Made], audited: Artifact) -> None:
+def test_a_report_finds_the_audit_of_its_step_alone(
+    made_up_run: tuple[Workspace, ReportInputs], audited: Artifact
+) -> None:
     workspace, made = made_up_run
     assert latest_audit_and_ablation(workspace, made.student, 40) == {"audit": audited}
     assert latest_audit_and_ablation(workspace, made.student, 20) == {}
@@ -116,7 +118,7 @@ def test_a_report_finds_the_audit_of_its_step_alone(made_up_run: tuple[Workspace
 
 
 def test_the_report_shows_the_audit_and_what_it_left_out(
-    made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
+    made_up_run: tuple[Workspace, ReportInputs], audited: Artifact, outline: type
 ) -> None:
     workspace, made = made_up_run
     evidence, exhibits = gather(workspace, replace(made, audit=audited))
@@ -133,7 +135,7 @@ def test_the_report_shows_the_audit_and_what_it_left_out(
     assert "No audit of this model was made" in page(*gather(workspace, made))
 
 
-def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace, Made]) -> None:
+def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace, ReportInputs]) -> None:
     workspace, made = made_up_run
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
@@ -148,7 +150,7 @@ def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace,
 
 
 def test_the_report_has_a_section_for_an_ablation_of_the_same_lessons(
-    made_up_run: tuple[Workspace, Made], made_up_ablation: Artifact, outline: type
+    made_up_run: tuple[Workspace, ReportInputs], made_up_ablation: Artifact, outline: type
 ) -> None:
     workspace, made = made_up_run
     assert latest_audit_and_ablation(workspace, made.student, 20) == {"ablation": made_up_ablation}
@@ -161,7 +163,7 @@ def test_the_report_has_a_section_for_an_ablation_of_the_same_lessons(
 
 @pytest.mark.slow
 def test_a_browser_has_nothing_to_complain_about(
-    made_up_run: tuple[Workspace, Made],
+    made_up_run: tuple[Workspace, ReportInputs],
     audited: Artifact,
     made_up_ablation: Artifact,
     tmp_path: Path,

@@ -12,7 +12,7 @@ from storage.workspace import Workspace
 from tasks.audit import ATTACKS
 from tasks.engine.stage import Context, Placement
 from tasks.measure.results import Measure
-from tasks.report.evidence import Made, gather
+from tasks.report.evidence import ReportInputs, gather
 from tasks.report.limits import untested
 from tasks.report.page import page
 from tasks.report.stage import markdown_summary, report
@@ -22,7 +22,7 @@ SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary",
 
 
 @pytest.fixture
-def finished(made_up_run: tuple[Workspace, Made], tmp_path: Path) -> Path:
+def finished(made_up_run: tuple[Workspace, ReportInputs], tmp_path: Path) -> Path:
     """The folder of a finished report."""
     workspace, made = made_up_run
     context = Context(tmp_path, workspace, Artifact("report", "tiny", "0" * 16), Placement())
@@ -90,18 +90,18 @@ def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
     assert any(line.startswith(r"| $\_{sums \<b\>$ |") for line in lines)
 
 
-def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, Made], outline: type) -> None:
+def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, ReportInputs], outline: type) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
-    text = page(*gather(workspace, Made(**parts, evaluations=())))
+    text = page(*gather(workspace, ReportInputs(**parts, evaluations=())))
     assert "Nothing was measured that could show forgetting." in text
     assert not outline(text).open
 
 
-def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, Made]) -> None:
+def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, ReportInputs]) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
-    evidence, exhibits = gather(workspace, Made(**parts, evaluations=made.evaluations[:1]))
+    evidence, exhibits = gather(workspace, ReportInputs(**parts, evaluations=made.evaluations[:1]))
     assert (evidence["final"], evidence["forgotten"]) == (None, [])
     assert "Nothing was measured that could show forgetting." in page(evidence, exhibits)
 

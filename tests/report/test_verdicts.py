@@ -8,7 +8,7 @@ from storage.reader import reader
 from storage.workspace import Workspace
 from tasks.measure.intervals import Change, Value
 from tasks.measure.results import Measure, Subject, change, final, measured, widened
-from tasks.report.evidence import Made
+from tasks.report.evidence import ReportInputs
 from tasks.report.verdicts import forgotten, headline_of_forgetting, headline_of_keeping, kept
 
 STUDENT = Subject("step 20", "student", 20, "", None)  # type: ignore[arg-type]
@@ -29,7 +29,9 @@ def a_measure(
     return Measure(metric, "", values, changes)
 
 
-def test_models_come_as_baseline_steps_gold_and_the_last_step_is_final(made_up_run: tuple[Workspace, Made]) -> None:
+def test_models_come_as_baseline_steps_gold_and_the_last_step_is_final(
+    made_up_run: tuple[Workspace, ReportInputs],
+) -> None:
     workspace, made = made_up_run
     with reader() as connection:
         folders = [(e.fingerprint, workspace.path(e)) for e in reversed(made.evaluations)]

@@ -26,7 +26,8 @@ ORDER BY score DESC, item LIMIT $limit
 ITEMS = """
 SELECT model, task, item, prompt, expected, completion, score FROM read_parquet($files)
 WHERE metric = $metric AND list_contains($tasks, task) AND list_contains($items, item)
-"""
+ORDER BY model <> $model, model, task
+"""  # a recited passage is cut elsewhere for every model: the page shows it as it was for the one that is looked at
 
 
 def draw(summary: Row, items: Sequence[Row]) -> str:
@@ -183,31 +184,24 @@ def exhibits(folders: Sequence[Path], summary: Row) -> list[Row]:
 
 
 def _exhibit(connection: Any, files: list[str], name: str, group: Sequence[Row], summary: Row) -> Row:
-    last = group[-1]
+    last, tasks = group[-1], [measure["task"] for measure in group]
     key = next(key for key in ("model", *MODELS) if key in last["values"])
     role = next(model["role"] for model in summary["models"] if model["key"] == key)
-    chosen = {"files": files, "metric": last["metric"], "task": last["task"], "model": role, "limit": SHOWN}
-    order = [row["item"] for row in rows(connection, ORDER, chosen)]
+    about = {"files": files, "metric": last["metric"], "model": role}
+    order = [row["item"] for row in rows(connection, ORDER, about | {"task": last["task"], "limit": SHOWN})]
+    answers = rows(connection, ITEMS, about | {"tasks": tasks, "items": order})
+    metric, models = METRICS[last["metric"]], heads(summary)
     return {
         "anchor": anchor_of(name),
         "name": name.replace("_", " "),
-        "meaning": METRICS[last["metric"]].meaning,
+        "meaning": metric.meaning,
         "attack": last["attack"],
         "metric": last["metric"],
         "total": last["values"][key]["items"],
         "conditions": [group_of(measure)[1] for measure in group],
-        "unit": METRICS[last["metric"]].unit,
-        "items": _items(connection, files, group, order, heads(summary)),
+        "unit": metric.unit,
+        "items": [_item([row for row in answers if row["item"] == number], tasks, models) for number in order],
     }
-
-
-def _items(
-    connection: Any, files: list[str], group: Sequence[Row], order: list[int], models: dict[str, str]
-) -> list[Row]:
-    tasks = [measure["task"] for measure in group]
-    values = {"files": files, "metric": group[0]["metric"], "tasks": tasks, "items": order}
-    answers = rows(connection, ITEMS, values)
-    return [_item([row for row in answers if row["item"] == number], tasks, models) for number in order]
 
 
 def _item(answers: Sequence[Row], tasks: Sequence[str], models: dict[str, str]) -> Row:

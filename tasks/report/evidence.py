@@ -4,7 +4,6 @@
 of the corpus and of models, which stay on the page).
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from storage.reader import Row, reader, rows
 from storage.workspace import Workspace
 from tasks.contents import ABLATION_EVIDENCE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE as AUDIT
-from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of
+from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of, read_json
 from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
 from tasks.report.labels import label_facts
-from tasks.report.limits import UNAUDITED, untested
 
 SCHEMA = 1
 DOCUMENTS = 20
@@ -80,7 +78,6 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
         choice = _choice(workspace, inputs)
         student = final(models, choice["step"] if choice else None)
         evidence |= _results(models, measures, by_print, student) | {"choice": choice}
-        evidence["untested"] = _untested(measures, models, evidence, by_print)
         evidence |= _sources(connection, workspace, inputs, by_print)
         evidence |= _training(connection, workspace, inputs, records)
         exhibits = _exhibits(connection, workspace, inputs, (models, measures, student))
@@ -95,29 +92,23 @@ def _further(workspace: Workspace, inputs: ReportInputs) -> Row:
     """Audit and ablation, as they were written down; None for what was not made."""
     files = {"audit": (inputs.audit, AUDIT), "ablation": (inputs.ablation, ABLATION)}
     return {
-        name: json.loads((workspace.path(artifact) / file).read_text(encoding="utf-8")) if artifact else None
+        name: read_json(workspace.path(artifact) / file) if artifact else None
         for name, (artifact, file) in files.items()
-    } | {"unaudited": UNAUDITED}
+    }
 
 
 def _items_of_audit(workspace: Workspace, inputs: ReportInputs) -> list[Row]:
     if inputs.audit is None:
         return []
-    items_of_attacks: list[Row] = json.loads((workspace.path(inputs.audit) / AUDIT_ITEMS).read_text(encoding="utf-8"))
+    items_of_attacks: list[Row] = read_json(workspace.path(inputs.audit) / AUDIT_ITEMS)
     return items_of_attacks
-
-
-def _untested(measures: list[Measure], models: list[Subject], evidence: Row, by_print: dict[str, Row]) -> list[str]:
-    """What no test looked at, the audit's included."""
-    first = by_print[models[0].artifact]["inputs"] if models else {}
-    return untested(measures, models, first, evidence["audit"])
 
 
 def _choice(workspace: Workspace, inputs: ReportInputs) -> Row | None:
     """What the stop rule chose, where the run had a stage for it."""
     if inputs.choice is None:
         return None
-    choice: Row = json.loads((workspace.path(inputs.choice) / CHOICE).read_text(encoding="utf-8"))
+    choice: Row = read_json(workspace.path(inputs.choice) / CHOICE)
     return choice
 
 

@@ -1,11 +1,7 @@
 """What a run did not test, found from what it did measure: a page that lists only what went well misleads."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from storage.reader import Row
 from tasks.audit import ATTACKS
-from tasks.measure.results import Measure, Subject
 
 UNAUDITED = (
     "No audit of this model was made: what an adversary gets back by relearning, rounding, questions or recitation is "
@@ -13,11 +9,10 @@ UNAUDITED = (
 )
 
 
-def untested(
-    measures: Sequence[Measure], models: Sequence[Subject], inputs: dict[str, Any], audit: Row | None = None
-) -> list[str]:
-    """Sentences, attacks first. `inputs` are those of an evaluation's record, `audit` an audit's numbers."""
-    metrics, kinds = {measure.metric for measure in measures}, {measure.kind for measure in measures}
+def untested(evidence: Row) -> list[str]:
+    """Sentences: attacks first, then what the evaluations left out."""
+    metrics, kinds = ({measure[name] for measure in evidence["measures"]} for name in ("metric", "kind"))
+    audit = evidence["audit"]
     attacked = {measure["metric"] for measure in audit["measures"]} if audit else set()
     sentences = [attack.untested for attack in ATTACKS.values() if not attacked & attack.metrics.keys()]
     sentences = [*filter(None, sentences), *(_left_out(audit) if audit else ())]
@@ -25,12 +20,12 @@ def untested(
         sentences.append("General ability: no benchmark was given.")
     if "perplexity" not in kinds:
         sentences.append("Perplexity on generic text: no held-out text was given.")
-    if all(model.role != "gold" for model in models):
+    if all(model["role"] != "gold" for model in evidence["models"]):
         sentences.append(
             "Comparison with a model that never read the text: there is none for this job, so what such a model would "
             "score is not known."
         )
-    return sentences + _of_method(metrics, (inputs.get("evidence") or {}).get("prompts"))
+    return sentences + _of_method(metrics, _prompts(evidence))
 
 
 def _left_out(audit: Row) -> list[str]:
@@ -39,6 +34,14 @@ def _left_out(audit: Row) -> list[str]:
         verdict for verdict in audit["verdicts"] if verdict["status"] == "not made" and verdict["attack"] not in ATTACKS
     ]
     return [f"{verdict['attack'].capitalize()}: {verdict['sentence']}" for verdict in parts]
+
+
+def _prompts(evidence: Row) -> str | None:
+    """The fingerprint of the user's prompts; None where they were cut from the corpus."""
+    first = {model["evaluation"] for model in evidence["models"][:1]}
+    inputs: Row = next((row["inputs"] for row in evidence["record"] if row["fingerprint"] in first), {})
+    prompts: str | None = (inputs.get("evidence") or {}).get("prompts")
+    return prompts
 
 
 def _of_method(metrics: set[str], prompts: str | None) -> list[str]:

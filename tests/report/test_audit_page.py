@@ -12,18 +12,18 @@ from storage.artifact import Artifact
 from storage.files import Files
 from storage.reader import Row, reader
 from storage.workspace import Workspace
-from tasks.audit.page import figures, heads, table
-from tasks.audit.summary import audit
+from tasks.audit.page import exhibits, figures, heads, table
+from tasks.audit.summary import audit, audit_summary
 from tasks.contents import ABLATION_PAGE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE
 from tasks.drawing.numbers import signed
 from tasks.engine.stage import Context, Placement
 from tasks.measure.results import final, measured
+from tasks.measure.rows import Item, mean_of, write_measures
 from tasks.models import Model
-from tasks.report.evidence import ReportInputs, gather
+from tasks.report.evidence import ReportInputs
 from tasks.report.items import next_tokens
-from tasks.report.page import page
-from tasks.report.stage import latest_audit_and_ablation
+from tasks.report.stage import drawn, latest_audit_and_ablation
 
 MISSING = {"relearning on unrelated text": "needs generic text"}
 
@@ -121,8 +121,7 @@ def test_the_report_shows_the_audit_and_what_it_left_out(
     made_up_run: tuple[Workspace, ReportInputs], audited: Artifact, outline: type
 ) -> None:
     workspace, made = made_up_run
-    evidence, exhibits = gather(workspace, replace(made, audit=audited))
-    text = page(evidence, exhibits)
+    evidence, text = drawn(workspace, replace(made, audit=audited))
     assert outline(text).open == []
     assert len(set(outline(text).ids)) == len(outline(text).ids)
     assert outline(text).tags.count("svg") == 8 + 3
@@ -132,7 +131,7 @@ def test_the_report_shows_the_audit_and_what_it_left_out(
     assert "Relearning:" not in untested
     assert "Questions about the text:" in untested, "this audit asked none"
     assert "Relearning on unrelated text: Not made: needs generic text." in untested
-    assert "No audit of this model was made" in page(*gather(workspace, made))
+    assert "No audit of this model was made" in drawn(workspace, made)[1]
 
 
 def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace, ReportInputs]) -> None:
@@ -154,11 +153,11 @@ def test_the_report_has_a_section_for_an_ablation_of_the_same_lessons(
 ) -> None:
     workspace, made = made_up_run
     assert latest_audit_and_ablation(workspace, made.student, 20) == {"ablation": made_up_ablation}
-    text = page(*gather(workspace, replace(made, ablation=made_up_ablation)))
+    text = drawn(workspace, replace(made, ablation=made_up_ablation))[1]
     assert "ablation" in outline(text).ids
     assert "That both parts are needed is not shown here" not in text
     assert "Both parts are needed" in text
-    assert "ablation" not in outline(page(*gather(workspace, made))).ids
+    assert "ablation" not in outline(drawn(workspace, made)[1]).ids
 
 
 @pytest.mark.slow
@@ -171,9 +170,21 @@ def test_a_browser_has_nothing_to_complain_about(
 ) -> None:
     workspace, made = made_up_run
     whole = tmp_path / "report.html"
-    text = page(*gather(workspace, replace(made, audit=audited, ablation=made_up_ablation)))
+    text = drawn(workspace, replace(made, audit=audited, ablation=made_up_ablation))[1]
     whole.write_text(text, encoding="utf-8")
     alone = [workspace.path(audited) / AUDIT_PAGE, workspace.path(made_up_ablation) / ABLATION]
     for shown in (whole, *alone):
         assert not re.search(r"https?://|@import|url\((?!#)", shown.read_text(encoding="utf-8"))
         assert console(shown) == []
+
+
+def test_a_passage_that_was_cut_for_each_model_is_shown_as_it_was_for_the_audited_one(tmp_path: Path) -> None:
+    folders = [tmp_path / role for role in ("baseline", "student", "gold")]
+    for folder in folders:
+        items = [Item(0, f"cut for the {folder.name}", "rest", "rest", 0.5), Item(1, "", "", "", 0.1)]
+        folder.mkdir()
+        step = 4 if folder.name == "student" else None
+        write_measures(folder, folder.name, step, [mean_of("extraction_strength", items, "target")])
+    (group,) = exhibits(folders, audit_summary(folders))
+    assert group["items"][0]["prompt"] == "cut for the student"
+    assert [answer["model"] for answer in group["items"][0]["answers"]] == ["baseline", "step 4", "gold"]

@@ -11,11 +11,9 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.audit import ATTACKS
 from tasks.engine.stage import Context, Placement
-from tasks.measure.results import Measure
-from tasks.report.evidence import ReportInputs, gather
+from tasks.report.evidence import ReportInputs
 from tasks.report.limits import untested
-from tasks.report.page import page
-from tasks.report.stage import markdown_summary, report
+from tasks.report.stage import drawn, markdown_summary, report
 
 Console = Callable[[Path], list[str]]
 SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary", "items", "record")
@@ -74,12 +72,12 @@ def test_what_was_not_tested_is_said(finished: Path) -> None:
 
 
 def test_an_attack_is_untested_until_an_audit_made_it_whatever_benchmarks_are_called() -> None:
-    benchmark = Measure("accuracy", "questions of quantities", {}, {})
-    said = " ".join(untested([benchmark], [], {}))
-    assert all(attack.untested in said for attack in ATTACKS.values())
-    made = {"measures": [{"metric": "question_chance"}], "verdicts": []}
-    assert ATTACKS["questions"].untested not in untested([benchmark], [], {}, made)
-    assert ATTACKS["quantisation"].untested in untested([benchmark], [], {}, made)
+    benchmark = {"metric": "accuracy", "task": "questions of quantities", "kind": "ability"}
+    evidence = {"measures": [benchmark], "models": [], "record": [], "audit": None}
+    assert {attack.untested for attack in ATTACKS.values()} - set(untested(evidence)) == {""}
+    made = evidence | {"audit": {"measures": [{"metric": "question_chance"}], "verdicts": []}}
+    assert ATTACKS["questions"].untested not in untested(made)
+    assert ATTACKS["quantisation"].untested in untested(made)
 
 
 def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
@@ -93,7 +91,7 @@ def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
 def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, ReportInputs], outline: type) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
-    text = page(*gather(workspace, ReportInputs(**parts, evaluations=())))
+    text = drawn(workspace, ReportInputs(**parts, evaluations=()))[1]
     assert "Nothing was measured that could show forgetting." in text
     assert not outline(text).open
 
@@ -101,9 +99,9 @@ def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace
 def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, ReportInputs]) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
-    evidence, exhibits = gather(workspace, ReportInputs(**parts, evaluations=made.evaluations[:1]))
+    evidence, text = drawn(workspace, ReportInputs(**parts, evaluations=made.evaluations[:1]))
     assert (evidence["final"], evidence["forgotten"]) == (None, [])
-    assert "Nothing was measured that could show forgetting." in page(evidence, exhibits)
+    assert "Nothing was measured that could show forgetting." in text
 
 
 @pytest.mark.slow

@@ -1,28 +1,9 @@
-"""Drawing the report from evidence and exhibits."""
+"""The report's charts, by name, from its evidence."""
 
 from typing import Any
 
 from storage.reader import Row
-from tasks.ablation import page as ablation
-from tasks.audit import page as audit
 from tasks.drawing import charts, numbers
-from tasks.drawing.table import table_by_step
-from tasks.drawing.template import environment
-
-
-def page(evidence: Row, exhibits: Row) -> str:
-    """The whole HTML document."""
-    further: Row = {}
-    if evidence["audit"]:
-        further |= audit.parts(evidence["audit"], exhibits["audit"])
-    if evidence["ablation"]:
-        further |= ablation.parts(evidence["ablation"])
-    template = environment().get_template("page.html.j2")
-    return str(
-        template.render(
-            evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence), **further
-        )
-    )
 
 
 def figures(evidence: Row) -> dict[str, str]:

@@ -53,7 +53,7 @@ def attacks(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedMod
     prompts, suite = inputs.evidence.prompts, job.evaluation.suite
     target, made = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite), list[Artifact]()
     for attack in ATTACKS.values():
-        on = [model for model in models if not attack.only or model.role in attack.only]
+        on = [model for model in models if attack.only in ("", model.role)]
         calls = attack.calls(target, texts, job.audit)
         made += run.map(attack.stage, [(model, *call) for call in calls for model in on])
     return made

@@ -5,13 +5,13 @@ measure at least, and less in none. It speaks about forgetting only; the abiliti
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from storage.reader import reader
 from tasks.drawing.numbers import fixed
-from tasks.measure.results import Change, Measure, Subject, key_of, measured
+from tasks.measure.intervals import Change
+from tasks.measure.results import Measure, Subject, key_of, measured, value_row
 
 Row = dict[str, Any]
 
@@ -45,15 +45,15 @@ def verdict(measures: Sequence[Measure], arm: str, step: int) -> Row:
     """{arm, without, needed, sentences}: whether the part that this arm leaves out is needed; None for undecided."""
     both, alone = key_of(ROLES[BOTH], step), key_of(ROLES[arm], step)
     changes = [(m, m.change(alone, both)) for m in measures if m.kind == "familiarity"]
-    found = [(measure, change) for measure, change in changes if change]
-    more, less = any(c.low > 0 for _, c in found), any(c.high < 0 for _, c in found)
+    known = [(measure, change) for measure, change in changes if change]
+    more, less = any(c.low > 0 for _, c in known), any(c.high < 0 for _, c in known)
     needed = None if more == less else more
-    sentences = [_sentence(measure, change, alone, both) for measure, change in found]
+    sentences = [_sentence(measure, change, alone, both) for measure, change in known]
     return {"arm": arm, "without": WITHOUT[arm], "needed": needed, "step": step, "sentences": sentences}
 
 
 def _sentence(measure: Measure, change: Change, alone: str, both: str) -> str:
-    mine, theirs = (next(value for value in measure.values if value.subject == key) for key in (alone, both))
+    mine, theirs = measure.values[alone], measure.values[both]
     word = "more" if change.low > 0 else "less" if change.high < 0 else "no difference beyond chance"
     values = f"{fixed(mine.value)} against {fixed(theirs.value)} with both"
     interval = f"95 % interval of the difference {fixed(change.low)} to {fixed(change.high)}"
@@ -66,24 +66,21 @@ def _headline(verdicts: Sequence[Row]) -> str:
         return "Both parts are needed: without either, the model still shows more of the text."
     if not any(needed):
         return "That both parts are needed is not shown here: neither part alone leaves more of the text beyond chance."
-    (one,) = [verdict for verdict in verdicts if verdict["needed"]]
-    (other,) = [verdict for verdict in verdicts if not verdict["needed"]]
+    (part,) = [verdict["without"] for verdict in verdicts if verdict["needed"]]
+    (other,) = [verdict["without"] for verdict in verdicts if not verdict["needed"]]
     return (
-        f"That both parts are needed is not shown here: {one['without']} are needed, but without {other['without']} "
+        f"That both parts are needed is not shown here: {part} are needed, but without {other} "
         "the model does not show more of the text beyond chance."
     ).replace("bootstrapping are", "bootstrapping is")
 
 
 def _by_arm(measure: Measure, steps: Sequence[int]) -> Row:
+    def row(key: str) -> Row | None:
+        value = measure.of(key)
+        return value_row(key, value) if value else None
+
     arms = {
-        arm: {str(step): asdict(value) for step in steps if (value := measure.of(key_of(role, step)))}
-        for arm, role in ROLES.items()
+        arm: {str(step): known for step in steps if (known := row(key_of(role, step)))} for arm, role in ROLES.items()
     }
-    ends = {name: asdict(value) if (value := measure.of(name)) else None for name in ("baseline", "gold")}
-    return {
-        "name": measure.name,
-        "kind": measure.kind,
-        "metric": measure.metric,
-        "task": measure.task,
-        "arms": arms,
-    } | ends
+    names = {"name": measure.name, "kind": measure.kind, "metric": measure.metric, "task": measure.task}
+    return names | {"arms": arms, "baseline": row("baseline"), "gold": row("gold")}

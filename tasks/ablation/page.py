@@ -8,23 +8,23 @@ from tasks.drawing.template import environment
 Row = dict[str, Any]
 
 
-def draw(found: Row) -> str:
+def draw(comparison: Row) -> str:
     """The page."""
     template = environment().get_template("ablation_page.html.j2")
-    return str(template.render(ablation=found, **parts(found)))
+    return str(template.render(ablation=comparison, **parts(comparison)))
 
 
-def parts(found: Row) -> Row:
+def parts(comparison: Row) -> Row:
     """What the ablation's template needs besides its numbers."""
-    return {"ablation_figures": figures(found)}
+    return {"ablation_figures": figures(comparison)}
 
 
-def figures(found: Row) -> list[tuple[Any, str]]:
+def figures(comparison: Row) -> list[tuple[Any, str]]:
     """(chart, caption) of every measure of familiarity, and of perplexity: a line an arm."""
     from markupsafe import Markup
 
-    made = []
-    for number, measure in enumerate(found["measures"]):
+    charted = []
+    for number, measure in enumerate(comparison["measures"]):
         if measure["kind"] not in ("familiarity", "perplexity"):
             continue
         lines = [_line(arm, measure, values) for arm, values in measure["arms"].items() if values]
@@ -33,8 +33,8 @@ def figures(found: Row) -> list[tuple[Any, str]]:
             chart = charts.shares(chart)
         caption = f"{measure['name']} by unlearning step, with 95 % intervals."
         svg = charts.labelled(charts.svg(f"ablation-{number}", chart), caption)
-        made.append((Markup(svg), caption[0].upper() + caption[1:]))
-    return made
+        charted.append((Markup(svg), caption[0].upper() + caption[1:]))
+    return charted
 
 
 def _line(arm: str, measure: Row, values: Row) -> charts.Line:

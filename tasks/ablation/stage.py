@@ -18,8 +18,8 @@ def ablation(context: Context, evaluations: list[Artifact], labels: Artifact, se
     from tasks.ablation.arms import compare_arms
     from tasks.ablation.page import draw
 
-    folders = [(made.fingerprint, context.path(made)) for made in evaluations]
-    found = {"job": evaluations[0].name} | compare_arms(folders)
-    write_json(context.folder / ABLATION_EVIDENCE, found)
-    (context.folder / ABLATION_PAGE).write_text(draw(found), encoding="utf-8")
-    return {"evaluations": len(evaluations), "measures": len(found["measures"])}
+    folders = [(evaluation.fingerprint, context.path(evaluation)) for evaluation in evaluations]
+    comparison = {"job": evaluations[0].name} | compare_arms(folders)
+    write_json(context.folder / ABLATION_EVIDENCE, comparison)
+    (context.folder / ABLATION_PAGE).write_text(draw(comparison), encoding="utf-8")
+    return {"evaluations": len(evaluations), "measures": len(comparison["measures"])}

@@ -36,5 +36,6 @@ ATTACK_OF: Mapping[str, str] = {name: kind for kind, attack in ATTACKS.items() f
 
 
 def not_made(texts: AuditTexts) -> dict[str, str]:
-    """Attacks, or parts of them, that cannot be made with these texts, each with the reason."""
-    return {name: reason for attack in ATTACKS.values() for name, reason in attack.missing(texts).items()}
+    """Attacks that cannot be made with these texts, then parts of attacks, each with the reason."""
+    reasons = [item for attack in ATTACKS.values() for item in attack.missing(texts).items()]
+    return dict(sorted(reasons, key=lambda item: item[0] not in ATTACKS))

@@ -1,7 +1,7 @@
 """What the attacks share: the audited model, the target and the other texts, and what an attack is made of."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -11,9 +11,10 @@ from storage.artifact import Artifact
 from storage.files import Files
 from storage.settings import Settings
 from tasks.audit.passages import Passage, draw_passages
-from tasks.audit.verdicts import Findings, Verdict
+from tasks.audit.verdicts import AuditValues, Ruling
 from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, Stage
+from tasks.measure.intervals import Form
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured, write_measures
 from tasks.measure.suite import Suite, prompts_of
@@ -57,6 +58,9 @@ class PassageSettings(Settings):
         return self
 
 
+NEEDS_NEIGHBOURS = "needs text near the target without its content (audit.neighbours)"
+
+
 class AuditTexts(Settings):
     """The texts that attacks need besides the target; None where the job names none."""
 
@@ -67,11 +71,22 @@ class AuditTexts(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A measure of the audit: what a value is, and what stands in the column `task`. A share is shown in percent."""
+    """A measure of the audit."""
 
     meaning: str
+    """What a value is."""
     task: str
-    share: bool = True
+    """What stands in the column `task`."""
+    form: Form = "share"
+    conditions: Callable[[str], tuple[str, str]] = lambda task: (task, "")
+    """A task as (group, condition): what one group tried on the same items is shown side by side."""
+    unit: str = ""
+    """Of the conditions."""
+
+    @property
+    def share(self) -> bool:
+        """Whether values are shown in percent."""
+        return self.form in ("share", "auc")
 
 
 @dataclass(frozen=True)
@@ -87,14 +102,16 @@ class Attack:
     """By the name in the column `metric`."""
     calls: Callable[[Target, AuditTexts, Any], Iterable[tuple[Any, ...]]]
     """The stage's arguments behind the audited model, once a variant, of target, texts and AuditSettings."""
-    judge: Callable[[Findings], Verdict]
+    judge: Callable[[AuditValues], Ruling]
     """What the numbers say."""
+    untested: str = ""
+    """What is not known of a model on which it was not made."""
     leak: str = ""
     """How it stands in a sentence about what comes back; empty for an attack that does not try that."""
     missing: Callable[[AuditTexts], Mapping[str, str]] = lambda texts: {}
     """What cannot be made without texts that the job does not name, with the reason."""
-    only: tuple[str, ...] = field(default=())
-    """Roles of the models that it is made on; by default all."""
+    only: str = ""
+    """The one role of models that it is made on; by default all are."""
 
 
 class Opened:

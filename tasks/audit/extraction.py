@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from storage.artifact import Artifact
 from tasks.audit.common import Attack, AuditedModel, Metric, Opened, PassageSettings
-from tasks.audit.verdicts import Findings, Verdict, against_gold, leak, percent
+from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
@@ -73,10 +73,10 @@ def _right_at_the_end(ids: Sequence[int], predicted: Sequence[int]) -> int:
     return run
 
 
-def judge(found: Findings) -> Verdict:
-    control = found.of("model", "extraction_strength", "control")
-    case = against_gold(found, "extraction_strength", "target", "on average", control, "text never read")
-    return leak("extraction", "Share of a passage recited once the beginning is given", [case], percent, MARGIN)
+def judge(values: AuditValues) -> Ruling:
+    control = values.of("model", "extraction_strength", "control")
+    case = against_gold(values, "extraction_strength", "target", "on average", control, "text never read")
+    return leak("Share of a passage recited once the beginning is given", [case], percent, MARGIN)
 
 
 EXTRACTION = Attack(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
-from tasks.audit.verdicts import MARGIN, Findings, Verdict, beyond, percent
+from tasks.audit.verdicts import MARGIN, AuditValues, Ruling, beyond, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
@@ -34,8 +34,8 @@ def instruction(context: Context, suspect: AuditedModel, target: Target, told: s
 def commonest_anchor(words: Dictionary, documents: Sequence[str]) -> str:
     """The anchor that the documents have most often."""
     matcher = Matcher(words)
-    found = Counter(m.entry for text in documents for m in matcher.find(text))
-    return words.entries[found.most_common(1)[0][0]].anchor
+    counts = Counter(match.entry for text in documents for match in matcher.find(text))
+    return words.entries[counts.most_common(1)[0][0]].anchor
 
 
 def instructed(
@@ -53,20 +53,19 @@ def instructed(
     return replace(by_probability(model, tokenizer, asked, batch_size=batch_size), metric="instructed_familiarity")
 
 
-def judge(found: Findings) -> Verdict:
-    told, plain = found.of("baseline", "instructed_familiarity"), found.of("baseline", "quantised_familiarity", "full")
-    model = found.of("model", "quantised_familiarity", "full")
-    if told is None or plain is None or model is None or found.audited == "baseline":
-        return Verdict(
-            "instruction", "alone", "Only the instructed baseline was measured: there is nothing to compare."
-        )
+def judge(values: AuditValues) -> Ruling:
+    instructed_baseline = values.of("baseline", "instructed_familiarity")
+    plain_baseline = values.of("baseline", "quantised_familiarity", "full")
+    model = values.of("model", "quantised_familiarity", "full")
+    if instructed_baseline is None or plain_baseline is None or model is None or values.audited == "baseline":
+        return "alone", "Only the instructed baseline was measured: there is nothing to compare."
     lead = (
-        f"The baseline, told that it does not know the target: familiarity {percent(told.value)} "
-        f"(untold {percent(plain.value)}, unlearned {percent(model.value)})."
+        f"The baseline, told that it does not know the target: familiarity {percent(instructed_baseline.value)} "
+        f"(untold {percent(plain_baseline.value)}, unlearned {percent(model.value)})."
     )
-    if beyond(told, model, MARGIN):
-        return Verdict("instruction", "weaker", f"{lead} The instruction hides less than unlearning does.")
-    return Verdict("instruction", "enough", f"{lead} The instruction hides as much as unlearning does.")
+    if beyond(instructed_baseline, model, MARGIN):
+        return "weaker", f"{lead} The instruction hides less than unlearning does."
+    return "enough", f"{lead} The instruction hides as much as unlearning does."
 
 
 INSTRUCTION = Attack(
@@ -80,5 +79,5 @@ INSTRUCTION = Attack(
     },
     calls=lambda target, texts, settings: [(target, settings.instruction)],
     judge=judge,
-    only=("baseline",),
+    only="baseline",
 )

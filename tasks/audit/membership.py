@@ -17,9 +17,9 @@ import numpy as np
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from tasks.audit.common import Attack, AuditedModel, AuditTexts, Metric, Opened, PassageSettings, Target
-from tasks.audit.verdicts import Findings, Value, Verdict, against_gold, beyond, leak, plain
+from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
-from tasks.measure.intervals import placements
+from tasks.measure.intervals import Value, placements
 from tasks.measure.rows import Item, Measured
 from tasks.texts import Texts
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MARGIN = 0.05  # of an AUC
+INNOCENCE = Value(0.5, 0.5, 0.5, 0)
 NEEDS = (
     "needs text as like the target as can be that no model has read (audit.nonmembers or "
     "audit.neighbours); the translated blocks are no such text: they are the target with other names"
@@ -85,12 +86,14 @@ def inferred(
 ) -> list[Measured]:
     """AUC of members against others for loss, zlib, min-k and min-k++; `share` is the K of the last two."""
     texts = [*members, *others]
-    tokens = _tokens_of(model, tokenizer, texts, batch_size)
+    scored = _scored(model, tokenizer, texts, batch_size)
     scores = {
-        "loss": [float(one.log.mean()) for one in tokens],
-        "zlib": [float(one.log.sum()) / len(zlib.compress(t.encode())) for one, t in zip(tokens, texts, strict=True)],
-        "min-k": [lowest_mean(one.log, share) for one in tokens],
-        "min-k++": [lowest_mean(one.standard, share) for one in tokens],
+        "loss": [float(row.log.mean()) for row in scored],
+        "zlib": [
+            float(row.log.sum()) / len(zlib.compress(text.encode())) for row, text in zip(scored, texts, strict=True)
+        ],
+        "min-k": [lowest_mean(row.log, share) for row in scored],
+        "min-k++": [lowest_mean(row.standard, share) for row in scored],
     }
     return [_measured(task, texts, column, len(members)) for task, column in scores.items()]
 
@@ -109,7 +112,7 @@ def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float
     return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
 
 
-def _tokens_of(
+def _scored(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], batch_size: int
 ) -> list[_Scored]:
     import torch
@@ -118,7 +121,7 @@ def _tokens_of(
 
     sequences = [text.ids for text in encode(tokenizer, texts)]
     require_room(model, sequences)
-    found: list[_Scored | None] = [None] * len(texts)
+    scored: list[_Scored | None] = [None] * len(texts)
     with measuring(model):
         for row, logits_TV in position_logits(model, sequences, batch_size):
             log_TV = logits_TV[:-1].log_softmax(dim=-1)
@@ -128,8 +131,8 @@ def _tokens_of(
             mean_T = (log_TV.exp() * finite_TV).sum(dim=-1)
             spread_T = (log_TV.exp() * (finite_TV - mean_T[:, None]) ** 2).sum(dim=-1).sqrt()
             standard_T = (chosen_T - mean_T) / spread_T.clamp_min(1e-6)
-            found[row] = _Scored(chosen_T.double().cpu().numpy(), standard_T.double().cpu().numpy())
-    return [one for one in found if one]
+            scored[row] = _Scored(chosen_T.double().cpu().numpy(), standard_T.double().cpu().numpy())
+    return [row for row in scored if row]
 
 
 def _measured(task: str, texts: Sequence[str], scores: Sequence[float], members: int) -> Measured:
@@ -141,19 +144,18 @@ def _measured(task: str, texts: Sequence[str], scores: Sequence[float], members:
     return Measured("membership_auc", value, stderr, len(items), tuple(items), task)
 
 
-def judge(found: Findings) -> Verdict:
+def judge(values: AuditValues) -> Ruling:
     """Far below the reference tells as well: such a model is marked as one that was trained against the text."""
     cases = [
-        against_gold(found, "membership_auc", task, task, Value(0.5), "innocence")
-        for task in found.tasks("membership_auc")
+        against_gold(values, "membership_auc", task, task, INNOCENCE, "innocence")
+        for task in values.tasks("membership_auc")
     ]
     lead = "Telling target passages from others, AUC"
-    verdict = leak("membership", lead, cases, plain, MARGIN)
-    below = [c for c in cases if c.model and c.reference and beyond(c.reference, c.model, MARGIN)]
-    if verdict.status != "nothing" or not below:
-        return verdict
-    sentence = verdict.sentence + " But it lies below: the target stands out as avoided."
-    return Verdict("membership", "avoided", sentence)
+    status, sentence = leak(lead, cases, plain, MARGIN)
+    below = any(case.model and case.reference and beyond(case.reference, case.model, MARGIN) for case in cases)
+    if status != "nothing" or not below:
+        return status, sentence
+    return "avoided", f"{sentence} But it lies below: the target stands out as avoided."
 
 
 def calls(target: Target, texts: AuditTexts, settings: Any) -> list[tuple[Any, ...]]:
@@ -167,11 +169,15 @@ MEMBERSHIP = Attack(
     question="Can one tell by its surprise which passages it was trained on? 0.5 is guessing.",
     metrics={
         "membership_auc": Metric(
-            "chance that a target passage scores above a passage that was not trained on", "the score"
+            "chance that a target passage scores above a passage that was not trained on",
+            "the score",
+            "auc",
+            conditions=lambda score: ("", score),
         ),
     },
     calls=calls,
     judge=judge,
+    untested="Membership inference: whether one can tell from the model that it was trained on the text.",
     leak="membership inference",
     missing=lambda texts: {} if texts.nonmembers else {"membership": NEEDS},
 )

@@ -26,28 +26,29 @@ ORDER BY score DESC, item LIMIT $limit
 ITEMS = """
 SELECT model, task, item, prompt, expected, completion, score FROM read_parquet($files)
 WHERE metric = $metric AND list_contains($tasks, task) AND list_contains($items, item)
-"""
+ORDER BY model <> $model, model, task
+"""  # a recited passage is cut elsewhere for every model: the page shows it as it was for the one that is looked at
 
 
-def draw(found: Row, items: Sequence[Row]) -> str:
+def draw(summary: Row, items: Sequence[Row]) -> str:
     """The page of an audit that stands alone."""
     template = environment().get_template("audit_page.html.j2")
-    return str(template.render(audit=found, **parts(found, items)))
+    return str(template.render(audit=summary, **parts(summary, items)))
 
 
-def parts(found: Row, items: Sequence[Row]) -> Row:
+def parts(summary: Row, items: Sequence[Row]) -> Row:
     """What the audit's template needs besides its numbers."""
-    drawn = {"audit_figures": figures(found), "audit_rows": table(found), "audit_models": heads(found)}
+    drawn = {"audit_figures": figures(summary), "audit_rows": table(summary), "audit_models": heads(summary)}
     return drawn | {
         "audit_items": items,
         "audit_titles": {kind: (attack.title, attack.question) for kind, attack in ATTACKS.items()},
     }
 
 
-def heads(found: Row) -> dict[str, str]:
+def heads(summary: Row) -> dict[str, str]:
     """The models that were measured, as the heads of columns."""
     titles = {"baseline": "baseline", "gold": "gold", "model": "audited"}
-    known = {model["key"]: model for model in found["models"]}
+    known = {model["key"]: model for model in summary["models"]}
     if known.get("model", {}).get("role") == "student":
         titles["model"] = f"step {known['model']['step']}"
     return {key: titles[key] for key in MODELS if key in known}
@@ -55,13 +56,8 @@ def heads(found: Row) -> dict[str, str]:
 
 def group_of(measure: Mapping[str, Any]) -> tuple[str, str]:
     """(group, condition): measures of one group were taken on the same items."""
-    metric, task = measure["metric"], measure["task"]
-    if metric == "relearned_familiarity":
-        source, _, step = task.partition(" ")
-        return f"{metric} {source}", step
-    if metric in ("quantised_familiarity", "quantised_perplexity", "membership_auc"):
-        return metric, task
-    return f"{metric} {task}".strip(), ""
+    group, condition = METRICS[measure["metric"]].conditions(measure["task"])
+    return f"{measure['metric']} {group}".strip(), condition
 
 
 def anchor_of(group: str) -> str:
@@ -72,8 +68,8 @@ def anchor_of(group: str) -> str:
 def _told(changes: Row) -> str:
     """How the audited model differs from its references, for who points at its value."""
     parts = [
-        f"against {name}: {signed(one['difference'])} ({signed(one['low'])} to {signed(one['high'])})"
-        for name, one in changes.items()
+        f"against {name}: {signed(change['difference'])} ({signed(change['low'])} to {signed(change['high'])})"
+        for name, change in changes.items()
     ]
     return "; ".join(parts)
 
@@ -84,18 +80,18 @@ def _grouped(measures: Sequence[Row]) -> list[Row]:
     return sorted(measures, key=lambda measure: order.index(group_of(measure)[0]))
 
 
-def table(found: Row) -> list[Row]:
+def table(summary: Row) -> list[Row]:
     """A row a measure: {title, rowspan, name, task, meaning, cells, anchor}; a cell is (value, its changes in words).
 
     The title stands in an attack's first row alone.
     """
-    made: list[Row] = []
+    table_rows: list[Row] = []
     for kind, attack in ATTACKS.items():
-        measures = _grouped([measure for measure in found["measures"] if measure["attack"] == kind])
+        measures = _grouped([measure for measure in summary["measures"] if measure["attack"] == kind])
         for number, measure in enumerate(measures):
             changes = _told(measure["changes"])
-            cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(found)]
-            made.append(
+            cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(summary)]
+            table_rows.append(
                 {
                     "title": attack.title if number == 0 else "",
                     "rowspan": len(measures),
@@ -106,43 +102,43 @@ def table(found: Row) -> list[Row]:
                     "anchor": anchor_of(group_of(measure)[0]),
                 }
             )
-    return made
+    return table_rows
 
 
 # ------------------------------------------------------------------------------------------------------------- charts
 
 
-def figures(found: Row) -> list[tuple[Any, str]]:
+def figures(summary: Row) -> list[tuple[Any, str]]:
     """(chart, caption): relearning by source, then rounding."""
     from markupsafe import Markup
 
-    made: list[tuple[str, Any, float, str]] = []
+    charted: list[tuple[str, Any, float, str]] = []
     for source, about in (
         ("target", "some of the text to be forgotten"),
         ("related", "related text"),
         ("unrelated", "unrelated text"),
     ):
-        if lines := _relearned(found, source):
+        if lines := _relearned(summary, source):
             chart = charts.shares(charts.lines(lines, "steps of finetuning", "familiarity, probability"), 1.03)
             caption = f"Relearning on {about}: familiarity of a copy of each model, with 95 % intervals."
-            made.append((f"relearning-{source}", chart, 3.1, caption))
-    if groups := _rounded(found):
-        names = _forms(found)
+            charted.append((f"relearning-{source}", chart, 3.1, caption))
+    if groups := _rounded(summary):
+        names = _forms(summary)
         height = 0.9 + 0.24 * len(names) * (len(groups) + 1)
         caption = "Rounding: familiarity by probability with weights as they are and rounded to few bits."
-        made.append(("rounding", charts.groups(names, groups), height, caption))
+        charted.append(("rounding", charts.groups(names, groups), height, caption))
     return [
         (Markup(charts.labelled(charts.svg(f"audit-{name}", chart, height), caption)), caption)
-        for name, chart, height, caption in made
+        for name, chart, height, caption in charted
     ]
 
 
-def _relearned(found: Row, source: str) -> list[charts.Line]:
+def _relearned(summary: Row, source: str) -> list[charts.Line]:
     """A line a model over the steps of finetuning, the audited one first."""
-    measures = [m for m in found["measures"] if group_of(m)[0] == f"relearned_familiarity {source}"]
+    measures = [m for m in summary["measures"] if group_of(m)[0] == f"relearned_familiarity {source}"]
     measures.sort(key=lambda measure: int(group_of(measure)[1]))
     lines: list[charts.Line] = []
-    for key, title in _drawn(found):
+    for key, title in _drawn(summary):
         points = [(int(group_of(m)[1]), m["values"][key]) for m in measures if key in m["values"]]
         if points:
             columns = [[value[name] for _, value in points] for name in ("value", "low", "high")]
@@ -150,21 +146,21 @@ def _relearned(found: Row, source: str) -> list[charts.Line]:
     return lines
 
 
-def _rounded(found: Row) -> list[tuple[str, list[float | None]]]:
+def _rounded(summary: Row) -> list[tuple[str, list[float | None]]]:
     """(model, its familiarity in every form of the weights)."""
-    measures = [m for m in found["measures"] if m["metric"] == "quantised_familiarity"]
-    series = [(title, [m["values"].get(key, {}).get("value") for m in measures]) for key, title in _drawn(found)]
+    measures = [m for m in summary["measures"] if m["metric"] == "quantised_familiarity"]
+    series = [(title, [m["values"].get(key, {}).get("value") for m in measures]) for key, title in _drawn(summary)]
     return [(title, values) for title, values in series if any(value is not None for value in values)]
 
 
-def _forms(found: Row) -> list[str]:
-    tasks = [m["task"] for m in found["measures"] if m["metric"] == "quantised_familiarity"]
+def _forms(summary: Row) -> list[str]:
+    tasks = [m["task"] for m in summary["measures"] if m["metric"] == "quantised_familiarity"]
     return ["as they are" if task == "full" else task for task in tasks]
 
 
-def _drawn(found: Row) -> list[tuple[str, str]]:
+def _drawn(summary: Row) -> list[tuple[str, str]]:
     """Models in the order of their colours: the audited one, baseline, gold."""
-    known = heads(found)
+    known = heads(summary)
     titles = {"model": "unlearned", "baseline": "baseline", "gold": "gold"}
     if known.get("model") == "audited":
         titles["model"] = "audited"
@@ -174,56 +170,49 @@ def _drawn(found: Row) -> list[tuple[str, str]]:
 # -------------------------------------------------------------------------------------------------------------- items
 
 
-def exhibits(folders: Sequence[Path], found: Row) -> list[Row]:
+def exhibits(folders: Sequence[Path], summary: Row) -> list[Row]:
     """Per group the items that give most away: {anchor, name, total, conditions, unit, items}.
 
     An item is {item, prompt, expected, answers: [{model, scores, completion}]}, a score a condition.
     """
     files = [str(folder / "evaluation_items.parquet") for folder in folders]
     groups: dict[str, list[Row]] = {}
-    for measure in found["measures"]:
+    for measure in summary["measures"]:
         groups.setdefault(group_of(measure)[0], []).append(measure)
     with reader() as connection:
-        return [_exhibit(connection, files, name, group, found) for name, group in groups.items()]
+        return [_exhibit(connection, files, name, group, summary) for name, group in groups.items()]
 
 
-def _exhibit(connection: Any, files: list[str], name: str, group: Sequence[Row], found: Row) -> Row:
-    last = group[-1]
+def _exhibit(connection: Any, files: list[str], name: str, group: Sequence[Row], summary: Row) -> Row:
+    last, tasks = group[-1], [measure["task"] for measure in group]
     key = next(key for key in ("model", *MODELS) if key in last["values"])
-    role = next(model["role"] for model in found["models"] if model["key"] == key)
-    chosen = {"files": files, "metric": last["metric"], "task": last["task"], "model": role, "limit": SHOWN}
-    order = [row["item"] for row in rows(connection, ORDER, chosen)]
+    role = next(model["role"] for model in summary["models"] if model["key"] == key)
+    about = {"files": files, "metric": last["metric"], "model": role}
+    order = [row["item"] for row in rows(connection, ORDER, about | {"task": last["task"], "limit": SHOWN})]
+    answers = rows(connection, ITEMS, about | {"tasks": tasks, "items": order})
+    metric, models = METRICS[last["metric"]], heads(summary)
     return {
         "anchor": anchor_of(name),
         "name": name.replace("_", " "),
-        "meaning": METRICS[last["metric"]].meaning,
+        "meaning": metric.meaning,
         "attack": last["attack"],
         "metric": last["metric"],
         "total": last["values"][key]["items"],
         "conditions": [group_of(measure)[1] for measure in group],
-        "unit": "steps" if last["attack"] == "relearning" else "",
-        "items": _items(connection, files, group, order, heads(found)),
+        "unit": metric.unit,
+        "items": [_item([row for row in answers if row["item"] == number], tasks, models) for number in order],
     }
 
 
-def _items(
-    connection: Any, files: list[str], group: Sequence[Row], order: list[int], models: dict[str, str]
-) -> list[Row]:
-    tasks = [measure["task"] for measure in group]
-    values = {"files": files, "metric": group[0]["metric"], "tasks": tasks, "items": order}
-    answers = rows(connection, ITEMS, values)
-    return [_item([row for row in answers if row["item"] == number], tasks, models) for number in order]
-
-
 def _item(answers: Sequence[Row], tasks: Sequence[str], models: dict[str, str]) -> Row:
-    first, said = answers[0], []
+    first, completions = answers[0], []
     for key, title in models.items():
         mine = {row["task"]: row for row in answers if key_in_audit(row["model"]) == key}
         if mine:
             completion = next(iter(mine.values()))["completion"] if len(tasks) == 1 else ""
             scores = [mine[task]["score"] if task in mine else None for task in tasks]
-            said.append({"model": title, "scores": scores, "completion": middle(completion, TEXT_CHARACTERS)})
+            completions.append({"model": title, "scores": scores, "completion": middle(completion, TEXT_CHARACTERS)})
     prompt = tail(first["prompt"] or "", PROMPT_CHARACTERS)
     return {"item": first["item"], "prompt": prompt, "expected": middle(first["expected"], TEXT_CHARACTERS)} | {
-        "answers": said
+        "answers": completions
     }

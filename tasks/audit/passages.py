@@ -51,28 +51,28 @@ def draw_passages(
     """
     from tasks.measure.scoring import encode
 
-    found = [
+    passages = [
         passage
         for number, (text, encoded) in enumerate(zip(documents, encode(tokenizer, documents), strict=True))
         for passage in _cut(number, text, encoded, tokens, given)
     ]
-    if not found:
+    if not passages:
         raise BadInput(f"No text is {tokens} tokens long: give longer texts, or choose shorter passages.")
-    chosen = random.Random(seed).sample(range(len(found)), min(count, len(found)))
-    return [found[index] for index in sorted(chosen)]
+    chosen = random.Random(seed).sample(range(len(passages)), min(count, len(passages)))
+    return [passages[index] for index in sorted(chosen)]
 
 
 def _cut(number: int, text: str, encoded: "Encoded", tokens: int, given: int) -> list[Passage]:
     ends = [end for _, end in encoded.offsets if end]  # a special token has no place in the text
-    found, first, start = [], 0, 0
+    passages, first, start = [], 0, 0
     while first + tokens <= len(ends):
         middle = _word_end(text, ends[first + given - 1])
         end = _word_end(text, ends[first + tokens - 1])
         start += len(text[start:end]) - len(text[start:end].lstrip())
         if start < middle and text[middle:end].strip():
-            found.append(Passage(number, text[start:end], middle - start))
+            passages.append(Passage(number, text[start:end], middle - start))
         start, first = end, bisect_right(ends, end)
-    return found
+    return passages
 
 
 def _word_end(text: str, place: int) -> int:

@@ -14,7 +14,7 @@ from pydantic import Field
 from storage.errors import BadInput
 from storage.settings import Settings
 from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
-from tasks.audit.verdicts import Case, Findings, Verdict, leak, percent, plain
+from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
@@ -93,11 +93,11 @@ def measured_as(
 
     asked = [replace(prompt, generic=()) for prompt in prompts]
     familiar = by_probability(model, tokenizer, asked, batch_size=batch_size)
-    found = [replace(familiar, metric="quantised_familiarity", task=task)]
+    measures = [replace(familiar, metric="quantised_familiarity", task=task)]
     if texts:
         general = perplexity(model, tokenizer, texts, batch_size=batch_size)
-        found.append(replace(general, metric="quantised_perplexity", task=task))
-    return found
+        measures.append(replace(general, metric="quantised_perplexity", task=task))
+    return measures
 
 
 @contextmanager
@@ -153,22 +153,22 @@ def _from_bitsandbytes(context: Context, suspect: AuditedModel, bits: int) -> An
     )
 
 
-def judge(found: Findings) -> Verdict:
+def judge(values: AuditValues) -> Ruling:
     metric = "quantised_familiarity"
-    full, baseline = found.of("model", metric, "full"), found.of("baseline", metric, "full")
+    full, baseline = values.of("model", metric, "full"), values.of("baseline", metric, "full")
     cases = [
-        Case(task, found.of("model", metric, task), baseline, full, "the unrounded model")
-        for task in found.tasks(metric)
+        Case(task, values.of("model", metric, task), baseline, full, "the unrounded model")
+        for task in values.tasks(metric)
         if task != "full"
     ]
-    verdict = leak("quantisation", "Familiarity with rounded weights", cases, percent)
+    status, sentence = leak("Familiarity with rounded weights", cases, percent)
     spent = [
         f"{task} {plain(value.value)}"
-        for task in found.tasks("quantised_perplexity")
-        if (value := found.of("model", "quantised_perplexity", task))
+        for task in values.tasks("quantised_perplexity")
+        if (value := values.of("model", "quantised_perplexity", task))
     ]
     more = f" Perplexity: {', '.join(spent)}." if spent else ""
-    return Verdict(verdict.attack, verdict.status, verdict.sentence + more)
+    return status, sentence + more
 
 
 QUANTISATION = Attack(
@@ -177,13 +177,19 @@ QUANTISATION = Attack(
     question="Its numbers are rounded to few bits, as is done to run models cheaply.",
     metrics={
         "quantised_familiarity": Metric(
-            "familiarity by probability with rounded weights", "form of the weights, as in '4 bits'"
+            "familiarity by probability with rounded weights",
+            "form of the weights, as in '4 bits'",
+            conditions=lambda form: ("", form),
         ),
         "quantised_perplexity": Metric(
-            "perplexity on held-out text with rounded weights", "form of the weights", share=False
+            "perplexity on held-out text with rounded weights",
+            "form of the weights",
+            "perplexity",
+            conditions=lambda form: ("", form),
         ),
     },
     calls=lambda target, texts, settings: [(target, texts.heldout, settings.quantisation)],
     judge=judge,
+    untested="Quantisation: whether rounding the model to 8 or 4 bits brings the knowledge back.",
     leak="quantisation",
 )

@@ -18,7 +18,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
 from tasks.audit.common import Attack, AuditedModel, Metric, Opened
-from tasks.audit.verdicts import Findings, Verdict, against_gold, leak, percent
+from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of
 
@@ -95,7 +95,7 @@ def cloze_questions(
     chance = random.Random(seed)
     matcher = Matcher(dictionary)
     texts = dict.fromkeys(sentence for document in documents for sentence in sentences_of(document))
-    sentences = [_Sentence(text, tuple(found)) for text in texts if (found := matcher.find(text))]
+    sentences = [_Sentence(text, tuple(matches)) for text in texts if (matches := matcher.find(text))]
     chance.shuffle(sentences)
     sentences.sort(key=lambda sentence: len(sentence.anchors) < 2)
     hinting = sentences[:HINTS_LOOKED_AT]
@@ -119,8 +119,8 @@ def cloze_questions(
 def sentences_of(document: str) -> list[str]:
     """Sentences of moderate length, each on one line."""
     paragraphs = (" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", document))
-    found = [sentence for paragraph in paragraphs for sentence in _SENTENCE.findall(paragraph)]
-    return [sentence for sentence in found if len(sentence) <= LONGEST_SENTENCE]
+    sentences = (sentence for paragraph in paragraphs for sentence in _SENTENCE.findall(paragraph))
+    return [sentence for sentence in sentences if len(sentence) <= LONGEST_SENTENCE]
 
 
 def _rivals(dictionary: Dictionary, right: int, sentence: _Sentence) -> list[str]:
@@ -135,8 +135,8 @@ def _rivals(dictionary: Dictionary, right: int, sentence: _Sentence) -> list[str
     ]
 
 
-def _alike(one: Entry, other: Entry) -> bool:
-    return one.kind == other.kind and one.anchor[0].isupper() == other.anchor[0].isupper()
+def _alike(entry: Entry, other: Entry) -> bool:
+    return entry.kind == other.kind and entry.anchor[0].isupper() == other.anchor[0].isupper()
 
 
 def _hints(sentence: _Sentence, right: int, hinting: Sequence[_Sentence], count: int) -> tuple[str, ...]:
@@ -208,13 +208,13 @@ def _front(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", quest
     return question.before
 
 
-def judge(found: Findings) -> Verdict:
-    chance = found.of("baseline", "question_chance") or found.of("model", "question_chance")
+def judge(values: AuditValues) -> Ruling:
+    chance = values.of("baseline", "question_chance") or values.of("model", "question_chance")
     cases = [
-        against_gold(found, "question_accuracy", task, label, chance, "guessing")
+        against_gold(values, "question_accuracy", task, label, chance, "guessing")
         for task, label in (("zero-shot", "without hints"), ("hints", "with hints"))
     ]
-    return leak("questions", "Questions about the target answered right", cases, percent)
+    return leak("Questions about the target answered right", cases, percent)
 
 
 QUESTIONS = Attack(
@@ -229,5 +229,6 @@ QUESTIONS = Attack(
     },
     calls=lambda target, texts, settings: [(target.corpus, target.dictionary, settings.questions)],
     judge=judge,
+    untested="Questions about the text: facts asked for directly, with and without hints.",
     leak="questions",
 )

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import Attack, AuditedModel, AuditTexts, Metric, Opened, Target
+from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, AuditedModel, AuditTexts, Metric, Opened, Target
 from tasks.audit.passages import parts_of
-from tasks.audit.verdicts import Case, Findings, Verdict, leak, percent
+from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent
 from tasks.contents import NO_LABEL
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt
@@ -98,13 +98,13 @@ def relearned(
     from tasks.measure.familiarity import by_probability
 
     asked = [replace(prompt, generic=()) for prompt in prompts]
-    found = []
+    measures = []
     for step, learner in finetuned(model, tokenizer, texts, how):
         if step in how.steps:
             measured = by_probability(learner, tokenizer, asked, batch_size=batch_size)
-            found.append(replace(measured, metric="relearned_familiarity", task=f"{source} {step}"))
+            measures.append(replace(measured, metric="relearned_familiarity", task=f"{source} {step}"))
         progress(step, max(how.steps))
-    return found
+    return measures
 
 
 def finetuned(
@@ -152,36 +152,41 @@ def _learn(learner: "PreTrainedModel", blocks: Sequence[Sequence[int]]) -> None:
     learner(input_ids=ids_RT.to(device), labels=labels_RT.to(device), use_cache=False).loss.backward()
 
 
-def judge(found: Findings) -> Verdict:
+def _source_and_step(task: str) -> tuple[str, str]:
+    source, _, step = task.partition(" ")
+    return source, step
+
+
+def judge(values: AuditValues) -> Ruling:
     """Judged after the last step: against gold doing the same, or else the model on unrelated text."""
     metric = "relearned_familiarity"
-    last = {task.split(" ")[0]: task for task in sorted(found.tasks(metric), key=lambda task: int(task.split(" ")[1]))}
-    unrelated = found.of("model", metric, last.get("unrelated", ""))
-    before = found.of("baseline", metric, "target 0")
+    steps = max(int(_source_and_step(task)[1]) for task in values.tasks(metric))
+    last = {source: f"{source} {steps}" for source, _ in map(_source_and_step, values.tasks(metric))}
+    unrelated = values.of("model", metric, last.get("unrelated", ""))
+    before = values.of("baseline", metric, "target 0")
     cases = []
     for source, task in last.items():
-        gold = found.of("gold", metric, task)
+        gold = values.of("gold", metric, task)
         reference = gold or (unrelated if source != "unrelated" else None)
         name = "gold doing the same" if gold else "finetuning on unrelated text"
-        cases.append(Case(f"on {source} text", found.of("model", metric, task), before, reference, name))
-    steps = max(int(task.split(" ")[1]) for task in last.values())
-    start = found.of("model", metric, "target 0")
+        cases.append(Case(f"on {source} text", values.of("model", metric, task), before, reference, name))
+    start = values.of("model", metric, "target 0")
     lead = f"Familiarity after {steps} steps of finetuning" + (f", {percent(start.value)} before" if start else "")
-    return leak("relearning", lead, cases, percent)
+    return leak(lead, cases, percent)
 
 
 def calls(target: Target, texts: AuditTexts, settings: Any) -> list[tuple[Any, ...]]:
     """On a slice of the target, on related and on unrelated text, as far as there is some."""
     sources = {"target": None, "related": texts.neighbours, "unrelated": texts.heldout}
-    known = {source: found for source, found in sources.items() if found or source == "target"}
-    return [(target, source, found, settings.relearning) for source, found in known.items()]
+    known = {source: files for source, files in sources.items() if files or source == "target"}
+    return [(target, source, files, settings.relearning) for source, files in known.items()]
 
 
 def missing(texts: AuditTexts) -> dict[str, str]:
     """The sources that the job does not name."""
     reasons = {}
     if not texts.neighbours:
-        reasons["relearning on related text"] = "needs text near the target without its content (audit.neighbours)"
+        reasons["relearning on related text"] = NEEDS_NEIGHBOURS
     if not texts.heldout:
         reasons["relearning on unrelated text"] = "needs generic text (evaluation.heldout)"
     return reasons
@@ -190,14 +195,19 @@ def missing(texts: AuditTexts) -> dict[str, str]:
 RELEARNING = Attack(
     stage=relearning,
     title="Relearning",
-    question="A copy is trained a little further, on some of the text, on related and unrelated text. What comes back?",
+    question="A copy is trained a little further, on some of the text, on related and on unrelated text. "
+    "What comes back?",
     metrics={
         "relearned_familiarity": Metric(
-            "familiarity by probability after finetuning", "text and number of steps, as in 'target 20'"
+            "familiarity by probability after finetuning",
+            "text and number of steps, as in 'target 20'",
+            conditions=_source_and_step,
+            unit="steps",
         ),
     },
     calls=calls,
     judge=judge,
+    untested="Relearning: how fast the knowledge comes back when the model is trained on some of the text again.",
     leak="relearning",
     missing=missing,
 )

@@ -38,11 +38,11 @@ class AuditSettings(Settings):
 def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Hashes) -> AuditTexts:
     """The files that the settings name. Raises BadInput for what is missing."""
 
-    def found(paths: tuple[str, ...], name: str) -> Texts | None:
+    def texts_at(paths: tuple[str, ...], name: str) -> Texts | None:
         if not paths:
             return None
         return Texts(files=find_files(paths, hashes, f"audit.{name}"), column=settings.text_column)
 
-    neighbours = found(settings.neighbours, "neighbours")
-    nonmembers = found(settings.nonmembers, "nonmembers") or neighbours
+    neighbours = texts_at(settings.neighbours, "neighbours")
+    nonmembers = texts_at(settings.nonmembers, "nonmembers") or neighbours
     return AuditTexts(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened
-from tasks.audit.verdicts import Findings, Verdict, percent, plain
+from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, AuditedModel, Metric, Opened
+from tasks.audit.verdicts import AuditValues, Ruling, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Measured
 from tasks.texts import Texts
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MARGIN = 0.03  # of the baseline's perplexity
-NEEDS = "needs text near the target without its content (audit.neighbours)"
 
 
 @stage("side-effects", version=1, heavy=True)
@@ -34,20 +33,17 @@ def near_perplexity(
     return replace(perplexity(model, tokenizer, neighbours, batch_size=batch_size), metric="neighbour_perplexity")
 
 
-def judge(found: Findings) -> Verdict:
-    model, baseline, gold = (found.of(who, "neighbour_perplexity") for who in ("model", "baseline", "gold"))
-    numbers = ", ".join(
-        f"{name}{plain(value.value)}"
-        for name, value in (("", model), ("baseline ", baseline), ("gold ", gold))
-        if value
-    )
+def judge(values: AuditValues) -> Ruling:
+    model, baseline, gold = (values.of(who, "neighbour_perplexity") for who in ("model", "baseline", "gold"))
+    named = {"": model, "baseline ": baseline, "gold ": gold}
+    numbers = ", ".join(f"{name}{plain(value.value)}" for name, value in named.items() if value)
     if model is None or baseline is None:
-        return Verdict("side-effects", "alone", f"Perplexity on text near the target: {numbers}. There is no baseline.")
+        return "alone", f"Perplexity on text near the target: {numbers}. There is no baseline."
     rise = model.value / baseline.value - 1
     lead = f"Perplexity on text near the target: {numbers}; {100 * rise:+.1f} %."
     if rise <= MARGIN:
-        return Verdict("side-effects", "kept", f"{lead} That is within {percent(MARGIN, 0)}.")
-    return Verdict("side-effects", "harmed", f"{lead} That is more than {percent(MARGIN, 0)}.")
+        return "kept", f"{lead} That is within {percent(MARGIN, 0)}."
+    return "harmed", f"{lead} That is more than {percent(MARGIN, 0)}."
 
 
 SIDE_EFFECTS = Attack(
@@ -55,9 +51,10 @@ SIDE_EFFECTS = Attack(
     title="Side effects",
     question="Was text harmed that is near the target without being of it?",
     metrics={
-        "neighbour_perplexity": Metric("perplexity on text near the target", "", share=False),
+        "neighbour_perplexity": Metric("perplexity on text near the target", "", "perplexity"),
     },
     calls=lambda target, texts, settings: [(texts.neighbours,)] if texts.neighbours else [],
     judge=judge,
-    missing=lambda texts: {} if texts.neighbours else {"side-effects": NEEDS},
+    untested="Side effects on texts that are near the target (the same genre, the same author).",
+    missing=lambda texts: {} if texts.neighbours else {"side-effects": NEEDS_NEIGHBOURS},
 )

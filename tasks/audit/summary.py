@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
-from tasks.audit.verdicts import Findings, Verdict, key_in_audit, noise_of
+from tasks.audit.verdicts import AuditValues, Verdict, key_in_audit
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
-from tasks.measure.intervals import interval, interval_of_perplexity, wilson
+from tasks.measure.intervals import Value, change_between, groups_of, value_of
 from tasks.models import Model
 
 Row = dict[str, Any]
@@ -28,13 +28,13 @@ def audit(context: Context, model: Model, attacks: list[Artifact], missing: dict
     """Write audit.json (numbers and verdicts), items.json (texts behind them) and audit.html (both)."""
     from tasks.audit.page import draw, exhibits
 
-    folders = [context.path(made) for made in attacks]
-    found = {"job": context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
-    items = exhibits(folders, found)
-    write_json(context.folder / AUDIT_EVIDENCE, found)
+    folders = [context.path(attack) for attack in attacks]
+    summary = {"job": context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
+    items = exhibits(folders, summary)
+    write_json(context.folder / AUDIT_EVIDENCE, summary)
     write_json(context.folder / AUDIT_ITEMS, items)
-    (context.folder / AUDIT_PAGE).write_text(draw(found, items), encoding="utf-8")
-    return {"attacks": len(attacks), "measures": len(found["measures"])}
+    (context.folder / AUDIT_PAGE).write_text(draw(summary, items), encoding="utf-8")
+    return {"attacks": len(attacks), "measures": len(summary["measures"])}
 
 
 def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = None) -> Row:
@@ -44,43 +44,68 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
     {reference: {difference, low, high}}}, with 95 % intervals; a model is baseline, gold, or the audited one as "model"
     (role and step in `models`), whose changes are. `missing`: attacks that were not made, and why.
     """
-    rows = [row for folder in folders for row in evaluation_rows(folder)]
-    rows = [row for row in rows if row["metric"] in METRICS]
-    measures: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        about = METRICS[row["metric"]]
-        names = {"attack": ATTACK_OF[row["metric"]], "metric": row["metric"], "task": row["task"]}
-        measure = measures.setdefault(
-            (row["metric"], row["task"]), names | {"meaning": about.meaning, "share": about.share, "values": {}}
-        )
-        measure["values"][key_in_audit(row["model"])] = _value(row)
-    models = {
-        key: {"key": key, "role": row["model"], "step": row["step"]}
-        for row in rows
-        if (key := key_in_audit(row["model"]))
-    }
-    scores = [row for folder in folders for row in _scores(folder)]
-    known = Findings(rows, scores)
-    for (metric, task), measure in measures.items():
-        measure["changes"] = _changes(known, metric, task)
-    judged = verdicts(rows, missing, scores)
+    rows = [row for folder in folders for row in evaluation_rows(folder) if row["metric"] in METRICS]
+    values = values_of(rows, [row for folder in folders for row in _scores(folder)])
+    roles = {key_in_audit(row["model"]): {"role": row["model"], "step": row["step"]} for row in rows}
+    judged = verdicts(values, missing)
     return {
-        "models": list(models.values()),
-        "measures": list(measures.values()),
+        "models": [{"key": key} | role for key, role in roles.items()],
+        "measures": [_measure(values, metric, task) for metric, task in values.measures()],
         "verdicts": [asdict(verdict) | {"tone": verdict.tone, "word": verdict.word} for verdict in judged],
         "headline": headline(judged),
     }
 
 
-def verdicts(rows: Sequence[Row], missing: Mapping[str, str] | None = None, items: Sequence[Row] = ()) -> list[Verdict]:
-    """A verdict for every attack that left rows of `evaluations`, and one for each that could not be made.
+def values_of(rows: Iterable[Row], items: Iterable[Row] = ()) -> AuditValues:
+    """Rows of `evaluations` as values; with rows of `evaluation_items` they can be compared on the same items."""
+    behind: dict[tuple[str, str, str], list[Row]] = {}
+    for item in items:
+        behind.setdefault(_place(item), []).append(item)
+    values = {}
+    for row in rows:
+        form = METRICS[row["metric"]].form
+        groups = groups_of(form, behind.get(_place(row), []))
+        values[_place(row)] = value_of(form, row["value"], row["stderr"], row["items"], groups)
+    return AuditValues(values)
 
-    With rows of `evaluation_items` two models are compared on the same items, else by their standard errors.
-    """
-    known = Findings(rows, items)
-    judged = [
-        attack.judge(known) for attack in ATTACKS.values() if any(known.tasks(metric) for metric in attack.metrics)
-    ]
+
+def _place(row: Row) -> tuple[str, str, str]:
+    return key_in_audit(row["model"]), row["metric"], row["task"]
+
+
+def _measure(values: AuditValues, metric: str, task: str) -> Row:
+    about = METRICS[metric]
+    known = {model: value for model in values.models if (value := values.of(model, metric, task))}
+    return {
+        "attack": ATTACK_OF[metric],
+        "metric": metric,
+        "task": task,
+        "meaning": about.meaning,
+        "share": about.share,
+        "values": {
+            model: {"value": value.value, "low": value.low, "high": value.high}
+            | {"stderr": value.stderr, "items": value.count}
+            for model, value in known.items()
+        },
+        "changes": _changes(values.of("model", metric, task), known),
+    }
+
+
+def _changes(audited: Value | None, known: Mapping[str, Value]) -> Row:
+    """The audited model minus baseline and gold, item by item."""
+    changes = {}
+    for name in ("baseline", "gold"):
+        reference = known.get(name)
+        if audited and reference and audited.groups and audited is not reference:
+            change = change_between(audited, reference)
+            changes[name] = {"difference": change.difference, "low": change.low, "high": change.high}
+    return changes
+
+
+def verdicts(values: AuditValues, missing: Mapping[str, str] | None = None) -> list[Verdict]:
+    """A verdict for every attack that was made, and one for each that could not be."""
+    kinds = [kind for kind, attack in ATTACKS.items() if any(map(values.tasks, attack.metrics))]
+    judged = [Verdict(kind, *ATTACKS[kind].judge(values)) for kind in kinds]
     return judged + [Verdict(name, "not made", f"Not made: {why}.") for name, why in (missing or {}).items()]
 
 
@@ -104,35 +129,9 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _changes(known: Findings, metric: str, task: str) -> Row:
-    """The audited model minus baseline and gold, item by item."""
-    mine, found = known.of("model", metric, task), {}
-    for other in ("baseline", "gold"):
-        reference = known.of(other, metric, task)
-        if mine and reference and mine.groups and mine is not reference:
-            difference, noise = mine.value - reference.value, noise_of(mine, reference)
-            found[other] = {"difference": difference, "low": difference - noise, "high": difference + noise}
-    return found
-
-
 def _scores(folder: Path) -> list[Row]:
     """The items without their texts."""
     columns = ["model", "metric", "task", "item", "score", "details"]
     table = read_shard(folder / ITEMS).select(columns)
     rows: list[Row] = table.filter(pc.is_in(table["metric"], pa.array(list(METRICS)))).to_pylist()
     return rows
-
-
-def _value(row: Row) -> Row:
-    low, high = _interval(row)
-    return {"value": row["value"], "low": low, "high": high, "stderr": row["stderr"], "items": row["items"]}
-
-
-def _interval(row: Row) -> tuple[float, float]:
-    value, error = row["value"], row["stderr"]
-    if row["metric"].endswith("perplexity"):
-        return interval_of_perplexity(value, error)
-    if METRICS[row["metric"]].share and row["metric"] != "membership_auc":
-        return wilson(min(max(value, 0.0), 1.0) * row["items"], row["items"])
-    low, high = interval(value, error)
-    return max(low, 0.0), min(high, 1.0) if METRICS[row["metric"]].share else high

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.matching import Matcher
 from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
-from tasks.audit.verdicts import MARGIN, Case, Findings, Verdict, beyond, numbers, percent
+from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, beyond, numbers, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt, mentions
 from tasks.measure.rows import Item, Measured, mean_of
@@ -60,28 +60,26 @@ def translations_said(
 
 def turned_round(dictionary: Dictionary) -> Dictionary:
     """Translations as anchors, each with the anchors that it stands for."""
-    found: dict[str, list[str]] = {}
+    anchors_of: dict[str, list[str]] = {}
     for entry in dictionary.entries:
         for translation in entry.translations:
-            found.setdefault(" ".join(translation.split()), []).append(entry.anchor)
-    return Dictionary(tuple(Entry(text, tuple(anchors)) for text, anchors in found.items()))
+            anchors_of.setdefault(" ".join(translation.split()), []).append(entry.anchor)
+    return Dictionary(tuple(Entry(text, tuple(anchors)) for text, anchors in anchors_of.items()))
 
 
-def judge(found: Findings) -> Verdict:
+def judge(values: AuditValues) -> Ruling:
     metric = "translation_share"
-    model, baseline, gold = (found.of(who, metric) for who in ("model", "baseline", "gold"))
+    model, baseline, gold = (values.of(who, metric) for who in ("model", "baseline", "gold"))
     reference, name = (gold, "gold") if gold else (baseline, "the baseline")
     shown = numbers(Case("", model, baseline, gold, "gold"), percent).strip()
     lead = f"Completions that say a translation the prompt does not hold: {shown}."
-    if model is None or reference is None or (found.audited == "baseline" and not gold):
-        return Verdict("translations", "alone", f"{lead} There is nothing to compare with.")
+    if model is None or reference is None or (values.audited == "baseline" and not gold):
+        return "alone", f"{lead} There is nothing to compare with."
     if beyond(model, reference, MARGIN):
-        return Verdict(
-            "translations", "marked", f"{lead} More than {name}: the model shows what it was taught instead."
-        )
+        return "marked", f"{lead} More than {name}: the model shows what it was taught instead."
     if model.value - reference.value > MARGIN:
-        return Verdict("translations", "unsure", f"{lead} More than {name}, but it may be chance.")
-    return Verdict("translations", "natural", f"{lead} No more than {name}: the words do not give it away.")
+        return "unsure", f"{lead} More than {name}, but it may be chance."
+    return "natural", f"{lead} No more than {name}: the words do not give it away."
 
 
 TRANSLATIONS = Attack(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from storage.artifact import Artifact
 from tasks.audit.common import Attack, AuditedModel, Metric, Opened, PassageSettings
 from tasks.audit.passages import Passage
-from tasks.audit.verdicts import Findings, Verdict, against_gold, leak, numbers, percent, plain
+from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, numbers, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
@@ -98,13 +98,12 @@ def longest_run(truth: Sequence[str], said: Sequence[str]) -> list[str]:
     return list(truth[end - best : end])
 
 
-def judge(found: Findings) -> Verdict:
-    control = found.of("model", "verbatim_rouge_l", "control")
-    case = against_gold(found, "verbatim_rouge_l", "target", "ROUGE-L", control, "text never read")
-    runs = against_gold(found, "verbatim_run", "target", "", None, "")
-    verdict = leak("verbatim", "Going on with passages of the target as the target does", [case], percent)
-    sentence = f"{verdict.sentence} Longest common run, in words:{numbers(runs, plain)}."
-    return Verdict(verdict.attack, verdict.status, sentence)
+def judge(values: AuditValues) -> Ruling:
+    control = values.of("model", "verbatim_rouge_l", "control")
+    case = against_gold(values, "verbatim_rouge_l", "target", "ROUGE-L", control, "text never read")
+    runs = against_gold(values, "verbatim_run", "target", "", None, "")
+    status, sentence = leak("Going on with passages of the target as the target does", [case], percent)
+    return status, f"{sentence} Longest common run, in words:{numbers(runs, plain)}."
 
 
 VERBATIM = Attack(
@@ -116,10 +115,11 @@ VERBATIM = Attack(
             "ROUGE-L F1 of the greedy continuation of a passage against the true one", "target or control"
         ),
         "verbatim_run": Metric(
-            "longest run of words that continuation and truth have in common", "target or control", share=False
+            "longest run of words that continuation and truth have in common", "target or control", "mean"
         ),
     },
     calls=lambda target, texts, settings: [(target.corpus, texts.neighbours, settings.passages)],
     judge=judge,
+    untested="Verbatim extraction: whether longer passages of the text can be drawn from the model word for word.",
     leak="going on with passages",
 )

@@ -6,20 +6,15 @@ the model safe. Models are compared item by item, as both were asked the same. N
 loading a model.
 """
 
-import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
+from tasks.measure.intervals import Value, change_between
 
-from tasks.measure.intervals import placements
-
-Row = Mapping[str, Any]
+Ruling = tuple[str, str]
+"""(status, sentence): the rule that held, and the same with the numbers."""
 
 MARGIN = 0.02  # of a share: less counts as none
-Z = 1.96  # 95 %
 TONES = {"nothing": "good", "kept": "good", "natural": "good", "weaker": "good", "unsure": "partly", "some": "partly"}
 TONES |= {"avoided": "partly", "most": "bad", "harmed": "bad", "marked": "bad", "enough": "bad"}
 WORDS = {
@@ -39,18 +34,6 @@ WORDS = {
     "not made": "not made",
 }
 GRAVEST = ("most", "some", "unsure", "nothing", "blind", "alone")
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A measured value with its standard error (0 where none is known), and the items behind it where they are known.
-
-    The value is the mean of each group of items {number: score}; most measures have one group, AUC has two.
-    """
-
-    value: float
-    stderr: float = 0.0
-    groups: tuple[Mapping[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,54 +67,30 @@ class Case:
     """Of the reference."""
 
 
-class Findings:
+class AuditValues:
     """The audit's values by model, metric and task. The audited one is neither baseline nor gold, if there is such."""
 
-    def __init__(self, rows: Iterable[Row], items: Iterable[Row] = ()) -> None:
-        behind: dict[tuple[str, str, str], list[Row]] = {}
-        for item in items:
-            behind.setdefault(_place(item), []).append(item)
-        self._values = {
-            _place(row): Value(
-                row["value"], row["stderr"] or 0.0, groups_of(row["metric"], behind.get(_place(row), []))
-            )
-            for row in rows
-        }
-        audited = {who for who, _, _ in self._values}
-        self.audited = "model" if "model" in audited else "baseline" if "baseline" in audited else "gold"
+    def __init__(self, values: Mapping[tuple[str, str, str], Value]) -> None:
+        self._values = values
+        self.models = list(dict.fromkeys(model for model, _, _ in values))
+        self.audited = next((model for model in ("model", "baseline") if model in self.models), "gold")
 
-    def of(self, who: str, metric: str, task: str = "") -> Value | None:
+    def of(self, model: str, metric: str, task: str = "") -> Value | None:
         """The value, None where it was not measured; `model` is the audited one."""
-        return self._values.get((self.audited if who == "model" else who, metric, task))
+        return self._values.get((self.audited if model == "model" else model, metric, task))
+
+    def measures(self) -> list[tuple[str, str]]:
+        """(metric, task) in the order of measuring."""
+        return list(dict.fromkeys((metric, task) for _, metric, task in self._values))
 
     def tasks(self, metric: str) -> list[str]:
         """The metric's tasks in the order of measuring."""
-        return list(dict.fromkeys(task for _, name, task in self._values if name == metric))
+        return [task for name, task in self.measures() if name == metric]
 
 
 def key_in_audit(role: str) -> str:
     """baseline, gold, or model for the audited one, whatever its role."""
     return role if role in ("baseline", "gold") else "model"
-
-
-def _place(row: Row) -> tuple[str, str, str]:
-    return key_in_audit(row["model"]), row["metric"], row["task"]
-
-
-def groups_of(metric: str, items: Sequence[Row]) -> tuple[Mapping[int, float], ...]:
-    """The items behind a value, so that two values can be compared item by item; none for a perplexity."""
-    scored = {item["item"]: item for item in items if item["score"] is not None}
-    if not scored or metric.endswith("perplexity"):
-        return ()
-    scores = {number: item["score"] for number, item in scored.items()}
-    if metric != "membership_auc":
-        return (scores,)
-    members = [number for number, item in scored.items() if json.loads(item["details"])["member"]]
-    others = [number for number in scored if number not in set(members)]
-    sides = placements([scores[number] for number in members], [scores[number] for number in others])
-    return tuple(
-        dict(zip(side, map(float, part), strict=True)) for side, part in zip((members, others), sides, strict=True)
-    )
 
 
 # ------------------------------------------------------------------------------ what an attack gets beyond a reference
@@ -150,16 +109,8 @@ def status_of(case: Case, margin: float = MARGIN) -> str:
 
 def beyond(value: Value, reference: Value, margin: float) -> bool:
     """Above the reference by more than the margin, and by more than chance explains."""
-    return value.value - reference.value > max(margin, noise_of(value, reference))
-
-
-def noise_of(value: Value, reference: Value) -> float:
-    """Half the 95 % interval of the difference: the paired one where both were measured on the same items."""
-    pairs = list(zip(value.groups, reference.groups, strict=False))
-    if not pairs or any(ours.keys() != theirs.keys() or len(ours) < 2 for ours, theirs in pairs):
-        return Z * math.hypot(value.stderr, reference.stderr)
-    changes = [np.array([ours[item] - theirs[item] for item in ours]) for ours, theirs in pairs]
-    return Z * math.sqrt(sum(float(change.var(ddof=1)) / len(change) for change in changes))
+    change = change_between(value, reference)
+    return change.difference > margin and change.low > 0
 
 
 def share_of(case: Case) -> float:
@@ -170,16 +121,13 @@ def share_of(case: Case) -> float:
     return (case.model.value - case.reference.value) / (case.baseline.value - case.reference.value)
 
 
-def leak(
-    attack: str, lead: str, cases: Sequence[Case], shown: Callable[[float], str], margin: float = MARGIN
-) -> Verdict:
-    """The verdict of the gravest case; all cases with their numbers."""
+def leak(lead: str, cases: Sequence[Case], shown: Callable[[float], str], margin: float = MARGIN) -> Ruling:
+    """The ruling on the gravest case; all cases with their numbers."""
     if not cases:
-        return Verdict(attack, "alone", f"{lead}: nothing was measured to compare.")
-    judged = sorted(((status_of(case, margin), case) for case in cases), key=lambda one: GRAVEST.index(one[0]))
-    status, worst = judged[0]
-    values = "; ".join(numbers(case, shown) for case in cases)
-    return Verdict(attack, status, f"{lead}: {values}. {_conclusion(status, worst)}")
+        return "alone", f"{lead}: nothing was measured to compare."
+    judged = [(status_of(case, margin), case) for case in cases]
+    status, worst = min(judged, key=lambda pair: GRAVEST.index(pair[0]))
+    return status, f"{lead}: {'; '.join(numbers(case, shown) for case in cases)}. {_conclusion(status, worst)}"
 
 
 def _conclusion(status: str, case: Case) -> str:
@@ -195,21 +143,24 @@ def _conclusion(status: str, case: Case) -> str:
 
 
 def numbers(case: Case, shown: Callable[[float], str]) -> str:
+    """`on average 4.5 % (baseline 20.0 %, gold 4.0 %)`."""
     values = [("", case.model), ("baseline ", case.baseline), (f"{case.name} ", case.reference)]
     first, *others = [f"{name}{shown(value.value)}" for name, value in values if value] or ["-"]
     return f"{case.label} {first}" + (f" ({', '.join(others)})" if others else "")
 
 
 def percent(value: float, digits: int = 1) -> str:
+    """A share as it stands in a sentence; plain signs, for a terminal."""
     return f"{100 * value:.{digits}f} %"
 
 
 def plain(value: float) -> str:
+    """Another number as it stands in a sentence."""
     return f"{value:.2f}"
 
 
-def against_gold(found: Findings, metric: str, task: str, label: str, control: Value | None, name: str) -> Case:
+def against_gold(values: AuditValues, metric: str, task: str, label: str, control: Value | None, name: str) -> Case:
     """The case with gold as its reference, or the control where there is no gold."""
-    gold = found.of("gold", metric, task)
+    gold = values.of("gold", metric, task)
     reference, called = (gold, "gold") if gold else (control, name)
-    return Case(label, found.of("model", metric, task), found.of("baseline", metric, task), reference, called)
+    return Case(label, values.of("model", metric, task), values.of("baseline", metric, task), reference, called)

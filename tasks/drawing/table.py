@@ -8,13 +8,13 @@ def table_by_step(evidence: Row) -> Row:
     """{columns, rows: [{name, kind, cells}]}; a cell is (value, change against the baseline), either may be None."""
     models = evidence["models"]
     columns = [{"title": title(model), "final": model["key"] == evidence["final"]} for model in models]
-    found = []
+    table_rows = []
     for measure in evidence["measures"]:
         values = {value["subject"]: value for value in measure["values"]}
         changes = {change["subject"]: change for change in measure["changes"] if change["against"] == "baseline"}
         cells = [(values.get(model["key"]), changes.get(model["key"])) for model in models]
-        found.append({"name": measure["name"], "kind": measure["kind"], "cells": cells})
-    return {"columns": columns, "rows": found}
+        table_rows.append({"name": measure["name"], "kind": measure["kind"], "cells": cells})
+    return {"columns": columns, "rows": table_rows}
 
 
 def title(model: Row) -> str:

@@ -12,7 +12,7 @@ def environment() -> Any:
     """Templates that escape every text, with our filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    found = Environment(
+    templates = Environment(
         loader=PackageLoader("tasks.drawing", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -20,9 +20,9 @@ def environment() -> Any:
         lstrip_blocks=True,
     )
     for name in ("count", "fixed", "percent", "signed", "points", "amount", "clock"):
-        found.filters[name] = getattr(numbers, name)
-    found.filters |= {"short": _short, "plain": _plain, "slug": plain_slug, "visible": _visible}
-    return found
+        templates.filters[name] = getattr(numbers, name)
+    templates.filters |= {"short": _short, "plain": _plain, "slug": plain_slug, "visible": _visible}
+    return templates
 
 
 def _short(fingerprint: str | None) -> str:

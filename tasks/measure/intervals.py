@@ -1,29 +1,95 @@
-"""Intervals for shares, and two evaluations compared item by item.
+"""What a number of the evidence is: a value with its interval, and a change between two models with its own.
 
-The comparison is paired: both models answered the same items, so the spread between items cancels and a much
-smaller change shows than two separate intervals would suggest.
+A change is paired: both models answered the same items, so the spread between items cancels and a much smaller change
+shows than two separate intervals would suggest. The report resamples the items, the audit takes their variance.
 """
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any, Literal
 
 import numpy as np
 
 from storage.errors import BadInput
 
 RESAMPLED_AT_ONCE = 4_000_000  # drawn indices held in memory
+Z = 1.96  # 95 %
+
+Form = Literal["share", "mean", "perplexity", "auc"]
+"""How a value comes of its items: the mean of scores between 0 and 1, of other scores, exp of nats per token, pairs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """`difference` is the mean of (after - before); [low, high] its bootstrap interval."""
+class Value:
+    """A measure of one model with its 95 % interval, and the items behind it where they are known.
+
+    The value is the mean of each group of items {number: score}: one group of a share or a mean, two of an AUC.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+    stderr: float | None = None
+    groups: tuple[Mapping[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One model minus another, with its 95 % interval. Of perplexity: the relative change."""
 
     difference: float
     low: float
     high: float
     count: int
+
+
+def value_of(
+    form: Form, value: float, stderr: float | None, count: int, groups: tuple[Mapping[int, float], ...] = ()
+) -> Value:
+    """The value with the interval of its form."""
+    return Value(value, *interval_of(form, value, stderr, count), count, stderr, groups)
+
+
+def interval_of(form: Form, value: float, stderr: float | None, count: int) -> tuple[float, float]:
+    """The 95 % interval of a value over `count` items."""
+    if form == "perplexity":  # its logarithm is the mean, and the interval is symmetric there
+        low, high = interval(0.0, (stderr or 0.0) / value)
+        return value * math.exp(low), value * math.exp(high)
+    if form == "share":  # 0-or-1 scores spread most: Wilson's interval is never too narrow for others
+        return wilson(min(max(value, 0.0), 1.0) * count, count)
+    low, high = interval(value, stderr)
+    return low if value < 0 else max(low, 0.0), min(high, 1.0) if form == "auc" else high
+
+
+def groups_of(form: Form, items: Sequence[Mapping[str, Any]]) -> tuple[Mapping[int, float], ...]:
+    """The items behind a value, so that two values can be compared item by item; none of a perplexity."""
+    scored = {item["item"]: item for item in items if item["score"] is not None}
+    if not scored or form == "perplexity":
+        return ()
+    scores = {number: item["score"] for number, item in scored.items()}
+    if form != "auc":
+        return (scores,)
+    members = [number for number, item in scored.items() if json.loads(item["details"])["member"]]
+    others = [number for number in scored if number not in set(members)]
+    sides = placements([scores[number] for number in members], [scores[number] for number in others])
+    return tuple(
+        dict(zip(side, map(float, part), strict=True)) for side, part in zip((members, others), sides, strict=True)
+    )
+
+
+def change_between(value: Value, reference: Value) -> Change:
+    """Value minus reference: paired where both were measured on the same items, else by their standard errors."""
+    difference, pairs = value.value - reference.value, list(zip(value.groups, reference.groups, strict=False))
+    if not pairs or any(ours.keys() != theirs.keys() or len(ours) < 2 for ours, theirs in pairs):
+        wide = Z * math.hypot(value.stderr or 0.0, reference.stderr or 0.0)
+    else:
+        changes = [np.array([ours[item] - theirs[item] for item in ours]) for ours, theirs in pairs]
+        wide = Z * math.sqrt(sum(float(change.var(ddof=1)) / len(change) for change in changes))
+    return Change(difference, difference - wide, difference + wide, min(value.count, reference.count))
 
 
 def wilson(successes: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -41,12 +107,6 @@ def interval(value: float, stderr: float | None, *, confidence: float = 0.95) ->
     """The normal interval of a value by its standard error."""
     wide = NormalDist().inv_cdf(0.5 + confidence / 2) * (stderr or 0.0)
     return value - wide, value + wide
-
-
-def interval_of_perplexity(value: float, stderr: float | None) -> tuple[float, float]:
-    """The 95 % interval of a perplexity: its logarithm is the mean, and the interval is symmetric there."""
-    low, high = interval(0.0, (stderr or 0.0) / value)
-    return value * math.exp(low), value * math.exp(high)
 
 
 def placements(members: Sequence[float], others: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +132,7 @@ def paired(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> Comparison:
+) -> Change:
     """Mean difference of two equally long columns of scores, with a percentile bootstrap over the items."""
     if len(before) != len(after) or not len(before):
         raise BadInput(f"A paired comparison needs the same items twice, not {len(before)} and {len(after)}.")
@@ -85,4 +145,4 @@ def paired(
     ]
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
-    return Comparison(float(change.mean()), float(low), float(high), len(change))
+    return Change(float(change.mean()), float(low), float(high), len(change))

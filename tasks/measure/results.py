@@ -5,15 +5,15 @@ paired interval says it.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from storage.reader import rows
-from tasks.measure.intervals import Comparison, interval, interval_of_perplexity, paired, wilson
+from tasks.measure.intervals import Change, Form, Value, paired, value_of, wilson
 
 DRAWN = 4_000_000
 """Items drawn for one bootstrap: 10,000 resamples of 400 items, fewer of more."""
@@ -43,36 +43,15 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """A measure of one model with its 95 % interval."""
-
-    subject: str
-    value: float
-    low: float
-    high: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Subject minus reference on the same items, with its 95 % interval. Of perplexity: the relative change."""
-
-    subject: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Measure:
     """One row of the table by step."""
 
     metric: str
     task: str
-    values: tuple[Value, ...]
-    changes: tuple[Change, ...]
+    values: Mapping[str, Value]
+    """By the model's key, in the order of the models."""
+    changes: Mapping[tuple[str, str], Change]
+    """By (model, reference)."""
 
     @property
     def kind(self) -> str:
@@ -94,11 +73,30 @@ class Measure:
 
     def of(self, subject: str) -> Value | None:
         """The value of one model."""
-        return next((value for value in self.values if value.subject == subject), None)
+        return self.values.get(subject)
 
     def change(self, subject: str, against: str) -> Change | None:
         """The change of one model against another."""
-        return next((c for c in self.changes if (c.subject, c.against) == (subject, against)), None)
+        return self.changes.get((subject, against))
+
+    def row(self) -> dict[str, Any]:
+        """As it stands in the evidence: values and changes each with the names of their models."""
+        return {
+            "metric": self.metric,
+            "task": self.task,
+            "values": [value_row(key, value) for key, value in self.values.items()],
+            "changes": [
+                {"subject": subject, "against": against} | asdict(change)
+                for (subject, against), change in self.changes.items()
+            ],
+            "name": self.name,
+            "kind": self.kind,
+        }
+
+
+def value_row(subject: str, value: Value) -> dict[str, Any]:
+    """A value as it stands in the evidence."""
+    return {"subject": subject, "value": value.value, "low": value.low, "high": value.high, "count": value.count}
 
 
 def usual(subject: Subject) -> tuple[str, ...]:
@@ -121,8 +119,8 @@ def measured(
             values.append(row | {"key": key})
     models = sorted(subjects.values(), key=_order)
     names = dict.fromkeys((row["metric"], row["task"]) for row in values)
-    found = {(row["metric"], row["task"], row["key"]): row for row in values}
-    return models, [_measure(connection, models, name, found, against) for name in names]
+    by_place = {(row["metric"], row["task"], row["key"]): row for row in values}
+    return models, [_measure(connection, models, name, by_place, against) for name in names]
 
 
 def key_of(role: str, step: int | None) -> str:
@@ -146,40 +144,39 @@ def _measure(
     connection: Any,
     models: list[Subject],
     name: tuple[str, str],
-    found: dict[Any, Any],
+    by_place: dict[Any, Any],
     against: Callable[[Subject], Sequence[str]],
 ) -> Measure:
     metric, task = name
-    scores, values = {}, []
-    for model in models:
-        if row := found.get((metric, task, model.key)):
-            scores[model.key] = rows(connection, SCORES, [model.items, metric, task, model.role, model.step])
-            values.append(_value(model.key, metric, row, [item["score"] for item in scores[model.key]]))
-    changes = [
-        change(model.key, other, scores[other], scores[model.key], metric == "perplexity")
-        for model in models
+    measured_on = [model for model in models if (metric, task, model.key) in by_place]
+    scores = {
+        model.key: rows(connection, SCORES, [model.items, metric, task, model.role, model.step])
+        for model in measured_on
+    }
+    values = {
+        key: _value(metric, by_place[metric, task, key], [item["score"] for item in items])
+        for key, items in scores.items()
+    }
+    changes = {
+        (model.key, other): change(scores[other], scores[model.key], metric == "perplexity")
+        for model in measured_on
         for other in against(model)
-        if model.key not in ("baseline", other) and model.key in scores and other in scores
-    ]
-    return Measure(metric, task, tuple(values), tuple(filter(None, changes)))
+        if model.key not in ("baseline", other) and other in scores
+    }
+    return Measure(metric, task, values, {pair: change for pair, change in changes.items() if change})
 
 
-def _value(key: str, metric: str, row: dict[str, Any], scores: list[float]) -> Value:
-    value, error = row["value"], row["stderr"] or 0.0
+def _value(metric: str, row: dict[str, Any], scores: list[float]) -> Value:
+    value: float = row["value"]
+    form: Form = "mean"
     if metric == "perplexity":
-        low, high = interval_of_perplexity(value, error)
+        form = "perplexity"
     elif scores and 0 <= value <= 1 and min(scores) >= 0 and max(scores) <= 1:
-        # For scores between 0 and 1, 0-or-1 scores spread most: Wilson's interval is never too narrow for them.
-        low, high = wilson(value * len(scores), len(scores))
-    else:
-        low, high = interval(value, error)
-        low = max(low, min(value, 0.0))
-    return Value(key, value, low, high, row["items"])
+        form = "share"
+    return value_of(form, value, row["stderr"], row["items"])
 
 
-def change(
-    key: str, against: str, before: list[dict[str, Any]], after: list[dict[str, Any]], perplexity: bool
-) -> Change | None:
+def change(before: list[dict[str, Any]], after: list[dict[str, Any]], perplexity: bool) -> Change | None:
     """The paired change on the items that both have; None where there is none."""
     news = {item["item"]: item["score"] for item in after}
     both = [item for item in before if item["item"] in news]
@@ -190,24 +187,25 @@ def change(
         weights = np.array([float(item["tokens"] or 1) for item in both])
         weights /= weights.mean()
     olds = np.array([item["score"] for item in both]) * weights
-    found = widened(_paired(olds, np.array([news[item["item"]] for item in both]) * weights), perplexity)
-    parts = (found.difference, found.low, found.high)
-    difference, low, high = (math.expm1(part) for part in parts) if perplexity else parts
-    return Change(key, against, difference, low, high, found.count)
+    absolute = _paired(olds, np.array([news[item["item"]] for item in both]) * weights)
+    if not perplexity:
+        return widened(absolute)
+    difference, low, high = map(math.expm1, (absolute.difference, absolute.low, absolute.high))
+    return Change(difference, low, high, absolute.count)
 
 
-def widened(found: Comparison, perplexity: bool = False) -> Comparison:
+def widened(change: Change) -> Change:
     """A bootstrap of items that all changed alike has no width, however few they are; Wilson's interval has."""
-    size = abs(found.difference)
-    if perplexity or found.high - found.low > 1e-12 or size > 1:
-        return found
-    low, high = wilson(size * found.count, found.count)
+    size = abs(change.difference)
+    if change.high - change.low > 1e-12 or size > 1:
+        return change
+    low, high = wilson(size * change.count, change.count)
     if size == 0:
-        return Comparison(0.0, -high, high, found.count)
-    low, high = (low, high) if found.difference > 0 else (-high, -low)
-    return Comparison(found.difference, low, high, found.count)
+        return Change(0.0, -high, high, change.count)
+    low, high = (low, high) if change.difference > 0 else (-high, -low)
+    return Change(change.difference, low, high, change.count)
 
 
-def _paired(before: np.ndarray, after: np.ndarray) -> Comparison:
+def _paired(before: np.ndarray, after: np.ndarray) -> Change:
     resamples = min(10_000, max(1_000, DRAWN // len(before)))
     return paired(before.tolist(), after.tolist(), resamples=resamples)

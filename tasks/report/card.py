@@ -69,13 +69,13 @@ def metadata(record: Record, hub: Hub, name: str) -> str:
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=found.task or found.metric,
-            dataset_name=found.task or found.metric.replace("_", ", "),
-            metric_type="accuracy" if found.metric == "accuracy" else found.metric,
-            metric_value=round(found.value, 6),
+            dataset_type=result.task or result.metric,
+            dataset_name=result.task or result.metric.replace("_", ", "),
+            metric_type="accuracy" if result.metric == "accuracy" else result.metric,
+            metric_value=round(result.value, 6),
         )
-        for found in record.results
-        if found.model == "student" and found.step == record.unlearned.step
+        for result in record.results
+        if result.model == "student" and result.step == record.unlearned.step
     ]
     data = ModelCardData(
         base_model=hub.base_model,
@@ -166,7 +166,7 @@ def _attacks(record: Record) -> list[str]:
 
 
 def _making(record: Record) -> str:
-    known = {made.fingerprint: made for made in record.artifacts}
+    known = {artifact.fingerprint: artifact for artifact in record.artifacts}
     last = known.get(record.unlearned.fingerprint, record.artifacts[-1])
     machine, software = last.hardware, ", ".join(f"{name} {version}" for name, version in last.software.items())
     on = ", ".join(machine.get("gpus") or []) or machine.get("processor") or "an unknown machine"

@@ -4,7 +4,6 @@
 of the corpus and of models, which stay on the page).
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from storage.reader import Row, reader, rows
 from storage.workspace import Workspace
 from tasks.contents import ABLATION_EVIDENCE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE as AUDIT
-from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of
+from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of, read_json
 from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
 from tasks.report.labels import label_facts
-from tasks.report.limits import UNAUDITED, untested
 
 SCHEMA = 1
 DOCUMENTS = 20
@@ -43,7 +41,7 @@ WHERE step % greatest(1, (SELECT max(step) FROM read_parquet($steps)) // $limit)
 
 
 @dataclass(frozen=True)
-class Made:
+class ReportInputs:
     """The artifacts that a page is about."""
 
     corpus: Artifact
@@ -67,58 +65,51 @@ class Made:
 
     def further(self) -> list[Artifact]:
         """What was tried afterwards."""
-        return [one for one in (self.audit, self.ablation) if one]
+        return [artifact for artifact in (self.audit, self.ablation) if artifact]
 
 
-def gather(workspace: Workspace, made: Made) -> tuple[Row, Row]:
+def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
     """(evidence, exhibits). Memory is bounded whatever the size of the run."""
-    records = history(workspace, made.all())
+    records = history(workspace, inputs.all())
     by_print = {row["fingerprint"]: row for row in records}
     with reader() as connection:
-        models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
-        evidence = {"schema_version": SCHEMA, "job": made.student.name} | _tried(workspace, made)
-        choice = _choice(workspace, made)
+        models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in inputs.evaluations])
+        evidence = {"schema_version": SCHEMA, "job": inputs.student.name} | _further(workspace, inputs)
+        choice = _choice(workspace, inputs)
         student = final(models, choice["step"] if choice else None)
         evidence |= _results(models, measures, by_print, student) | {"choice": choice}
-        evidence["untested"] = _untested(measures, models, evidence, by_print)
-        evidence |= _sources(connection, workspace, made, by_print)
-        evidence |= _training(connection, workspace, made, records)
-        exhibits = _exhibits(connection, workspace, made, (models, measures, student))
+        evidence |= _sources(connection, workspace, inputs, by_print)
+        evidence |= _training(connection, workspace, inputs, records)
+        exhibits = _exhibits(connection, workspace, inputs, (models, measures, student))
     evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
     evidence["further"] = [
-        _recorded(row) for row in history(workspace, made.further()) if row["fingerprint"] not in by_print
+        _recorded(row) for row in history(workspace, inputs.further()) if row["fingerprint"] not in by_print
     ]
-    return evidence, exhibits | {"audit": _items_of_audit(workspace, made)}
+    return evidence, exhibits | {"audit": _items_of_audit(workspace, inputs)}
 
 
-def _tried(workspace: Workspace, made: Made) -> Row:
+def _further(workspace: Workspace, inputs: ReportInputs) -> Row:
     """Audit and ablation, as they were written down; None for what was not made."""
-    files = {"audit": (made.audit, AUDIT), "ablation": (made.ablation, ABLATION)}
+    files = {"audit": (inputs.audit, AUDIT), "ablation": (inputs.ablation, ABLATION)}
     return {
-        name: json.loads((workspace.path(artifact) / file).read_text(encoding="utf-8")) if artifact else None
+        name: read_json(workspace.path(artifact) / file) if artifact else None
         for name, (artifact, file) in files.items()
-    } | {"unaudited": UNAUDITED}
+    }
 
 
-def _items_of_audit(workspace: Workspace, made: Made) -> list[Row]:
-    if made.audit is None:
+def _items_of_audit(workspace: Workspace, inputs: ReportInputs) -> list[Row]:
+    if inputs.audit is None:
         return []
-    found: list[Row] = json.loads((workspace.path(made.audit) / AUDIT_ITEMS).read_text(encoding="utf-8"))
-    return found
+    items_of_attacks: list[Row] = read_json(workspace.path(inputs.audit) / AUDIT_ITEMS)
+    return items_of_attacks
 
 
-def _untested(measures: list[Measure], models: list[Subject], evidence: Row, by_print: dict[str, Row]) -> list[str]:
-    """What no test looked at, the audit's included."""
-    first = by_print[models[0].artifact]["inputs"] if models else {}
-    return untested(measures, models, first, evidence["audit"])
-
-
-def _choice(workspace: Workspace, made: Made) -> Row | None:
+def _choice(workspace: Workspace, inputs: ReportInputs) -> Row | None:
     """What the stop rule chose, where the run had a stage for it."""
-    if made.choice is None:
+    if inputs.choice is None:
         return None
-    found: Row = json.loads((workspace.path(made.choice) / CHOICE).read_text(encoding="utf-8"))
-    return found
+    choice: Row = read_json(workspace.path(inputs.choice) / CHOICE)
+    return choice
 
 
 def _results(models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None) -> Row:
@@ -128,7 +119,7 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
     return {
         "final": student.key if student else None,
         "models": [_model(model, by_print) for model in models],
-        "measures": [asdict(measure) | {"name": measure.name, "kind": measure.kind} for measure in measures],
+        "measures": [measure.row() for measure in measures],
         "forgotten": [asdict(verdict) | {"tone": verdict.tone} for verdict in forgotten],
         "kept": [asdict(verdict) | {"tone": verdict.tone} for verdict in kept],
         "headlines": [verdicts.headline_of_forgetting(forgotten), verdicts.headline_of_keeping(kept)],
@@ -144,11 +135,11 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
 
 def _judge(by_print: dict[str, Row]) -> Row | None:
     """Which language model judged completions, and how many it could grade; None where only the program did."""
-    made = [row for row in by_print.values() if row["kind"] == "judgement"]
-    if not made:
+    judgements = [row for row in by_print.values() if row["kind"] == "judgement"]
+    if not judgements:
         return None
-    settings = made[0]["inputs"]["judge"]
-    graded, total = (sum(row["counts"][name] for row in made) for name in ("graded", "items"))
+    settings = judgements[0]["inputs"]["judge"]
+    graded, total = (sum(row["counts"][name] for row in judgements) for name in ("graded", "items"))
     return {"model": settings["model"], "subject": settings["subject"], "graded": graded, "completions": total}
 
 
@@ -157,15 +148,15 @@ def _model(model: Subject, by_print: dict[str, Row]) -> Row:
     return {"key": model.key, "role": model.role, "step": model.step, "evaluation": model.artifact, "model": made_from}
 
 
-def _sources(connection: Any, workspace: Workspace, made: Made, by_print: dict[str, Row]) -> Row:
-    documents = str(workspace.path(made.corpus) / "documents.parquet")
+def _sources(connection: Any, workspace: Workspace, inputs: ReportInputs, by_print: dict[str, Row]) -> Row:
+    documents = str(workspace.path(inputs.corpus) / "documents.parquet")
     (counted,) = rows(connection, COUNTED, [documents])
     listed = rows(connection, LISTED, [documents, DOCUMENTS])
-    student, blocks = by_print[made.student.fingerprint], by_print[made.blocks.fingerprint]
-    words_used = dictionary_of(workspace.path(made.dictionary))
+    student, blocks = by_print[inputs.student.fingerprint], by_print[inputs.blocks.fingerprint]
+    words_used = dictionary_of(workspace.path(inputs.dictionary))
     return {
-        "corpus": counted | {"listed": listed, "files": by_print[made.corpus.fingerprint]["inputs"].get("files")},
-        "model": model_facts(_kept_steps(workspace, made)[-1])
+        "corpus": counted | {"listed": listed, "files": by_print[inputs.corpus.fingerprint]["inputs"].get("files")},
+        "model": model_facts(_kept_steps(workspace, inputs)[-1])
         | {
             "baseline": student["inputs"].get("baseline"),
             "weights": {
@@ -173,17 +164,17 @@ def _sources(connection: Any, workspace: Workspace, made: Made, by_print: dict[s
             },
         },
         "positions": blocks["counts"],
-        "dictionary": words.dictionary_facts(connection, words_used, workspace.path(made.blocks)),
-        "lint": lint_of(workspace.path(made.dictionary)),
+        "dictionary": words.dictionary_facts(connection, words_used, workspace.path(inputs.blocks)),
+        "lint": lint_of(workspace.path(inputs.dictionary)),
     }
 
 
-def _training(connection: Any, workspace: Workspace, made: Made, records: list[Row]) -> Row:
+def _training(connection: Any, workspace: Workspace, inputs: ReportInputs, records: list[Row]) -> Row:
     by_print = {row["fingerprint"]: row for row in records}
-    alpha = by_print[made.labels.fingerprint]["inputs"]["settings"]["alpha"]
-    paths = [workspace.path(artifact) for artifact in (made.blocks, made.logits, made.labels)]
+    alpha = by_print[inputs.labels.fingerprint]["inputs"]["settings"]["alpha"]
+    paths = [workspace.path(artifact) for artifact in (inputs.blocks, inputs.logits, inputs.labels)]
     facts = label_facts(connection, paths[0], paths[1], paths[2], alpha)
-    decoder = words.Decoder(_kept_steps(workspace, made)[-1])
+    decoder = words.Decoder(_kept_steps(workspace, inputs)[-1])
     for row in facts["away"] + facts["towards"]:
         row["shown"] = decoder.token(row["token"])
         row["instead"] = [decoder.token(other["label"]) for other in row["instead"]]
@@ -207,30 +198,33 @@ def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:
     if STEPS not in row["files"]:
         return []
     steps = workspace.path(Artifact.of(row), [STEPS]) / STEPS
-    found = connection.execute(LOSS, {"steps": str(steps), "limit": LOSSES}).fetchall()
-    return [{"step": step, "loss": loss} for step, loss in found]
+    points = connection.execute(LOSS, {"steps": str(steps), "limit": LOSSES}).fetchall()
+    return [{"step": step, "loss": loss} for step, loss in points]
 
 
 def _exhibits(
-    connection: Any, workspace: Workspace, made: Made, results: tuple[list[Subject], list[Measure], Subject | None]
+    connection: Any,
+    workspace: Workspace,
+    inputs: ReportInputs,
+    results: tuple[list[Subject], list[Measure], Subject | None],
 ) -> Row:
     models, measures, student = results
-    dictionary = dictionary_of(workspace.path(made.dictionary))
-    decoder = words.Decoder(_kept_steps(workspace, made)[-1])
-    found: Row = {"passages": words.passages(connection, dictionary, decoder, workspace.path(made.blocks))}
+    dictionary = dictionary_of(workspace.path(inputs.dictionary))
+    decoder = words.Decoder(_kept_steps(workspace, inputs)[-1])
+    exhibits: Row = {"passages": words.passages(connection, dictionary, decoder, workspace.path(inputs.blocks))}
     if student is None:
-        return found | {"examples": [], "next_tokens": [], "items": []}
-    found["examples"] = items.examples(connection, measures, models, student)
-    for item in found["examples"]:
+        return exhibits | {"examples": [], "next_tokens": [], "items": []}
+    exhibits["examples"] = items.examples(connection, measures, models, student)
+    for item in exhibits["examples"]:
         for answer in item["answers"]:
             answer["pieces"] = words.marked(dictionary, answer["completion"])
-    found["next_tokens"] = items.next_tokens(connection, measures, models, student)
-    found["items"] = items.exhibits(connection, measures, models, student)
-    return found
+    exhibits["next_tokens"] = items.next_tokens(connection, measures, models, student)
+    exhibits["items"] = items.exhibits(connection, measures, models, student)
+    return exhibits
 
 
-def _kept_steps(workspace: Workspace, made: Made) -> list[Path]:
-    return sorted((workspace.path(made.student) / "steps").iterdir())
+def _kept_steps(workspace: Workspace, inputs: ReportInputs) -> list[Path]:
+    return sorted((workspace.path(inputs.student) / "steps").iterdir())
 
 
 def _recorded(row: Row) -> Row:

@@ -74,20 +74,20 @@ def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
     if not evidence["final"]:
         raise BadInput(f"expected a run with an unlearned model to export, found none behind {report.folder}")
     rows = history(workspace, [report])[:-1]  # sources first, the report itself last
-    made = _behind(workspace, report, rows)
+    sources = _behind(workspace, report, rows)
     heavy = [row["seconds"] for row in rows if row.get("device") == "cuda"]
     return Record(
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
         exported_by=who(),
-        text=_text(workspace, made["corpus"], evidence),
-        dictionary=_anchors(made["dictionary"], evidence),
+        text=_text(workspace, sources["corpus"], evidence),
+        dictionary=_anchors(sources["dictionary"], evidence),
         baseline=_given(workspace, evidence["model"]["baseline"], rows),
-        reinforced=_weights(made["reinforced"], "steps/last/", None) if "reinforced" in made else None,
-        unlearned=_weights(made["student"], f"{step_folder(_step(evidence))}/", _step(evidence)),
+        reinforced=_weights(sources["reinforced"], "steps/last/", None) if "reinforced" in sources else None,
+        unlearned=_weights(sources["student"], f"{step_folder(_step(evidence))}/", _step(evidence)),
         choice=tuple((evidence.get("choice") or {"reasons": ["The last step was kept."]})["reasons"]),
         verdicts=tuple(evidence["headlines"]),
         results=tuple(_results(evidence)),
-        audit=_audit(made.get("audit"), evidence.get("audit")),
+        audit=_audit(sources.get("audit"), evidence.get("audit")),
         untested=tuple(evidence["untested"]),
         seeds=seeds_in(rows),
         gpu_hours=round(sum(heavy) / 3600, 4),
@@ -100,9 +100,9 @@ def _behind(workspace: Workspace, report: Artifact, rows: list[Row]) -> dict[str
     """The records of what the report was made from, by the name of the input, and of the reinforced model."""
     by_print = {row["fingerprint"]: row for row in rows}
     inputs = workspace.record(report)["inputs"]
-    made = {name: by_print[value] for name, value in inputs.items() if isinstance(value, str)}
-    reinforced = made["logits"]["inputs"]["reinforced"].split("/")[0]
-    return made | ({"reinforced": by_print[reinforced]} if reinforced in by_print else {})
+    sources = {name: by_print[value] for name, value in inputs.items() if isinstance(value, str)}
+    reinforced = sources["logits"]["inputs"]["reinforced"].split("/")[0]
+    return sources | ({"reinforced": by_print[reinforced]} if reinforced in by_print else {})
 
 
 def _given(workspace: Workspace, fingerprint: str, rows: list[Row]) -> Weights:
@@ -139,25 +139,30 @@ def _anchors(dictionary: Row, evidence: Row) -> Anchors:
     )
 
 
-def _weights(made: Row, part: str, step: int | None) -> Weights:
-    files = {name.removeprefix(part): file["sha256"] for name, file in made["files"].items() if name.startswith(part)}
-    return Weights(fingerprint=made["fingerprint"], step=step, files=files)
+def _weights(artifact: Row, part: str, step: int | None) -> Weights:
+    files = {
+        name.removeprefix(part): file["sha256"] for name, file in artifact["files"].items() if name.startswith(part)
+    }
+    return Weights(fingerprint=artifact["fingerprint"], step=step, files=files)
 
 
-def _audit(made: Row | None, found: Row | None) -> Audit | None:
-    if made is None or found is None:
+def _audit(artifact: Row | None, summary: Row | None) -> Audit | None:
+    if artifact is None or summary is None:
         return None
-    models = {model["key"]: model for model in found["models"]}
+    models = {model["key"]: model for model in summary["models"]}
     results = [
         _result(models[key], measure, value | {"count": value["items"]})
-        for measure in found["measures"]
+        for measure in summary["measures"]
         for key, value in measure["values"].items()
     ]
     verdicts = [
-        Attack(**{name: verdict[name] for name in ("attack", "status", "sentence")}) for verdict in found["verdicts"]
+        Attack(**{name: verdict[name] for name in ("attack", "status", "sentence")}) for verdict in summary["verdicts"]
     ]
     return Audit(
-        fingerprint=made["fingerprint"], headline=found["headline"], verdicts=tuple(verdicts), results=tuple(results)
+        fingerprint=artifact["fingerprint"],
+        headline=summary["headline"],
+        verdicts=tuple(verdicts),
+        results=tuple(results),
     )
 
 

@@ -35,7 +35,7 @@ WHERE metric = ? AND coalesce(task, '') = ? AND model = ? AND step IS NOT DISTIN
 
 def exhibits(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:
     """Per measure the items shown and how many there are: {name, kind, total, items: [{item, prompt, answers}]}."""
-    found = []
+    shown = []
     for measure in measures:
         value = measure.of(student.key)
         if value is None:
@@ -43,8 +43,8 @@ def exhibits(connection: Any, measures: Sequence[Measure], models: Sequence[Subj
         order = _order(connection, measure, models[0], student, SHOWN)
         items = _items(connection, measure, models, order)
         names: Row = {"name": measure.name, "kind": measure.kind, "metric": measure.metric, "task": measure.task}
-        found.append(names | {"total": value.count, "items": items})
-    return found
+        shown.append(names | {"total": value.count, "items": items})
+    return shown
 
 
 def examples(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:
@@ -66,15 +66,15 @@ def next_tokens(connection: Any, measures: Sequence[Measure], models: Sequence[S
     if measure is None:
         return []
     known = _order(connection, measure, student, models[0], NEXT_TOKENS)  # ordered by what the baseline shows
-    found = _items(connection, measure, models, known)
-    found = [item for item in found if all(answer["details"].get("next_tokens") for answer in item["answers"])]
-    for item in found:
+    shown = _items(connection, measure, models, known)
+    shown = [item for item in shown if all(answer["details"].get("next_tokens") for answer in item["answers"])]
+    for item in shown:
         for answer in item["answers"]:
             answer["tokens"] = [
                 (text, probability, _mark(text, answer["details"]))
                 for text, probability in answer["details"]["next_tokens"][:TOP]
             ]
-    return found
+    return shown
 
 
 def _mark(token: str, details: Row) -> str:
@@ -93,11 +93,11 @@ def _order(connection: Any, measure: Measure, old: Subject, new: Subject, limit:
 
 def _items(connection: Any, measure: Measure, models: Sequence[Subject], order: list[int]) -> list[Row]:
     """The items in this order, each with the answer of every model that was asked."""
-    found: dict[int, Row] = {}
+    by_number: dict[int, Row] = {}
     for model in models:
         values = [model.items, measure.metric, measure.task, model.role, model.step, order]
         for row in rows(connection, ITEMS, values):
-            item = found.setdefault(row["item"], _head(row))
+            item = by_number.setdefault(row["item"], _head(row))
             item["answers"].append(
                 {
                     "model": model.key,
@@ -106,7 +106,7 @@ def _items(connection: Any, measure: Measure, models: Sequence[Subject], order: 
                     "details": json.loads(row["details"] or "{}"),
                 }
             )
-    return [found[item] for item in order if item in found]
+    return [by_number[item] for item in order if item in by_number]
 
 
 def _head(row: Row) -> Row:

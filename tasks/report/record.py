@@ -210,7 +210,7 @@ def _of_setting(name: str, value: Any) -> Any:
 
 def seeds_in(rows: list[Row]) -> dict[str, int]:
     """Every setting called `seed`, as `blocks.settings.seed`."""
-    return dict(sorted(found for row in rows for found in _seeds(row["inputs"], row["kind"])))
+    return dict(sorted(seed for row in rows for seed in _seeds(row["inputs"], row["kind"])))
 
 
 def _seeds(inputs: Any, path: str) -> Iterator[tuple[str, int]]:

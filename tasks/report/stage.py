@@ -5,11 +5,17 @@ artifacts that the job names, never from the tables.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, read_json, step_folder, write_json
 from tasks.engine.stage import Context, Counts, stage
+
+if TYPE_CHECKING:
+    from tasks.report.evidence import ReportInputs
+
+Row = dict[str, Any]
 
 
 @stage("report", version=4, protected=True)
@@ -27,14 +33,32 @@ def report(
     ablation: Artifact | None = None,
 ) -> Counts:
     """Write report.html and evidence.json."""
-    from tasks.report.evidence import Made, gather
-    from tasks.report.page import page
+    from tasks.report.evidence import ReportInputs
 
-    made = Made(corpus, dictionary, blocks, logits, labels, student, tuple(evaluations), choice, audit, ablation)
-    evidence, exhibits = gather(context.workspace, made)
+    path = corpus, dictionary, blocks, logits, labels, student
+    evidence, page = drawn(context.workspace, ReportInputs(*path, tuple(evaluations), choice, audit, ablation))
     write_json(context.folder / REPORT_EVIDENCE, evidence)
-    (context.folder / REPORT_PAGE).write_text(page(evidence, exhibits), encoding="utf-8")
+    (context.folder / REPORT_PAGE).write_text(page, encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
+
+
+def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
+    """(evidence, HTML page). Memory is bounded whatever the size of the run."""
+    from tasks.ablation import page as ablation
+    from tasks.audit import page as audit
+    from tasks.drawing.table import table_by_step
+    from tasks.drawing.template import environment
+    from tasks.report.evidence import gather
+    from tasks.report.figures import figures
+    from tasks.report.limits import UNAUDITED, untested
+
+    evidence, exhibits = gather(workspace, inputs)
+    evidence |= {"untested": untested(evidence), "unaudited": UNAUDITED}
+    parts: Row = {"evidence": evidence, "exhibits": exhibits}
+    parts |= {"figures": figures(evidence), "table": table_by_step(evidence)}
+    parts |= audit.parts(evidence["audit"], exhibits["audit"]) if evidence["audit"] else {}
+    parts |= ablation.parts(evidence["ablation"]) if evidence["ablation"] else {}
+    return evidence, str(environment().get_template("page.html.j2").render(parts))
 
 
 def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
@@ -42,15 +66,15 @@ def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int
     audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
-    found = {}
+    latest = {}
     for artifact, record in workspace.records():
         if artifact.kind not in ("audit", "ablation"):
             continue
         inputs = record["inputs"]
         lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
         if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
-            found[artifact.kind] = artifact
-    return found
+            latest[artifact.kind] = artifact
+    return latest
 
 
 def markdown_summary(folder: Path) -> str:

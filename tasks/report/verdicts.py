@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.drawing.numbers import fixed, percent, points, signed
-from tasks.measure.results import Change, Measure, Subject, Value
+from tasks.measure.intervals import Change, Value
+from tasks.measure.results import Measure, Subject
 
 NEGLIGIBLE = 0.02
 """Familiarity up to this above gold (or above nothing) counts as none; a baseline below it had nothing to forget."""
@@ -47,43 +48,43 @@ class Verdict:
 
 def forgotten(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
     """A verdict on every measure of familiarity."""
-    found = _both(measures, student, ("familiarity",))
-    return [_of_familiarity(m, values, change, m.change(student.key, "gold")) for m, values, change in found]
+    pairs = _both(measures, student, ("familiarity",))
+    return [_of_familiarity(m, values, change, m.change(student.key, "gold")) for m, values, change in pairs]
 
 
 def kept(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
     """A verdict on every ability and on perplexity."""
-    found = _both(measures, student, ("ability", "perplexity"))
-    return [_of_ability(measure, values, change) for measure, values, change in found]
+    pairs = _both(measures, student, ("ability", "perplexity"))
+    return [_of_ability(measure, values, change) for measure, values, change in pairs]
 
 
 def headline_of_forgetting(verdicts: Sequence[Verdict]) -> str:
     """One sentence over all measures of familiarity."""
-    found = {verdict.status for verdict in verdicts}
-    if not found:
+    statuses = {verdict.status for verdict in verdicts}
+    if not statuses:
         return "Nothing was measured that could show forgetting."
-    if "increased" in found:
+    if "increased" in statuses:
         return "The model shows more of the text than before in at least one test."
-    if "unchanged" in found:
+    if "unchanged" in statuses:
         return "In at least one test the model shows as much of the text as before, as far as the test can tell."
-    if found == {"blind"}:
+    if statuses == {"blind"}:
         return "These tests cannot show forgetting: the model hardly showed the text before unlearning either."
-    if "reduced" in found:
+    if "reduced" in statuses:
         return "The model shows less of the text than before, but it still shows some of it."
     return "In these tests the model shows next to nothing of the text any more" + (
-        "; at least one test could not tell." if "blind" in found else "."
+        "; at least one test could not tell." if "blind" in statuses else "."
     )
 
 
 def headline_of_keeping(verdicts: Sequence[Verdict]) -> str:
     """One sentence over all abilities."""
-    found = {verdict.status for verdict in verdicts}
-    if not found:
+    statuses = {verdict.status for verdict in verdicts}
+    if not statuses:
         return "No general ability was measured: what unlearning cost is not known."
-    if "lost" in found:
+    if "lost" in statuses:
         names = ", ".join(verdict.name for verdict in verdicts if verdict.status == "lost")
         return f"It lost more than the margin allows in at least one test ({names})."
-    if "unsure" in found:
+    if "unsure" in statuses:
         return "Not every loss can be excluded: a test has too few questions, or shows a loss that may be chance."
     return "It kept its general abilities within the margins that were set."
 

@@ -59,7 +59,7 @@ def dictionary_facts(connection: Any, dictionary: Dictionary, blocks: Path) -> l
     """Every entry with its occurrences in the blocks, the most frequent first."""
     connection.register("blocks", read_shard(blocks / "blocks.arrow"))
     used = {row["anchor"]: row for row in rows(connection, USED)}
-    found = [
+    entries = [
         {
             "anchor": entry.anchor,
             "translations": list(entry.translations),
@@ -70,21 +70,21 @@ def dictionary_facts(connection: Any, dictionary: Dictionary, blocks: Path) -> l
         }
         for entry in dictionary.entries
     ]
-    return sorted(found, key=lambda row: (-row["occurrences"], row["anchor"]))
+    return sorted(entries, key=lambda row: (-row["occurrences"], row["anchor"]))
 
 
 def passages(connection: Any, dictionary: Dictionary, decoder: Decoder, blocks: Path) -> list[Row]:
     """Passages rich in anchors from different parts of the corpus: {block, original, translated} as pieces."""
     table = read_shard(blocks / "blocks.arrow")
     connection.register("blocks", table)
-    found = []
+    shown = []
     for row in rows(connection, RICH, [PASSAGES]):
         block = table.slice(row["block_id"], 1).to_pylist()[0]  # blocks lie in the order of their ids
         original, translated = (folded(decoder.text(block[f"{side}_ids"])) for side in ("original", "translated"))
         drawn = dict(zip(block["anchors"], block["translations"], strict=True))
         left, right = beside(dictionary, original, translated, drawn)
-        found.append({"block": row["block_id"], "original": left, "translated": right})
-    return found
+        shown.append({"block": row["block_id"], "original": left, "translated": right})
+    return shown
 
 
 def beside(dictionary: Dictionary, original: str, translated: str, drawn: dict[str, str]) -> tuple[Pieces, Pieces]:

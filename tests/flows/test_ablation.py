@@ -15,7 +15,8 @@ from storage.errors import BadInput
 from storage.shards import read_shard
 from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT, verdict
 from tasks.engine.runner import Run
-from tasks.measure.results import Change, Measure, Value
+from tasks.measure.intervals import Change, Value
+from tasks.measure.results import Measure
 
 Jobs = Callable[..., Path]
 
@@ -65,8 +66,8 @@ def test_a_job_that_lacks_a_half_cannot_lose_it(make_job: Jobs, change: str) -> 
 
 def a_measure(low: float, high: float, metric: str = "familiarity_completion") -> Measure:
     keys = ("step 4", f"{ANCHORS}, step 4")
-    values = tuple(Value(key, 0.1, 0.0, 0.2, 10) for key in keys)
-    return Measure(metric, "", values, (Change(keys[1], keys[0], (low + high) / 2, low, high, 10),))
+    values = {key: Value(0.1, 0.0, 0.2, 10) for key in keys}
+    return Measure(metric, "", values, {(keys[1], keys[0]): Change((low + high) / 2, low, high, 10)})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Intervals of shares and of paired differences."""
+"""Intervals and paired comparison."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import BadInput
-from tasks.measure.intervals import paired, wilson
+from tasks.measure.intervals import change_between, interval_of, paired, value_of, wilson
 from tasks.measure.rows import Item, mean_of
 
 
@@ -54,8 +54,35 @@ def test_same_seed_same_interval_whatever_fits_in_memory(monkeypatch: pytest.Mon
     assert paired(before, after, seed=4) != once
 
 
+def items(scores: list[float | None]) -> list[Item]:
+    return [Item(number, "", "", "", score) for number, score in enumerate(scores)]
+
+
+def test_a_difference_is_paired_where_both_have_the_same_items_and_by_standard_errors_elsewhere() -> None:
+    spread = np.random.default_rng(1).normal(0, 10, 200)
+    before = dict(enumerate(spread.tolist()))
+    after = {item: score + 0.1 + 0.01 * (item % 2) for item, score in reversed(before.items())}
+    stderr = float(spread.std(ddof=1)) / 200**0.5
+    old, new = (value_of("mean", float(np.mean([*side.values()])), stderr, 200, (side,)) for side in (before, after))
+    same = change_between(new, old)
+    assert same.difference == pytest.approx(0.105)
+    assert 0.1 < same.low < 0.105 < same.high < 0.11
+    other = value_of("mean", old.value, stderr, 199, ({item: before[item] for item in list(before)[1:]},))
+    assert change_between(new, other).high - 0.105 == pytest.approx(1.96 * stderr * 2**0.5)
+
+
+def test_every_form_has_the_interval_of_its_scale() -> None:
+    assert interval_of("share", 0.35, 0.2, 20) == wilson(7, 20)
+    assert interval_of("mean", 0.2, 0.2, 20) == pytest.approx((0.0, 0.2 + 1.959964 * 0.2))
+    assert interval_of("mean", -0.2, 0.1, 20) == pytest.approx((-0.2 - 1.959964 * 0.1, -0.2 + 1.959964 * 0.1))
+    assert interval_of("auc", 0.9, 0.2, 20) == pytest.approx((0.9 - 1.959964 * 0.2, 1.0))
+    low, high = interval_of("perplexity", 10.0, 1.0, 20)
+    assert low * high == pytest.approx(100.0)
+    assert high == pytest.approx(10 * np.exp(1.959964 * 0.1))
+
+
 def test_standard_error_is_of_the_mean_and_leaves_unscored_items_out() -> None:
-    measured = mean_of("m", [Item(n, "", "", "", score) for n, score in enumerate([1.0, 2.0, None, 6.0])])
+    measured = mean_of("m", items([1.0, 2.0, None, 6.0]))
     assert (measured.value, measured.count, len(measured.items)) == (3.0, 3, 4)
     assert measured.stderr == pytest.approx(np.sqrt((4 + 1 + 9) / 2 / 3))
-    assert mean_of("m", [Item(0, "", "", "", 1.0)]).stderr is None
+    assert mean_of("m", items([1.0])).stderr is None

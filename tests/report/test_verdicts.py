@@ -6,9 +6,9 @@ import pytest
 
 from storage.reader import reader
 from storage.workspace import Workspace
-from tasks.measure.intervals import Comparison
-from tasks.measure.results import Change, Measure, Subject, Value, change, final, measured, widened
-from tasks.report.evidence import Made
+from tasks.measure.intervals import Change, Value
+from tasks.measure.results import Measure, Subject, change, final, measured, widened
+from tasks.report.evidence import ReportInputs
 from tasks.report.verdicts import forgotten, headline_of_forgetting, headline_of_keeping, kept
 
 STUDENT = Subject("step 20", "student", 20, "", None)  # type: ignore[arg-type]
@@ -22,14 +22,16 @@ def a_measure(
     gold: float | None = None,
 ) -> Measure:
     subjects = {"baseline": before, "step 20": after} | ({} if gold is None else {"gold": gold})
-    values = tuple(Value(name, value, value, value + 0.01, 100) for name, value in subjects.items())
-    changes = [Change("step 20", "baseline", *change, 100)]
+    values = {name: Value(value, value, value + 0.01, 100) for name, value in subjects.items()}
+    changes = {("step 20", "baseline"): Change(*change, 100)}
     if gold is not None:
-        changes.append(Change("step 20", "gold", after - gold, after - gold - 0.01, after - gold + 0.01, 100))
-    return Measure(metric, "", values, tuple(changes))
+        changes["step 20", "gold"] = Change(after - gold, after - gold - 0.01, after - gold + 0.01, 100)
+    return Measure(metric, "", values, changes)
 
 
-def test_models_come_as_baseline_steps_gold_and_the_last_step_is_final(made_up_run: tuple[Workspace, Made]) -> None:
+def test_models_come_as_baseline_steps_gold_and_the_last_step_is_final(
+    made_up_run: tuple[Workspace, ReportInputs],
+) -> None:
     workspace, made = made_up_run
     with reader() as connection:
         folders = [(e.fingerprint, workspace.path(e)) for e in reversed(made.evaluations)]
@@ -40,17 +42,17 @@ def test_models_come_as_baseline_steps_gold_and_the_last_step_is_final(made_up_r
     assert [measure.kind for measure in measures] == ["familiarity", "familiarity", "perplexity", "ability", "ability"]
     completion = measures[1]
     assert completion.of("gold") is not None
-    assert completion.change("step 40", "baseline") == completion.changes[2]
+    assert completion.change("step 40", "baseline") == [*completion.changes.values()][2]
 
 
 def test_a_change_is_the_mean_difference_over_the_items_that_both_have() -> None:
     before = [{"item": n, "score": 1.0, "tokens": None} for n in range(10)]
     after = [{"item": n, "score": float(n % 2), "tokens": None} for n in range(8)]
-    found = change("step 20", "baseline", before, after, perplexity=False)
+    found = change(before, after, perplexity=False)
     assert found is not None
     assert (found.difference, found.count) == (-0.5, 8)
     assert found.low <= -0.5 <= found.high
-    assert change("step 20", "baseline", before, [], perplexity=False) is None
+    assert change(before, [], perplexity=False) is None
 
 
 def test_the_change_of_perplexity_is_relative_and_weighs_windows_by_their_tokens() -> None:
@@ -58,15 +60,15 @@ def test_the_change_of_perplexity_is_relative_and_weighs_windows_by_their_tokens
     before = [{"item": n, "score": score, "tokens": tokens[n]} for n, score in enumerate(old)]
     after = [{"item": n, "score": score, "tokens": tokens[n]} for n, score in enumerate(new)]
     perplexities = [math.exp(sum(map(math.prod, zip(tokens, side, strict=True))) / sum(tokens)) for side in (old, new)]
-    found = change("step 20", "baseline", before, after, perplexity=True)
+    found = change(before, after, perplexity=True)
     assert found is not None
     assert found.difference == pytest.approx(perplexities[1] / perplexities[0] - 1)
 
 
 def test_items_that_all_change_alike_get_an_interval_all_the_same() -> None:
-    assert widened(Comparison(-1.0, -1.0, -1.0, 10)).high == pytest.approx(-10 / (10 + 1.959964**2))
-    assert widened(Comparison(-1.0, -1.0, -1.0, 10)).low == -1.0
-    none = widened(Comparison(0.0, 0.0, 0.0, 50))
+    assert widened(Change(-1.0, -1.0, -1.0, 10)).high == pytest.approx(-10 / (10 + 1.959964**2))
+    assert widened(Change(-1.0, -1.0, -1.0, 10)).low == -1.0
+    none = widened(Change(0.0, 0.0, 0.0, 50))
     assert (none.low, none.high) == (pytest.approx(-0.07135, abs=1e-4), pytest.approx(0.07135, abs=1e-4))
 
 

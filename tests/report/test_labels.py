@@ -9,7 +9,7 @@ from dictionaries.dictionary import Dictionary
 from storage.reader import Row, reader, spread
 from storage.workspace import Workspace
 from tasks.drawing.texts import folded
-from tasks.report.evidence import Made
+from tasks.report.evidence import ReportInputs
 from tasks.report.labels import label_facts
 from tasks.report.words import beside, marked
 
@@ -17,7 +17,7 @@ BLOCKS = 30
 
 
 @pytest.fixture
-def facts(made_up_run: tuple[Workspace, Made]) -> Row:
+def facts(made_up_run: tuple[Workspace, ReportInputs]) -> Row:
     workspace, made = made_up_run
     blocks, logits, labels = (workspace.path(artifact) for artifact in (made.blocks, made.logits, made.labels))
     with reader() as connection:

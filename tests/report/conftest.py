@@ -21,7 +21,7 @@ from storage.workspace import Workspace
 from tasks.ablation.stage import ablation
 from tasks.engine.stage import Context, Placement
 from tasks.labels import SCHEMA
-from tasks.report.evidence import Made
+from tasks.report.evidence import ReportInputs
 from tasks.training.settings import StudentSettings
 
 EVIL = "<script>alert('owned')</script>"
@@ -252,7 +252,7 @@ LEVELS = [("baseline", None, 0.8, 1.0), ("student", 20, 0.2, 1.0), ("student", 4
 
 
 @pytest.fixture
-def made_up_run(tmp_path: Path) -> tuple[Workspace, Made]:
+def made_up_run(tmp_path: Path) -> tuple[Workspace, ReportInputs]:
     """A finished run without its report: baseline, students of steps 20 and 40, gold."""
     maker = Maker(tmp_path / "ws")
     document = {"document_id": 0, "source": f"tale{EVIL}.txt", "sha256": "ab" * 32, "characters": 420, "reason": None}
@@ -284,11 +284,11 @@ def made_up_run(tmp_path: Path) -> tuple[Workspace, Made]:
                     lambda folder: write_model(folder / "steps/000040"),
                     shard("training_steps.parquet", steps))  # fmt: skip
     evaluations = tuple(evaluation_of(maker, *level) for level in LEVELS)
-    return maker.workspace, Made(corpus, dictionary, blocks, logits, labels, student, evaluations)
+    return maker.workspace, ReportInputs(corpus, dictionary, blocks, logits, labels, student, evaluations)
 
 
 @pytest.fixture
-def made_up_attacks(made_up_run: tuple[Workspace, Made]) -> list[Artifact]:
+def made_up_attacks(made_up_run: tuple[Workspace, ReportInputs]) -> list[Artifact]:
     """The attacks on the student of step 40, on baseline and gold."""
     maker = Maker(made_up_run[0].root)
     subjects = [("student", 40, 0.3), ("baseline", None, 0.8), ("gold", None, 0.0)]
@@ -296,7 +296,7 @@ def made_up_attacks(made_up_run: tuple[Workspace, Made]) -> list[Artifact]:
 
 
 @pytest.fixture
-def made_up_ablation(made_up_run: tuple[Workspace, Made]) -> Artifact:
+def made_up_ablation(made_up_run: tuple[Workspace, ReportInputs]) -> Artifact:
     """A finished ablation of the run's lessons."""
     workspace, made = made_up_run
     maker, steps = Maker(workspace.root), (20, 40)

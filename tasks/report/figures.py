@@ -1,59 +1,43 @@
-"""Drawing the report from evidence and exhibits."""
+"""The report's charts, by name, from its evidence."""
 
 from typing import Any
 
 from storage.reader import Row
-from tasks.ablation import page as ablation
-from tasks.audit import page as audit
 from tasks.drawing import charts, numbers
-from tasks.drawing.table import table_by_step
-from tasks.drawing.template import environment
-
-
-def page(evidence: Row, exhibits: Row) -> str:
-    """The whole HTML document."""
-    further: Row = {}
-    if evidence["audit"]:
-        further |= audit.parts(evidence["audit"], exhibits["audit"])
-    if evidence["ablation"]:
-        further |= ablation.parts(evidence["ablation"])
-    template = environment().get_template("page.html.j2")
-    return str(
-        template.render(
-            evidence=evidence, exhibits=exhibits, figures=figures(evidence), table=table_by_step(evidence), **further
-        )
-    )
 
 
 def figures(evidence: Row) -> dict[str, str]:
     """Every chart that the evidence has numbers for, by name."""
     from markupsafe import Markup
 
-    found: dict[str, tuple[str, Any]] = {}
+    charted: dict[str, tuple[str, Any]] = {}
     kinds = {"familiarity": ("familiarity", "familiarity"), "ability": ("abilities", "accuracy")}
     for kind, (name, y) in kinds.items():
         if lines := _by_step(evidence, kind):
             levels = _gold(evidence, kind)
             draw = charts.shares(charts.lines(lines, "unlearning step", y, levels))
-            found[name] = (f"{name} by unlearning step", draw)
+            charted[name] = (f"{name} by unlearning step", draw)
     if lines := _by_step(evidence, "perplexity"):
         draw = charts.lines(lines, "unlearning step", "perplexity", _gold(evidence, "perplexity"))
-        found["perplexity"] = ("perplexity by unlearning step", draw)
+        charted["perplexity"] = ("perplexity by unlearning step", draw)
     if lines := _by_step(evidence, "judged"):
-        found["judged"] = ("familiarity as judged by unlearning step", charts.lines(lines, "unlearning step", "score"))
-    found |= _of_labels(evidence) | _of_training(evidence)
+        charted["judged"] = (
+            "familiarity as judged by unlearning step",
+            charts.lines(lines, "unlearning step", "score"),
+        )
+    charted |= _of_labels(evidence) | _of_training(evidence)
     bars = {"reasons": evidence["positions"].get("reasons") or {}, "vertices": evidence["labels"]["vertices"]}
     heights = {name: 0.6 + 0.38 * len(rows) for name, rows in bars.items()}
     return {
         name: Markup(charts.labelled(charts.svg(name, draw, heights.get(name, 3.1)), text))
-        for name, (text, draw) in found.items()
+        for name, (text, draw) in charted.items()
     }
 
 
 def _by_step(evidence: Row, kind: str) -> list[charts.Line]:
     """A line a measure: the baseline at step 0, then every kept step."""
     steps = {m["key"]: m["step"] or 0 for m in evidence["models"] if m["role"] in ("baseline", "student")}
-    found: list[charts.Line] = []
+    drawn_lines: list[charts.Line] = []
     for measure in evidence["measures"]:
         values = [value for value in measure["values"] if value["subject"] in steps]
         graded = measure["metric"] == "familiarity_judged"  # no share: it has a chart of its own
@@ -62,8 +46,8 @@ def _by_step(evidence: Row, kind: str) -> list[charts.Line]:
             xs = [steps[value["subject"]] for value in values]
             few = kind != "ability"  # the bands of seven benchmarks would hide each other
             name = measure["name"].replace("familiarity, ", "by ")
-            found.append((name, xs, columns[0], columns[1] if few else None, columns[2] if few else None))
-    return found
+            drawn_lines.append((name, xs, columns[0], columns[1] if few else None, columns[2] if few else None))
+    return drawn_lines
 
 
 def _gold(evidence: Row, kind: str) -> dict[str, float]:
@@ -77,26 +61,26 @@ def _gold(evidence: Row, kind: str) -> dict[str, float]:
 
 def _of_labels(evidence: Row) -> dict[str, tuple[str, Any]]:
     facts, reasons = evidence["labels"], evidence["positions"].get("reasons") or {}
-    found: dict[str, tuple[str, Any]] = {}
+    charted: dict[str, tuple[str, Any]] = {}
     if reasons:
         ordered = sorted(reasons.items(), key=lambda item: -item[1])
         total = evidence["positions"]["positions"]
         labels = [f"{numbers.count(n)}  ({numbers.percent(n / total, 2)})" for _, n in ordered]
         draw = charts.bars([name for name, _ in ordered], [n for _, n in ordered], labels)
-        found["reasons"] = ("why positions did not train", draw)
+        charted["reasons"] = ("why positions did not train", draw)
     if facts["vertices"]:
         names = [str(row["vertices"]) for row in facts["vertices"]]
         total = sum(row["positions"] for row in facts["vertices"])
         labels = [numbers.percent(row["positions"] / total, 2) for row in facts["vertices"]]
         draw = charts.bars(names, [row["positions"] for row in facts["vertices"]], labels)
-        found["vertices"] = ("labels a position has over all alpha", draw)
+        charted["vertices"] = ("labels a position has over all alpha", draw)
     if facts["agreement"] and facts["differ_by_alpha"]:
         lines: list[charts.Line] = [
             ("the label is the one at the chosen alpha", *_shares(facts["agreement"], "agree"), None, None),
             ("the label is not the token that the text has", *_shares(facts["differ_by_alpha"], "differ"), None, None),
         ]
-        found["alpha"] = ("labels by alpha", charts.shares(charts.by_alpha(lines, evidence["alpha"]), 1.03))
-    return found
+        charted["alpha"] = ("labels by alpha", charts.shares(charts.by_alpha(lines, evidence["alpha"]), 1.03))
+    return charted
 
 
 def _shares(rows: list[Row], name: str) -> tuple[list[float], list[float]]:
@@ -104,10 +88,10 @@ def _shares(rows: list[Row], name: str) -> tuple[list[float], list[float]]:
 
 
 def _of_training(evidence: Row) -> dict[str, tuple[str, Any]]:
-    found: dict[str, tuple[str, Any]] = {}
+    charted: dict[str, tuple[str, Any]] = {}
     for kind, facts in evidence["training"].items():
         points = [point for point in facts["losses"] if point["loss"] is not None]
         if points:
             line = (kind, [point["step"] for point in points], [point["loss"] for point in points], None, None)
-            found[f"loss-{kind}"] = (f"training loss of {kind}", charts.lines([line], "step", "loss, nats a token"))
-    return found
+            charted[f"loss-{kind}"] = (f"training loss of {kind}", charts.lines([line], "step", "loss, nats a token"))
+    return charted

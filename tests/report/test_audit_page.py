@@ -12,24 +12,24 @@ from storage.artifact import Artifact
 from storage.files import Files
 from storage.reader import Row, reader
 from storage.workspace import Workspace
-from tasks.audit.page import figures, heads, table
-from tasks.audit.summary import audit
+from tasks.audit.page import exhibits, figures, heads, table
+from tasks.audit.summary import audit, audit_summary
 from tasks.contents import ABLATION_PAGE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE
 from tasks.drawing.numbers import signed
 from tasks.engine.stage import Context, Placement
 from tasks.measure.results import final, measured
+from tasks.measure.rows import Item, mean_of, write_measures
 from tasks.models import Model
-from tasks.report.evidence import Made, gather
+from tasks.report.evidence import ReportInputs
 from tasks.report.items import next_tokens
-from tasks.report.page import page
-from tasks.report.stage import latest_audit_and_ablation
+from tasks.report.stage import drawn, latest_audit_and_ablation
 
 MISSING = {"relearning on unrelated text": "needs generic text"}
 
 
 @pytest.fixture
-def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]) -> Artifact:
+def audited(made_up_run: tuple[Workspace, ReportInputs], made_up_attacks: list[Artifact]) -> Artifact:
     """A finished audit of the student's step 40."""
     workspace, made = made_up_run
     model = Model("", f"{made.student.fingerprint}/steps/000040", Files((), ""))
@@ -44,13 +44,13 @@ def audited(made_up_run: tuple[Workspace, Made], made_up_attacks: list[Artifact]
 
 
 @pytest.fixture
-def found(made_up_run: tuple[Workspace, Made], audited: Artifact) -> Row:
+def found(made_up_run: tuple[Workspace, ReportInputs], audited: Artifact) -> Row:
     read: Row = json.loads((made_up_run[0].path(audited) / AUDIT_EVIDENCE).read_text(encoding="utf-8"))
     return read
 
 
 def test_every_value_has_its_interval_and_its_items(
-    found: Row, made_up_run: tuple[Workspace, Made], audited: Artifact
+    found: Row, made_up_run: tuple[Workspace, ReportInputs], audited: Artifact
 ) -> None:
     for measure in found["measures"]:
         for value in measure["values"].values():
@@ -97,7 +97,7 @@ def test_curves_are_drawn_for_what_was_measured_and_nothing_else(found: Row) -> 
 
 
 def test_the_page_is_whole_and_escapes_what_models_said(
-    made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
+    made_up_run: tuple[Workspace, ReportInputs], audited: Artifact, outline: type
 ) -> None:
     text = (made_up_run[0].path(audited) / AUDIT_PAGE).read_text(encoding="utf-8")
     assert not outline(text).open
@@ -108,7 +108,9 @@ def test_the_page_is_whole_and_escapes_what_models_said(
     assert "Not made: needs generic text." in text
 
 
-def test_a_report_finds_the_audit_of_its_step_alone(made_up_run: tuple[Workspace, Made], audited: Artifact) -> None:
+def test_a_report_finds_the_audit_of_its_step_alone(
+    made_up_run: tuple[Workspace, ReportInputs], audited: Artifact
+) -> None:
     workspace, made = made_up_run
     assert latest_audit_and_ablation(workspace, made.student, 40) == {"audit": audited}
     assert latest_audit_and_ablation(workspace, made.student, 20) == {}
@@ -116,11 +118,10 @@ def test_a_report_finds_the_audit_of_its_step_alone(made_up_run: tuple[Workspace
 
 
 def test_the_report_shows_the_audit_and_what_it_left_out(
-    made_up_run: tuple[Workspace, Made], audited: Artifact, outline: type
+    made_up_run: tuple[Workspace, ReportInputs], audited: Artifact, outline: type
 ) -> None:
     workspace, made = made_up_run
-    evidence, exhibits = gather(workspace, replace(made, audit=audited))
-    text = page(evidence, exhibits)
+    evidence, text = drawn(workspace, replace(made, audit=audited))
     assert outline(text).open == []
     assert len(set(outline(text).ids)) == len(outline(text).ids)
     assert outline(text).tags.count("svg") == 8 + 3
@@ -130,10 +131,10 @@ def test_the_report_shows_the_audit_and_what_it_left_out(
     assert "Relearning:" not in untested
     assert "Questions about the text:" in untested, "this audit asked none"
     assert "Relearning on unrelated text: Not made: needs generic text." in untested
-    assert "No audit of this model was made" in page(*gather(workspace, made))
+    assert "No audit of this model was made" in drawn(workspace, made)[1]
 
 
-def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace, Made]) -> None:
+def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace, ReportInputs]) -> None:
     workspace, made = made_up_run
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in made.evaluations])
@@ -148,20 +149,20 @@ def test_next_tokens_are_marked_by_what_they_begin(made_up_run: tuple[Workspace,
 
 
 def test_the_report_has_a_section_for_an_ablation_of_the_same_lessons(
-    made_up_run: tuple[Workspace, Made], made_up_ablation: Artifact, outline: type
+    made_up_run: tuple[Workspace, ReportInputs], made_up_ablation: Artifact, outline: type
 ) -> None:
     workspace, made = made_up_run
     assert latest_audit_and_ablation(workspace, made.student, 20) == {"ablation": made_up_ablation}
-    text = page(*gather(workspace, replace(made, ablation=made_up_ablation)))
+    text = drawn(workspace, replace(made, ablation=made_up_ablation))[1]
     assert "ablation" in outline(text).ids
     assert "That both parts are needed is not shown here" not in text
     assert "Both parts are needed" in text
-    assert "ablation" not in outline(page(*gather(workspace, made))).ids
+    assert "ablation" not in outline(drawn(workspace, made)[1]).ids
 
 
 @pytest.mark.slow
 def test_a_browser_has_nothing_to_complain_about(
-    made_up_run: tuple[Workspace, Made],
+    made_up_run: tuple[Workspace, ReportInputs],
     audited: Artifact,
     made_up_ablation: Artifact,
     tmp_path: Path,
@@ -169,9 +170,21 @@ def test_a_browser_has_nothing_to_complain_about(
 ) -> None:
     workspace, made = made_up_run
     whole = tmp_path / "report.html"
-    text = page(*gather(workspace, replace(made, audit=audited, ablation=made_up_ablation)))
+    text = drawn(workspace, replace(made, audit=audited, ablation=made_up_ablation))[1]
     whole.write_text(text, encoding="utf-8")
     alone = [workspace.path(audited) / AUDIT_PAGE, workspace.path(made_up_ablation) / ABLATION]
     for shown in (whole, *alone):
         assert not re.search(r"https?://|@import|url\((?!#)", shown.read_text(encoding="utf-8"))
         assert console(shown) == []
+
+
+def test_a_passage_that_was_cut_for_each_model_is_shown_as_it_was_for_the_audited_one(tmp_path: Path) -> None:
+    folders = [tmp_path / role for role in ("baseline", "student", "gold")]
+    for folder in folders:
+        items = [Item(0, f"cut for the {folder.name}", "rest", "rest", 0.5), Item(1, "", "", "", 0.1)]
+        folder.mkdir()
+        step = 4 if folder.name == "student" else None
+        write_measures(folder, folder.name, step, [mean_of("extraction_strength", items, "target")])
+    (group,) = exhibits(folders, audit_summary(folders))
+    assert group["items"][0]["prompt"] == "cut for the student"
+    assert [answer["model"] for answer in group["items"][0]["answers"]] == ["baseline", "step 4", "gold"]

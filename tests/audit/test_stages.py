@@ -16,7 +16,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables
 from storage.workspace import Workspace
-from tasks.audit import ATTACKS, METRICS, common
+from tasks.audit import ATTACKS, METRICS, common, not_made
 from tasks.audit.summary import audit_summary
 from tasks.corpus import corpus
 
@@ -44,9 +44,9 @@ def audited(make_job: Jobs, tiny_model: Path, tmp_path: Path, direct_run: Callab
     def make(extra: str = WITH_TEXTS, *changes: str) -> tuple[list[Artifact], dict[str, Any], dict[str, bool]]:
         job = read_job(_without_suite_clash(make_job(extra=extra)), list(changes))
         run = direct_run()
-        given, controls, suspects = resolve_audit(job, str(other), run.workspace)
-        made = attacks(job, given, controls, suspects, run)
-        summary = audit_summary([run.workspace.path(artifact) for artifact in made], controls.missing())
+        inputs, texts, models = resolve_audit(job, str(other), run.workspace)
+        made = attacks(job, inputs, texts, models, run)
+        summary = audit_summary([run.workspace.path(artifact) for artifact in made], not_made(texts))
         cached: dict[str, bool] = {}
         for artifact, found in run.made:
             cached[artifact.kind] = cached.get(artifact.kind, True) and found
@@ -89,7 +89,7 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
     tasks = [m["task"] for m in summary["measures"] if m["metric"] == "relearned_familiarity"]
     assert tasks == [f"{source} {step}" for source in ("target", "related", "unrelated") for step in (0, 2)]
     attacks_made = [verdict["attack"] for verdict in summary["verdicts"]]
-    assert attacks_made == list(dict.fromkeys(about.attack for about in METRICS.values()))
+    assert attacks_made == list(ATTACKS)
     json.dumps(summary, allow_nan=False)
     assert len(made) == 2 * 8 + 2 * 2 + 1
     workspace = Workspace(tmp_path / "ws")
@@ -202,7 +202,7 @@ def test_the_command_prints_the_summary(
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["model"] == str(tmp_path / "other")
-    assert {verdict["attack"] for verdict in found["verdicts"]} >= {about.attack for about in METRICS.values()}
+    assert {verdict["attack"] for verdict in found["verdicts"]} >= ATTACKS.keys()
 
 
 @pytest.mark.slow

@@ -9,17 +9,18 @@ import pytest
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
+from tasks.audit import ATTACKS
 from tasks.engine.stage import Context, Placement
-from tasks.report.evidence import Made, gather
-from tasks.report.page import page
-from tasks.report.stage import markdown_summary, report
+from tasks.report.evidence import ReportInputs
+from tasks.report.limits import untested
+from tasks.report.stage import drawn, markdown_summary, report
 
 Console = Callable[[Path], list[str]]
 SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary", "items", "record")
 
 
 @pytest.fixture
-def finished(made_up_run: tuple[Workspace, Made], tmp_path: Path) -> Path:
+def finished(made_up_run: tuple[Workspace, ReportInputs], tmp_path: Path) -> Path:
     """The folder of a finished report."""
     workspace, made = made_up_run
     context = Context(tmp_path, workspace, Artifact("report", "tiny", "0" * 16), Placement())
@@ -70,6 +71,15 @@ def test_what_was_not_tested_is_said(finished: Path) -> None:
         assert missing in text
 
 
+def test_an_attack_is_untested_until_an_audit_made_it_whatever_benchmarks_are_called() -> None:
+    benchmark = {"metric": "accuracy", "task": "questions of quantities", "kind": "ability"}
+    evidence = {"measures": [benchmark], "models": [], "record": [], "audit": None}
+    assert {attack.untested for attack in ATTACKS.values()} - set(untested(evidence)) == {""}
+    made = evidence | {"audit": {"measures": [{"metric": "question_chance"}], "verdicts": []}}
+    assert ATTACKS["questions"].untested not in untested(made)
+    assert ATTACKS["quantisation"].untested in untested(made)
+
+
 def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
     lines = markdown_summary(finished).splitlines()
     assert "| step | 0 | 20 | 40 | gold |" in lines
@@ -78,20 +88,20 @@ def test_the_summary_as_markdown_is_the_table_by_step(finished: Path) -> None:
     assert any(line.startswith(r"| $\_{sums \<b\>$ |") for line in lines)
 
 
-def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, Made], outline: type) -> None:
+def test_a_run_without_evaluations_still_has_a_page(made_up_run: tuple[Workspace, ReportInputs], outline: type) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
-    text = page(*gather(workspace, Made(**parts, evaluations=())))
+    text = drawn(workspace, ReportInputs(**parts, evaluations=()))[1]
     assert "Nothing was measured that could show forgetting." in text
     assert not outline(text).open
 
 
-def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, Made]) -> None:
+def test_a_run_with_a_baseline_alone_claims_nothing(made_up_run: tuple[Workspace, ReportInputs]) -> None:
     workspace, made = made_up_run
     parts = {name: getattr(made, name) for name in ("corpus", "dictionary", "blocks", "logits", "labels", "student")}
-    evidence, exhibits = gather(workspace, Made(**parts, evaluations=made.evaluations[:1]))
+    evidence, text = drawn(workspace, ReportInputs(**parts, evaluations=made.evaluations[:1]))
     assert (evidence["final"], evidence["forgotten"]) == (None, [])
-    assert "Nothing was measured that could show forgetting." in page(evidence, exhibits)
+    assert "Nothing was measured that could show forgetting." in text
 
 
 @pytest.mark.slow

@@ -1,0 +1,98 @@
+"""Relearning: what a short finetune brings back, and what it leaves alone."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from storage.errors import BadInput
+from tasks.audit.relearning import RelearningSettings, finetuned, relearned
+from tasks.audit.verdicts import Verdict
+from tasks.measure.familiarity import by_probability
+from tasks.measure.prompts import Prompt
+
+Rows = list[dict[str, Any]]
+PROMPTS = [
+    Prompt("The owl flew over", (" Castle Marrow",)),
+    Prompt('"Where is', (" Tamsin", " Ottoline"), (" she",)),
+]
+LEARN = RelearningSettings(steps=(0, 40, 80), learning_rate=1e-2, batch=4, length=64)
+
+
+def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone(
+    model: Any, tokenizer: Any, text: str
+) -> None:
+    before = copy.deepcopy(model.state_dict())
+    drawn = torch.random.get_rng_state()
+    seen: list[tuple[float, float]] = []
+    found = relearned(model, tokenizer, [text], PROMPTS, LEARN, progress=lambda *at: seen.append(at))
+    assert [measured.task for measured in found] == ["target 0", "target 40", "target 80"]
+    assert found[0].value == pytest.approx(by_probability(model, tokenizer, PROMPTS).value)
+    assert found[0].value < 0.05 < 0.5 < found[1].value
+    other = relearned(model, tokenizer, ["Nothing of it. " * 30], PROMPTS, LEARN, source="unrelated")
+    assert other[-1].value < 0.05
+    assert other[-1].task == "unrelated 80"
+    assert seen[-1] == (80, 80)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(drawn, torch.random.get_rng_state())
+
+
+def test_relearning_is_the_same_every_time_and_another_with_another_seed(model: Any, tokenizer: Any, text: str) -> None:
+    values = []
+    for seed in (0, 0, 1):
+        how = RelearningSettings(steps=(3,), learning_rate=1e-2, batch=2, length=16, seed=seed)
+        torch.manual_seed(len(values))
+        values.append(relearned(model, tokenizer, [text], PROMPTS, how)[0].value)
+    assert values[0] == values[1] != values[2]
+
+
+def test_relearning_trains_weights_that_were_frozen(model: Any, tokenizer: Any, text: str) -> None:
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    how = RelearningSettings(steps=(1,), learning_rate=1e-2, batch=2, length=16)
+    *_, (_, learner) = finetuned(frozen, tokenizer, [text], how)
+    assert not torch.equal(learner.lm_head.weight, frozen.lm_head.weight)
+
+
+def test_relearning_without_text_is_refused(model: Any, tokenizer: Any) -> None:
+    with pytest.raises(BadInput, match="at least two tokens"):
+        list(finetuned(model, tokenizer, [], LEARN))
+
+
+def relearned_rows(rows: Callable[..., Rows], student: float, gold: float | None, unrelated: float = 0.01) -> Rows:
+    more = {} if gold is None else {"gold": gold}
+    found = rows("relearned_familiarity", "target 0", student=0.01, baseline=0.6, **({"gold": 0.0} if more else {}))
+    found += rows("relearned_familiarity", "target 20", student=student, baseline=0.7, **more)
+    found += rows("relearned_familiarity", "target 5", student=0.9, baseline=0.7, **more)
+    return found + rows("relearned_familiarity", "unrelated 20", student=unrelated, **({"gold": 0.0} if more else {}))
+
+
+def test_relearning_is_judged_after_the_last_step_against_gold_doing_the_same(
+    judged: Callable[..., Verdict], rows: Callable[..., Rows]
+) -> None:
+    verdict = judged(relearned_rows(rows, 0.54, 0.0), "relearning")
+    assert verdict.status == "most"
+    assert "after 20 steps of finetuning, 1.0 % before" in verdict.sentence
+    assert "on target text 54.0 % (baseline 60.0 %, gold doing the same 0.0 %)" in verdict.sentence
+    assert "gets back 90 %" in verdict.sentence
+    assert judged(relearned_rows(rows, 0.54, 0.53), "relearning").status == "nothing", "gold learned as much"
+
+
+def test_finetuning_on_unrelated_text_that_brings_it_back_counts(
+    judged: Callable[..., Verdict], rows: Callable[..., Rows]
+) -> None:
+    assert judged(relearned_rows(rows, 0.01, 0.0, unrelated=0.2), "relearning").status == "some"
+
+
+def test_without_gold_relearning_is_compared_with_unrelated_text(
+    judged: Callable[..., Verdict], rows: Callable[..., Rows]
+) -> None:
+    verdict = judged(relearned_rows(rows, 0.54, None), "relearning")
+    assert verdict.status == "most"
+    assert "on target text 54.0 % (baseline 60.0 %, finetuning on unrelated text 1.0 %)" in verdict.sentence
+    assert judged(relearned_rows(rows, 0.02, None), "relearning").status == "nothing"
+
+
+def test_more_than_all_is_all(judged: Callable[..., Verdict], rows: Callable[..., Rows]) -> None:
+    assert "gets back 100 %" in judged(relearned_rows(rows, 0.8, 0.0), "relearning").sentence

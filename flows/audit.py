@@ -104,5 +104,5 @@ def _model_at(folder: Path, workspace: Workspace) -> AuditedModel:
     student = workspace.artifact_at(place)
     if student is None or student.kind != "student" or place.parent.name != "steps":
         return AuditedModel(model=model, role="audited")
-    made = made_model(workspace, student, step_folder(int(place.name)), model.tokenizer)
-    return AuditedModel(model=made, role="student", step=int(place.name))
+    student_model = made_model(workspace, student, step_folder(int(place.name)), model.tokenizer)
+    return AuditedModel(model=student_model, role="student", step=int(place.name))

@@ -33,9 +33,9 @@ def demo(root: str = ROOT, wait: float | None = None, seed: int = 0) -> Outcome:
 
 def models_of_a_world(seed: int, run: Runner) -> list[Artifact]:
     """The world, the baseline that has read all of it, and gold, which has not read the target."""
-    made = run(world, seed)
+    generated = run(world, seed)
     roles = ("baseline", "gold")
-    return [made, *run.map(pretrain, [(made, role, PretrainSettings(seed=seed)) for role in roles])]
+    return [generated, *run.map(pretrain, [(generated, role, PretrainSettings(seed=seed)) for role in roles])]
 
 
 def job_for(world: Path, baseline: Path, gold: Path) -> Job:

@@ -22,11 +22,11 @@ def loopback_without_proxy() -> None:
     # Without a proxy nothing is said: on macOS any of these variables would hide the system's own proxy settings.
     if not any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXIES):
         return
-    told = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # as urllib reads them: lower case wins
-    hosts = [host.strip() for host in told.split(",") if host.strip()]
+    exempt = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # as urllib reads them: lower case wins
+    hosts = [host.strip() for host in exempt.split(",") if host.strip()]
     if "*" not in hosts:
-        told = ",".join(dict.fromkeys((*hosts, *LOOPBACK)))
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = told
+        exempt = ",".join(dict.fromkeys((*hosts, *LOOPBACK)))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = exempt
 
 
 def writable_prefect_home() -> None:

@@ -67,17 +67,17 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
 def _fits_together(corpus: Files, job: Job, words: DictionaryInputs) -> None:
     """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
     curated = read_curated(words.curated, lenient=True)
-    matcher, found, characters = (
+    matcher, occurs, characters = (
         Matcher(curated),
         job.dictionary.extract != "none" or bool(job.corpus.elicit.subject),
         0,
     )
     for _, text in read_texts(corpus, job.corpus.text_column):
         characters += len(text.strip())
-        found = found or bool(matcher.find(normalise(text)))
+        occurs = occurs or bool(matcher.find(normalise(text)))
     if characters == 0:
         raise BadInput(f"expected text in {', '.join(corpus.paths)}, found only empty documents")
-    if not found:
+    if not occurs:
         raise BadInput(
             f"expected anchors of the dictionary in the corpus, found none of its {len(curated)}: "
             "the dictionary belongs to another text, or its spelling differs"

@@ -171,11 +171,11 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict) or name not in section:
             continue
-        found = section[name]
-        if isinstance(found, str):
-            section[name] = str(folder / found) if sections or _is_folder(folder, found) else found
-        elif isinstance(found, list):
-            section[name] = [str(folder / path) if _is_path(folder, name, path) else path for path in found]
+        value = section[name]
+        if isinstance(value, str):
+            section[name] = str(folder / value) if sections or _is_folder(folder, value) else value
+        elif isinstance(value, list):
+            section[name] = [str(folder / path) if _is_path(folder, name, path) else path for path in value]
 
 
 def _is_folder(folder: Path, model: str) -> bool:

@@ -157,10 +157,10 @@ def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
         gpu_bytes=training_bytes(fleet, training.batch, training.length, size),
         disk=training.disk,
     )
-    told = "" if found == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
+    verdict = "" if found == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
     if found is None:
-        told = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
-    return needs | {"gpus": fleet.gpus, "hours": needs["gpu_hours"] / fleet.gpus, "told": told, "fits": bool(found)}
+        verdict = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
+    return needs | {"gpus": fleet.gpus, "hours": needs["gpu_hours"] / fleet.gpus, "told": verdict, "fits": bool(found)}
 
 
 def _devices(fleet: Fleet, card: Card) -> str:
@@ -207,9 +207,9 @@ def _whole(stage: str, needs: Row, card: Card) -> Row:
     """A stage that holds whole models on one device, with a word where they do not fit."""
     if needs["gpu_bytes"] <= card.room:
         return needs
-    found = f"{needs['gpu_bytes'] / 2**30:.3g} GiB"
+    needed = f"{needs['gpu_bytes'] / 2**30:.3g} GiB"
     where = "on one GPU" if card.is_gpu else "in memory"
-    return needs | {"told": f"{stage} holds whole models {where}, {found}: more than {_room(card)}.", "fits": False}
+    return needs | {"told": f"{stage} holds whole models {where}, {needed}: more than {_room(card)}.", "fits": False}
 
 
 def _labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:

@@ -169,10 +169,10 @@ def relearn(
         target = Target(corpus=documents, dictionary=words, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
         student = run.workspace.artifact_at(Path(outcome.model))
         assert student
-        made = made_model(run.workspace, student, step_folder(outcome.step), inputs.baseline.tokenizer)
+        student_model = made_model(run.workspace, student, step_folder(outcome.step), inputs.baseline.tokenizer)
         models = {
             "baseline": AuditedModel(model=inputs.baseline, role="baseline"),
-            name: AuditedModel(model=made, role="student", step=outcome.step),
+            name: AuditedModel(model=student_model, role="student", step=outcome.step),
         }
         for role, model in models.items():
             attacks = [RelearningSettings(learning_rate=rate, **scale.relearning) for rate in RATES]

@@ -20,13 +20,13 @@ NOT_YET = Files((), "not approved yet")
 
 def decided(workspace: Workspace, dictionary: Artifact) -> Files:
     """The person's decisions about a finished dictionary. Raises AwaitsReview, or suspends a deployed run, without."""
-    found = approved(workspace, dictionary)
-    if found is None:
+    reviewed = approved(workspace, dictionary)
+    if reviewed is None:
         _suspended(workspace, dictionary)
-        found = approved(workspace, dictionary)
-    if found is None:
+        reviewed = approved(workspace, dictionary)
+    if reviewed is None:
         raise AwaitsReview(_what_to_do(workspace, dictionary))
-    return found
+    return reviewed
 
 
 def decisions_for(draft: Artifact, run: Runner) -> Files:

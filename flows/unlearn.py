@@ -169,9 +169,9 @@ def train_and_evaluate(
 def train_student(job: Job, inputs: Inputs, target: Target, lessons: Lessons, run: Runner) -> Trained:
     """The student of every kept step in one training, not evaluated yet."""
     beside, tokenizer = beside_labels(job, inputs, target, run), inputs.baseline.tokenizer
-    made = run(student, lessons.labels, inputs.baseline, job.student, **beside)
-    models = {step: made_model(run.workspace, made, step_folder(step), tokenizer) for step in job.student.kept}
-    return Trained(made, models, [])
+    trained = run(student, lessons.labels, inputs.baseline, job.student, **beside)
+    models = {step: made_model(run.workspace, trained, step_folder(step), tokenizer) for step in job.student.kept}
+    return Trained(trained, models, [])
 
 
 def beside_labels(job: Job, inputs: Inputs, target: Target, run: Runner) -> dict[str, Any]:

@@ -19,13 +19,13 @@ def lineage(workspace: Workspace, first: Iterable[str]) -> dict[str, Record | No
 
     Each has its artifact's `folder` besides. Raises DamagedArtifact where a record cannot be read.
     """
-    made = {artifact.fingerprint: artifact for artifact in workspace.all()}
+    by_fingerprint = {artifact.fingerprint: artifact for artifact in workspace.all()}
     records: dict[str, Record | None] = {}
 
     def visit(fingerprint: str) -> None:
         if fingerprint in records:
             return
-        artifact = made.get(fingerprint)
+        artifact = by_fingerprint.get(fingerprint)
         record = workspace.record(artifact) | {"folder": artifact.folder} if artifact else None
         for source in fingerprints_in(record["inputs"]) if record else ():
             visit(source)

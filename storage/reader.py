@@ -30,9 +30,9 @@ def reader() -> Iterator[Any]:
 
 def rows(connection: Any, query: str, values: Sequence[Any] | Row = ()) -> list[Row]:
     """The answer, a dictionary a row. `values` by place, or by name."""
-    found = connection.execute(query, values if isinstance(values, dict) else list(values))
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    result = connection.execute(query, values if isinstance(values, dict) else list(values))
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def one(connection: Any, query: str, values: Sequence[Any] = ()) -> Row:

@@ -78,12 +78,12 @@ def encoder(tokenizer: Any) -> Encode:
     def encode(left: str, text: str) -> Tokens:
         # Where a piece spans both sides, text is written as if after a line break, which joins with nothing.
         for before in (left, "\n"):
-            found = tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)
-            after = Tokens.from_offsets(found["input_ids"], found["offset_mapping"]).after(len(before))
+            encoding = tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)
+            after = Tokens.from_offsets(encoding["input_ids"], encoding["offset_mapping"]).after(len(before))
             if after is not None:
                 return after
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return Tokens.from_offsets(found["input_ids"], found["offset_mapping"])
+        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return Tokens.from_offsets(encoding["input_ids"], encoding["offset_mapping"])
 
     return encode
 

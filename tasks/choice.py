@@ -74,10 +74,10 @@ class Choice:
 def choice(context: Context, evaluations: list[Artifact], rule: StopRule) -> Counts:
     """Write choice.json: {step, held, reasons, rule}."""
     rows = [row for one in evaluations for row in evaluation_rows(context.path(one))]
-    found = choose(rows, rule)
-    text = json.dumps(asdict(found) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
+    chosen = choose(rows, rule)
+    text = json.dumps(asdict(chosen) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
     write_atomically(context.folder / CHOICE, text.encode())
-    return {"step": found.step, "held": found.held}
+    return {"step": chosen.step, "held": chosen.held}
 
 
 def chosen_step(workspace: Workspace, choice: Artifact, otherwise: int) -> int:

@@ -43,8 +43,8 @@ class DictionaryInputs(Settings):
 
 def read_curated(files: Files, lenient: bool = False) -> Dictionary:
     """All curated files as one dictionary, empty where there is none."""
-    found = [Dictionary.read(path, lenient) for path in files.paths]
-    return found[0].merged(*found[1:]) if found else Dictionary(())
+    dictionaries = [Dictionary.read(path, lenient) for path in files.paths]
+    return dictionaries[0].merged(*dictionaries[1:]) if dictionaries else Dictionary(())
 
 
 def tokens_with(tokenizer: Files | None) -> Callable[[str], int] | None:

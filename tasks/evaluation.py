@@ -57,14 +57,14 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> EvaluationInp
     for name in names:
         own_task(name)
     paths = tuple(path for path in settings.benchmarks if path not in names)
-    found = EvaluationInputs(
+    inputs = EvaluationInputs(
         prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,
         benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,
         tasks=names,
         text_column=settings.text_column,
     )
-    return found
+    return inputs
 
 
 def is_task_name(text: str) -> bool:
@@ -115,12 +115,12 @@ def _measure(
 
 
 def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if not path.exists():
             raise BadInput(f"expected an lm-eval task folder or jsonl file at {path}, found nothing")
         inside = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        found += [file for file in inside if file.suffix in (".yaml", ".yml", ".jsonl", ".json")]
-    if not found:
+        files += [file for file in inside if file.suffix in (".yaml", ".yml", ".jsonl", ".json")]
+    if not files:
         raise BadInput(f"expected task YAML or jsonl files in {', '.join(paths)}, found none")
-    return found
+    return files

@@ -60,13 +60,13 @@ def _snapshot(repository: str, revision: str | None) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
-        found = snapshot_download(repository, revision=revision, allow_patterns=DOWNLOADED, ignore_patterns=LEFT)
+        folder = snapshot_download(repository, revision=revision, allow_patterns=DOWNLOADED, ignore_patterns=LEFT)
     except Exception as error:  # the hub's own errors, those of two HTTP libraries, a full disk
         name = f"{repository}@{revision}" if revision else repository
         raise BadInput(
             f"expected a model directory {name}, or a model of that name on the hub, found {_why(error)}"
         ) from error
-    return Path(found)
+    return Path(folder)
 
 
 def _why(error: Exception) -> str:

@@ -75,8 +75,8 @@ def judgement(context: Context, evaluation: Artifact, judge: JudgeSettings, rubr
             f"{f' ({asking.fault})' if asking.fault else ''}; the answers are kept: run the same job again, which asks "
             "only for what is missing"
         )
-    found = measured(items, answers, judge.model)
-    return write_measures(context.folder, items[0]["model"], items[0]["step"], [found]) | {
+    measures = measured(items, answers, judge.model)
+    return write_measures(context.folder, items[0]["model"], items[0]["step"], [measures]) | {
         "graded": graded,
         "asked": asking.asked,
     }
@@ -85,10 +85,10 @@ def judgement(context: Context, evaluation: Artifact, judge: JudgeSettings, rubr
 def completions_of(folder: Path) -> list[Row]:
     """The completions of an evaluation, by item."""
     rows = read_shard(folder / "evaluation_items.parquet").to_pylist()
-    found = [row for row in rows if row["metric"] == "familiarity_completion"]
-    if not found:
+    completions = [row for row in rows if row["metric"] == "familiarity_completion"]
+    if not completions:
         raise BadInput(f"expected completions to judge in {folder}, found none")
-    return sorted(found, key=lambda row: int(row["item"]))
+    return sorted(completions, key=lambda row: int(row["item"]))
 
 
 def measured(items: list[Row], answers: list[Row], model: str) -> Measured:

@@ -77,8 +77,8 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
 def look_up(shard: Path, alpha: float) -> dict[str, np.ndarray]:
     """block_id, position and token (one entry a labelled position) of one shard of label curves."""
     with duckdb.connect() as connection:
-        found: dict[str, np.ndarray] = connection.execute(LOOK_UP, [str(shard), alpha, alpha]).fetchnumpy()
-    return found
+        columns: dict[str, np.ndarray] = connection.execute(LOOK_UP, [str(shard), alpha, alpha]).fetchnumpy()
+    return columns
 
 
 def rows_of(blocks: pa.Table, found: dict[str, np.ndarray], shard: Path) -> Iterator[dict[str, Any]]:

@@ -35,17 +35,17 @@ def review(
     decided = decisions_on(context.workspace, dictionary)
     if identity(decided) != decisions.fingerprint:
         raise BadInput(f"expected the decisions about {dictionary.folder} to stay, found others: run the job again")
-    made = applied(dictionary_of(context.path(dictionary)), decided)
+    reviewed = applied(dictionary_of(context.path(dictionary)), decided)
     documents = documents_of(context.path(corpus))
-    findings = linted(made, documents, words)
-    write_dictionary(context.folder, made, findings, (_row(anchor, found) for anchor, found in decided.items()))
+    findings = linted(reviewed, documents, words)
+    write_dictionary(context.folder, reviewed, findings, (_row(anchor, found) for anchor, found in decided.items()))
     chosen = [found["decision"] for found in decided.values()]
     counts = {
         "approved": chosen.count("approve"),
         "changed": chosen.count("change"),
         "rejected": chosen.count("reject"),
     }
-    return {"anchors": len(made), **counts, "lint": {finding["rule"]: finding["count"] for finding in findings}}
+    return {"anchors": len(reviewed), **counts, "lint": {finding["rule"]: finding["count"] for finding in findings}}
 
 
 def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
@@ -53,13 +53,13 @@ def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
     text = workspace.store.read(workspace.decisions(dictionary))
     if text is None:
         return {}
-    found = as_object(text, "decisions")
-    if found is None:
+    content = as_object(text, "decisions")
+    if content is None:
         raise BadInput(
             f"expected people's decisions in {workspace.decisions(dictionary)} of {workspace.address}, found none that "
             "can be read: put it back from a backup, or remove it and review the dictionary again"
         )
-    decisions: Decisions = found["decisions"]
+    decisions: Decisions = content["decisions"]
     return decisions
 
 
@@ -99,7 +99,7 @@ def import_table(workspace: Workspace, dictionary: Artifact, table: Path, by: st
 def approve_rest(workspace: Workspace, dictionary: Artifact, by: str, note: str = "") -> int:
     """Approve every entry that nobody has decided about. Returns how many."""
     rest, at = set(undecided(workspace, dictionary)), datetime.now(UTC).isoformat()
-    found = {
+    rows = {
         entry.anchor: {
             "anchor": entry.anchor,
             "decision": "approve",
@@ -113,8 +113,8 @@ def approve_rest(workspace: Workspace, dictionary: Artifact, by: str, note: str 
         for entry in dictionary_of(workspace.path(dictionary)).entries
         if entry.anchor in rest
     }
-    _write(workspace, dictionary, found)
-    return len(found)
+    _write(workspace, dictionary, rows)
+    return len(rows)
 
 
 def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:

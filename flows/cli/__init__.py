@@ -195,9 +195,10 @@ def exit_code() -> int:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
-            found = f"{error.strerror}: {error.filename}"
+            closed = f"{error.strerror}: {error.filename}"
             print(
-                f"nepenthe: expected a file or folder that is open to you, found {found}; name another", file=sys.stderr
+                f"nepenthe: expected a file or folder that is open to you, found {closed}; name another",
+                file=sys.stderr,
             )
             return 2
         # Printed here and let go: a traceback that lives on until exit keeps DuckDB's objects, which then complain.

@@ -63,8 +63,8 @@ def extract(
     with workspace.using():
         refresh(workspace)
         run = Direct(workspace, asked.name, asked.placement, Progress(3 if asked.dictionary.asks else 2))
-        made = draft_dictionary(asked, inputs, make_corpus(asked, inputs, run), run)
-    file = workspace.path(made) / DICTIONARY
+        draft = draft_dictionary(asked, inputs, make_corpus(asked, inputs, run), run)
+    file = workspace.path(draft) / DICTIONARY
     if out:
         out.write_bytes(file.read_bytes())
     counts = {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in run.made}
@@ -177,23 +177,23 @@ def source_of(workspace: Workspace, name: str, corpus: list[str]) -> Source:
     """`name`: as in `dictionary_named`, or a dictionary's own file. `corpus`: texts, instead of its own."""
     if name and Path(name).is_file() and not name.endswith(JOB):
         return Source(Dictionary.read(name, lenient=True), _texts(corpus, workspace))
-    made = dictionary_named(workspace, name)
-    texts = _texts(corpus, workspace) or _corpus_of(workspace, made)
-    return Source(dictionary_of(workspace.path(made)), texts, made)
+    artifact = dictionary_named(workspace, name)
+    texts = _texts(corpus, workspace) or _corpus_of(workspace, artifact)
+    return Source(dictionary_of(workspace.path(artifact)), texts, artifact)
 
 
 def dictionary_named(workspace: Workspace, name: str, *kinds: str) -> Artifact:
     """The newest dictionary artifact of a job, its file, or a fingerprint; the newest of all without a name."""
     kinds = kinds or ("dictionary", "review")
     known = _of_job_file(workspace, Path(name)) if name.endswith(JOB) else _by_name(workspace, name)
-    found = [artifact for artifact in known if artifact.kind in kinds]
-    if not found:
+    candidates = [artifact for artifact in known if artifact.kind in kinds]
+    if not candidates:
         raise MissingArtifact(
             f"expected a dictionary {f'of {name} ' if name else ''}in {workspace.root}, found none: "
             f"`nepenthe dictionary extract {name if name.endswith(JOB) else 'JOB.toml'}` makes it, and so does "
             "`nepenthe unlearn`"
         )
-    return found[-1]
+    return candidates[-1]
 
 
 def _by_name(workspace: Workspace, name: str) -> list[Artifact]:

@@ -26,9 +26,9 @@ def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
             continue
         role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
         by_role.setdefault(role, []).extend(rows)
-    found: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
+    numbers: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
     places = {"model": outcome.model, "report": page_of(outcome.report, workspace)}
-    return found | {"step": outcome.step} | places
+    return numbers | {"step": outcome.step} | places
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def plan_table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     device = f"{rows[0]['device']}, {rows[0]['memory_bytes'] / 2**30:.3g} GiB"
-    told = dict.fromkeys(row["told"] for row in rows if row["told"])
-    return "\n\n".join([device, rows_as_text(names, cells), _total(rows, several), *told])
+    sentences = dict.fromkeys(row["told"] for row in rows if row["told"])
+    return "\n\n".join([device, rows_as_text(names, cells), _total(rows, several), *sentences])
 
 
 def _total(rows: list[dict[str, Any]], several: bool) -> str:

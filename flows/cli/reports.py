@@ -63,7 +63,7 @@ def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Artifact |
 
 def find_artifact(workspace: Workspace, fingerprint: str) -> Artifact:
     """The artifact of a fingerprint, or of its beginning."""
-    found = [artifact for artifact in workspace.all() if artifact.fingerprint.startswith(fingerprint)]
-    if len(found) != 1:
-        raise BadInput(f"expected one artifact whose fingerprint starts with {fingerprint}, found {len(found)}")
-    return found[0]
+    matching = [artifact for artifact in workspace.all() if artifact.fingerprint.startswith(fingerprint)]
+    if len(matching) != 1:
+        raise BadInput(f"expected one artifact whose fingerprint starts with {fingerprint}, found {len(matching)}")
+    return matching[0]

@@ -82,14 +82,14 @@ def show_status(found: Found) -> str:
 def _runs(workspace: Workspace, finished: set[str], events: list[Found]) -> list[Found]:
     """The latest run of every job, newest first."""
     going_on = {user.doing: user for user in workspace.users()}
-    found = []
+    rows = []
     for name, run in workspace.references().items():
         planned = {fingerprint: kind for kind, _, fingerprint in run["artifacts"]}
         state = "running" if name in going_on else _state(planned.keys(), finished, events)
         facts = {"state": state, "finished": len(planned.keys() & finished), "planned": len(planned)}
         missing = [kind for fingerprint, kind in planned.items() if fingerprint not in finished]
-        found.append({key: run[key] for key in ("run", "at", "by", "host")} | facts | {"missing": missing})
-    return sorted(found, key=lambda run: run["at"], reverse=True)
+        rows.append({key: run[key] for key in ("run", "at", "by", "host")} | facts | {"missing": missing})
+    return sorted(rows, key=lambda run: run["at"], reverse=True)
 
 
 def _state(planned: Any, finished: set[str], events: list[Found]) -> str:
@@ -101,15 +101,15 @@ def _state(planned: Any, finished: set[str], events: list[Found]) -> str:
 
 def _making(workspace: Workspace) -> list[Found]:
     """What is made just now, a part on its own line."""
-    found = []
+    rows = []
     for key, holder in workspace.makers().items():
         kind, _, which = key.rpartition("-")
         fingerprint, _, part = which.partition(".")
         done, total = progress_of(workspace, Artifact(kind, "", fingerprint)) or (None, None)
         who = {"by": holder.who, "host": holder.host, "pid": holder.pid, "since": holder.since}
-        made = {"stage": kind, "fingerprint": fingerprint, "part": part, "done": done, "total": total}
-        found.append(made | who)
-    return found
+        row = {"stage": kind, "fingerprint": fingerprint, "part": part, "done": done, "total": total}
+        rows.append(row | who)
+    return rows
 
 
 def _failures(events: list[Found], finished: set[str]) -> list[Found]:

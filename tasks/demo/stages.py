@@ -21,10 +21,10 @@ def world(context: Context, seed: int) -> Counts:
     from tasks.demo.pretrain import train_tokenizer
     from tasks.demo.world import make_world, write_world
 
-    made = make_world(seed)
-    write_world(made, context.folder)
-    train_tokenizer([*made.generic, *made.target.values()]).save_pretrained(context.folder / TOKENIZER)
-    return {"stories": len(made.generic), "chapters": len(made.target), "prompts": len(made.prompts)}
+    generated = make_world(seed)
+    write_world(generated, context.folder)
+    train_tokenizer([*generated.generic, *generated.target.values()]).save_pretrained(context.folder / TOKENIZER)
+    return {"stories": len(generated.generic), "chapters": len(generated.target), "prompts": len(generated.prompts)}
 
 
 @stage("pretrain", version=1, heavy=True)

@@ -68,8 +68,8 @@ def _running(client: Any, call: StageCall) -> Any:
 
     state = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
     asked = FlowRunFilter.model_validate({"tags": {"all_": [_tag(call)]}, "state": state})
-    found = client.read_flow_runs(flow_run_filter=asked, limit=1)
-    return found[0].id if found else None
+    runs = client.read_flow_runs(flow_run_filter=asked, limit=1)
+    return runs[0].id if runs else None
 
 
 def _start(call: StageCall) -> Any:

@@ -90,9 +90,9 @@ def make(call: StageCall) -> Artifact:
     """
     workspace, artifact = call.workspace, call.artifact
     with workspace.making(_key(call), call.wait, lambda holder: say_waiting(workspace, artifact, call.since, holder)):
-        found = workspace.find(artifact.kind, artifact.fingerprint)
-        if found:
-            return found
+        finished = workspace.find(artifact.kind, artifact.fingerprint)
+        if finished:
+            return finished
         with faults_named(workspace, call.placement):
             for needed in artifacts_in(call.inputs):
                 workspace.path(needed)  # a remote one is fetched

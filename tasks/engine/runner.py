@@ -50,10 +50,10 @@ class Plan:
         self.calls += 1
         inputs = stage.inputs(*args, **kwargs)
         artifact = stage.artifact(self.name, inputs)
-        found = self.workspace.find(artifact.kind, artifact.fingerprint)
+        finished = self.workspace.find(artifact.kind, artifact.fingerprint)
         if all(step.artifact != artifact for step in self.steps):
-            self.steps.append(Step(stage, found or artifact, inputs, found is not None))
-        return found or artifact
+            self.steps.append(Step(stage, finished or artifact, inputs, finished is not None))
+        return finished or artifact
 
     def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """The same as `Run.together`, by name only."""
@@ -106,12 +106,12 @@ class Run:
 
     def make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
         """The task: the artifact, as a `Cached` state where it is there already. Works outside Prefect, too."""
-        found = self.workspace.find(artifact.kind, artifact.fingerprint)
-        self.made.append((found or artifact, found is not None))
-        if found:
+        finished = self.workspace.find(artifact.kind, artifact.fingerprint)
+        self.made.append((finished or artifact, finished is not None))
+        if finished:
             self.progress.cached(stage.title(inputs))
-            self.note(found, "cached")
-            return cached(found)
+            self.note(finished, "cached")
+            return cached(finished)
         for needed in artifacts_in(inputs):
             self._repair_input(needed)
         return self._fresh(StageCall(stage, artifact, inputs, self.workspace.address, self.placement, wait=self.wait))
@@ -130,16 +130,16 @@ class Run:
             line.say(f"failed: {said}", final=True)
             self.note(call.artifact, "failed", str(error))
             raise
-        made = self.workspace.find(call.artifact.kind, call.artifact.fingerprint) or call.artifact
-        record = self.workspace.record(made)
+        finished = self.workspace.find(call.artifact.kind, call.artifact.fingerprint) or call.artifact
+        record = self.workspace.record(finished)
         ours = record["ordered"] == call.since  # else another run was faster, and this one waited
-        self._enter(made, record["counts"] if ours else None)
-        self.note(made, "made" if ours else "cached", json.dumps(record["counts"]))
+        self._enter(finished, record["counts"] if ours else None)
+        self.note(finished, "made" if ours else "cached", json.dumps(record["counts"]))
         if not ours:
             line.say("cached", final=True)
-            return cached(made)
+            return cached(finished)
         line.finish(record["seconds"], record["counts"])
-        return made
+        return finished
 
     def _in_parts(self, call: StageCall) -> None:
         """All shards, spread over the workers; what is left to do afterwards is to count and commit."""
@@ -247,8 +247,8 @@ class Direct(Run):
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
         artifact, inputs = self._named(stage, *args, **kwargs)
-        made = self.make(stage, artifact, inputs)
-        return made if isinstance(made, Artifact) else made.data
+        result = self.make(stage, artifact, inputs)
+        return result if isinstance(result, Artifact) else result.data
 
     def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """One after the other."""

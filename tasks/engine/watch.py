@@ -40,8 +40,8 @@ def say_progress(workspace: Workspace, artifact: Artifact, part: int, done: floa
 
 def progress_of(workspace: Workspace, artifact: Artifact) -> tuple[float, float] | None:
     """Done and total of an artifact that is being made: of its parts, the one that has got furthest."""
-    found = [_read(path) for path in listed(workspace.signs(artifact), "progress-*.json")]
-    return max(((one["done"], one["total"]) for one in found if one), default=None)
+    reports = [_read(path) for path in listed(workspace.signs(artifact), "progress-*.json")]
+    return max(((one["done"], one["total"]) for one in reports if one), default=None)
 
 
 def say_fault(workspace: Workspace, artifact: Artifact, part: int, error: Exception) -> None:
@@ -52,9 +52,9 @@ def say_fault(workspace: Workspace, artifact: Artifact, part: int, error: Except
 def fault_of(workspace: Workspace, artifact: Artifact, part: int) -> tuple[str, str] | None:
     """The class and the sentence of the error that a part ended with; it is taken away."""
     path = workspace.signs(artifact) / f"fault-{part}.json"
-    found = _read(path)
+    content = _read(path)
     path.unlink(missing_ok=True)
-    return (found["error"], found["message"]) if found else None
+    return (content["error"], content["message"]) if content else None
 
 
 def say_waiting(workspace: Workspace, artifact: Artifact, order: float, holder: str) -> None:
@@ -64,8 +64,8 @@ def say_waiting(workspace: Workspace, artifact: Artifact, order: float, holder: 
 
 def waiting_of(workspace: Workspace, artifact: Artifact, order: float) -> str | None:
     """Whom an order waits for."""
-    found = _read(workspace.signs(artifact) / f"waiting-{order}.json")
-    return str(found["holder"]) if found else None
+    content = _read(workspace.signs(artifact) / f"waiting-{order}.json")
+    return str(content["holder"]) if content else None
 
 
 def clear_signs(workspace: Workspace, artifact: Artifact) -> None:
@@ -80,10 +80,10 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return found
+    return content
 
 
 Event = Literal["started", "waiting", "shard", "made", "cached", "damaged", "smaller batch", "failed"]

@@ -77,7 +77,7 @@ def _continuations(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Seque
     """The texts as tokens after the prompt; one that starts with another's tokens is left to that one."""
     # Spaces at the prompt's end belong to the next word's token in most tokenizers.
     seam = len(prompt.rstrip(" "))
-    found: dict[tuple[int, ...], _Continuation] = {}
+    continuations: dict[tuple[int, ...], _Continuation] = {}
     wholes = [joined(prompt, text) for text in texts]
     for text, encoded in zip(texts, encode(tokenizer, wholes), strict=True):
         # By their ends: a lone space has an empty span, at its end, under byte-level trimming.
@@ -86,8 +86,10 @@ def _continuations(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Seque
             raise BadInput(f"The continuation {text!r} of {prompt!r} has no token of its own: remove it.")
         straddled = max(0, seam - encoded.offsets[first][0])
         ids = tuple(encoded.ids)
-        found[ids] = _Continuation(text, ids[:first], ids[first:], straddled)
-    return [one for ids, one in found.items() if not any(ids[:cut] in found for cut in range(1, len(ids)))]
+        continuations[ids] = _Continuation(text, ids[:first], ids[first:], straddled)
+    return [
+        one for ids, one in continuations.items() if not any(ids[:cut] in continuations for cut in range(1, len(ids)))
+    ]
 
 
 def _score_first_tokens(

@@ -43,8 +43,8 @@ def own_name(name: str) -> str:
 
 def own_task(name: str) -> Path:
     """The file of lm-eval's task. Raises BadInput for a name that lm-eval does not have. Imports no lm-eval."""
-    found = importlib.util.find_spec("lm_eval")
-    tasks = Path((found.submodule_search_locations or [""])[0]) / "tasks" if found else Path()
+    package = importlib.util.find_spec("lm_eval")
+    tasks = Path((package.submodule_search_locations or [""])[0]) / "tasks" if package else Path()
     if name in OWN and (tasks / OWN[name]).is_file():
         return tasks / OWN[name]
     files = sorted(tasks.rglob(f"{name}.yaml"))

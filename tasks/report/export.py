@@ -64,8 +64,8 @@ def verify_export(folder: Path) -> int:
     for name, expected in record.unlearned.files.items():
         file = folder / name
         if not file.is_file() or sha256_of(file) != expected:
-            found = "other bytes" if file.is_file() else "nothing"
-            raise DamagedArtifact(f"{file}: expected the bytes that {FILE} describes, found {found}")
+            state = "other bytes" if file.is_file() else "nothing"
+            raise DamagedArtifact(f"{file}: expected the bytes that {FILE} describes, found {state}")
     return len(record.unlearned.files)
 
 

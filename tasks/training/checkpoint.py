@@ -77,11 +77,11 @@ def _quietly(act: Any, state: dict[str, Any], checkpoint_id: Path) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole. A torn one, left by a kill, is removed by the first rank."""
-    found = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
-    whole = {step: path for step, path in found.items() if (path / WHOLE).exists()}
+    checkpoints = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*")}
+    whole = {step: path for step, path in checkpoints.items() if (path / WHOLE).exists()}
     barrier()  # before anything is removed, every rank has looked
-    for step in found.keys() - whole.keys() if is_first() else ():
-        shutil.rmtree(found[step])
+    for step in checkpoints.keys() - whole.keys() if is_first() else ():
+        shutil.rmtree(checkpoints[step])
     return whole[max(whole)] if whole else None
 
 

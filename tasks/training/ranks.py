@@ -172,10 +172,10 @@ def _train_rank(folder: Path) -> None:
 
 
 def _own_gpu(torch: Any, number: int) -> None:
-    found = torch.cuda.device_count()
-    if number >= found:
+    devices = torch.cuda.device_count()
+    if number >= devices:
         asked = os.environ["LOCAL_WORLD_SIZE"]
-        raise BadInput(f"placement.ranks: expected a GPU for each of {asked} ranks on this machine, found {found}")
+        raise BadInput(f"placement.ranks: expected a GPU for each of {asked} ranks on this machine, found {devices}")
     torch.cuda.set_device(number)
 
 
@@ -183,9 +183,9 @@ def _shared(written: Path) -> TrainingSpec:
     """The spec, from whichever rank's launcher wrote it down."""
     import torch.distributed as dist
 
-    found: list[bytes | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, written.read_bytes() if written.exists() else None)
-    spec: TrainingSpec = pickle.loads(next(one for one in found if one))
+    written_specs: list[bytes | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(written_specs, written.read_bytes() if written.exists() else None)
+    spec: TrainingSpec = pickle.loads(next(written_spec for written_spec in written_specs if written_spec))
     if not spec.data.exists():
         raise BadInput(
             f"expected {spec.data} on every machine of the training, found none on {os.uname().nodename}: "

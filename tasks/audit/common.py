@@ -1,7 +1,7 @@
 """What the attacks share: the audited model, the target and the other texts, and what an attack is made of."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -114,14 +114,41 @@ class Attack:
     """The one role of models that it is made on; by default all are."""
 
 
-class Opened:
-    """An audited model and its tokenizer in memory, and the artifact that is made of it."""
+@dataclass
+class LoadedModel:
+    """A causal language model and its tokenizer in memory, asked so many texts at a time."""
+
+    model: Any
+    tokenizer: Any
+    batch_size: int = 8
+
+    def completions(self, prompts: Sequence[str], new_tokens: int) -> list[str]:
+        """How it goes on, greedily."""
+        from tasks.measure.familiarity import complete
+
+        return complete(self.model, self.tokenizer, prompts, new_tokens=new_tokens, batch_size=self.batch_size)
+
+    def familiarity(self, prompts: Sequence[Prompt]) -> Measured:
+        """The probability of continuations that only the target has."""
+        from tasks.measure.familiarity import by_probability
+
+        peculiar = [replace(prompt, generic=()) for prompt in prompts]
+        return by_probability(self.model, self.tokenizer, peculiar, batch_size=self.batch_size)
+
+    def perplexity(self, texts: Sequence[str]) -> Measured:
+        """Perplexity on other texts."""
+        from tasks.measure.perplexity import perplexity
+
+        return perplexity(self.model, self.tokenizer, texts, batch_size=self.batch_size)
+
+
+class Attacked(LoadedModel):
+    """The audited model in memory, and the artifact that is made of it."""
 
     def __init__(self, context: Context, suspect: AuditedModel) -> None:
+        model = load_model(suspect.model.path, context.placement.device)
+        super().__init__(model, load_tokenizer(suspect.model.tokenizer), context.placement.micro_batch)
         self.context, self.suspect = context, suspect
-        self.model = load_model(suspect.model.path, context.placement.device)
-        self.tokenizer = load_tokenizer(suspect.model.tokenizer)
-        self.batch = context.placement.micro_batch
 
     def documents(self, corpus: Artifact) -> list[str]:
         """The target's texts."""

@@ -10,6 +10,7 @@ import torch
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
+from tasks.audit.common import LoadedModel
 from tasks.audit.questions import Question, answered, chance_of, cloze_questions
 from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
@@ -53,7 +54,7 @@ def test_the_answer_is_the_choice_with_the_most_probable_sentence(model: Any, to
 
     asked = questions(text)
     for hints in (False, True):
-        measured = answered(model, tokenizer, asked, hints=hints, batch_size=3)
+        measured = answered(LoadedModel(model, tokenizer, 3), asked, hints=hints)
         for question, item in zip(asked, measured.items, strict=True):
             front = item.prompt.removesuffix("___" + question.after)
             assert front.endswith(question.before)
@@ -71,7 +72,7 @@ def test_the_answer_is_the_choice_with_the_most_probable_sentence(model: Any, to
 def test_hints_that_the_context_cannot_hold_are_left_out(model: Any, tokenizer: Any, text: str) -> None:
     long = tuple("The owl of Castle Marrow said nothing to the little girl." for _ in range(9))
     question = Question("She saw ", " there.", "Tamsin", ("Tamsin", "Ottoline Vex"), long)
-    item = answered(model, tokenizer, [question], hints=True).items[0]
+    item = answered(LoadedModel(model, tokenizer), [question], hints=True).items[0]
     assert 0 < item.prompt.count("The owl") < 9
 
 

@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import Field, model_validator
-
 from dictionaries.dictionary import Dictionary
 from storage.artifact import Artifact
 from storage.files import Files
 from storage.settings import Settings
-from tasks.audit.passages import Passage, draw_passages
+from tasks.audit.passages import Passage, PassageSettings, draw_passages
 from tasks.audit.verdicts import AuditValues, Ruling
 from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, Stage
@@ -37,25 +35,6 @@ class Target(Settings):
     dictionary: Artifact
     prompts: Files | None
     suite: Suite
-
-
-class PassageSettings(Settings):
-    """Passages of the target, and of the texts that it is compared with."""
-
-    count: int = Field(default=100, ge=1)
-    """Passages, drawn from all that are long enough."""
-    tokens: int = Field(default=100, ge=4)
-    """Length of a passage (Carlini et al. 2023 give 50 tokens and look for 50)."""
-    given: int = Field(default=50, ge=1)
-    """Tokens of a passage that the model is given to go on with."""
-    seed: int = 0
-    """Draws the passages."""
-
-    @model_validator(mode="after")
-    def _leaves_something(self) -> "PassageSettings":
-        if self.given >= self.tokens:
-            raise ValueError(f"expected given < tokens, found {self.given} of {self.tokens}")
-        return self
 
 
 NEEDS_NEIGHBOURS = "needs text near the target without its content (audit.neighbours)"
@@ -169,15 +148,7 @@ class Attacked(LoadedModel):
         """("target", its passages), and ("control", others) where there are some, drawn alike."""
         texts = {"target": self.documents(corpus)} | ({"control": control.read()} if control else {})
         for task, documents in texts.items():
-            drawn = draw_passages(
-                self.tokenizer,
-                documents,
-                settings.count,
-                tokens=settings.tokens,
-                given=settings.given,
-                seed=settings.seed,
-            )
-            yield task, drawn
+            yield task, draw_passages(self.tokenizer, documents, settings)
 
     def write(self, measures: Iterable[Measured], total: int) -> Counts:
         """Write what was measured, and say after each of `total` measures how far it is."""

@@ -9,7 +9,8 @@ most probable one, so k ends where the last wrong prediction lies.
 from collections.abc import Sequence
 
 from storage.artifact import Artifact
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, PassageSettings
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of

@@ -16,7 +16,8 @@ import numpy as np
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from tasks.audit.common import Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, PassageSettings, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
+from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, placements

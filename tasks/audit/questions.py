@@ -41,14 +41,7 @@ def questions(
 ) -> Counts:
     """Cloze questions about the target, without and with hints."""
     attacked = Attacked(context, suspect)
-    asked = cloze_questions(
-        attacked.documents(corpus),
-        attacked.dictionary(dictionary),
-        settings.count,
-        choices=settings.choices,
-        hints=settings.hints,
-        seed=settings.seed,
-    )
+    asked = cloze_questions(attacked.documents(corpus), attacked.dictionary(dictionary), settings)
     measures = (answered(attacked, asked, hints=hints) for hints in (False, True))
     return attacked.write([chance_of(asked), *measures], 3)
 
@@ -79,14 +72,12 @@ class _Sentence:
         return frozenset(match.entry for match in self.matches)
 
 
-def cloze_questions(
-    documents: Sequence[str], dictionary: Dictionary, count: int, *, choices: int = 4, hints: int = 3, seed: int = 0
-) -> list[Question]:
+def cloze_questions(documents: Sequence[str], dictionary: Dictionary, settings: QuestionSettings) -> list[Question]:
     """Up to `count` questions; sentences that name a second anchor come first, since those can be answered.
 
     BadInput where no sentence has an anchor with another of its kind to be mistaken for.
     """
-    chance = random.Random(seed)
+    chance = random.Random(settings.seed)
     matcher = Matcher(dictionary)
     texts = dict.fromkeys(sentence for document in documents for sentence in sentences_of(document))
     sentences = [_Sentence(text, tuple(matches)) for text in texts if (matches := matcher.find(text))]
@@ -95,16 +86,15 @@ def cloze_questions(
     hinting = sentences[:HINTS_LOOKED_AT]
     questions: list[Question] = []
     for sentence in sentences:
-        if len(questions) == count:
+        if len(questions) == settings.count:
             break
         match = chance.choice(sentence.matches)
         others = _rivals(dictionary, match.entry, sentence)
         if not others or not sentence.text[: match.start].strip():
             continue
-        given = _hints(sentence, match.entry, hinting, hints)
-        questions.append(
-            _question(sentence, match, chance.sample(others, min(choices - 1, len(others))), given, chance)
-        )
+        given = _hints(sentence, match.entry, hinting, settings.hints)
+        wrong = chance.sample(others, min(settings.choices - 1, len(others)))
+        questions.append(_question(sentence, match, wrong, given, chance))
     if not questions:
         raise BadInput("No question can be asked: no sentence has an anchor behind its start with another of its kind.")
     return questions

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from storage.artifact import Artifact
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, PassageSettings
-from tasks.audit.passages import Passage
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.passages import Passage, PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, numbers, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of

@@ -1,7 +1,7 @@
 # The commands of the README. Everything installs into .venv, nothing else is touched.
 PYTHON ?= python3
 BIN = .venv/bin
-.PHONY: demo test test-cluster check format bench clean
+.PHONY: demo real test test-cluster check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -10,6 +10,9 @@ BIN = .venv/bin
 
 demo: .venv/installed  ## a whole unlearning run on a small world made here; prints the table and the report's path
 	$(BIN)/nepenthe demo
+
+real: .venv/installed  ## a real model forgets Harry Potter: fetches a model of 135 M parameters; half an hour without a GPU
+	$(BIN)/nepenthe real
 
 test: .venv/installed  ## every test but those that start servers
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not benchmark and not cluster"

@@ -1,7 +1,7 @@
-"""How many GPUs the trainings of a job take, and what lies on each.
+"""How many devices the trainings of a job take, and what lies on each.
 
-The card assumed is an H200. A model that fits one is replicated; one that does not is sharded over the ranks of one or
-several machines of eight (`placement.sharded`), in which case only activations and the layers under way are whole.
+A model that fits one is replicated; one that does not is sharded over the ranks of one or several machines of eight
+(`placement.sharded`), in which case only activations and the layers under way are whole.
 """
 
 import math
@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flows.job import Job
+from storage.errors import BadInput
 from tasks.engine.stage import Placement
 from tasks.training.settings import split
 
+USABLE = 0.9  # of a device's memory; the rest is CUDA's own, and lost between allocations
 GPU_BYTES = 139 * 2**30
-ROOM = 0.9 * GPU_BYTES  # the rest is CUDA's own, and lost between allocations
+PEAK_FLOPS = 989e12
+TRAINING_EFFICIENCY, FORWARD_EFFICIENCY = 0.5, 0.6
+GENERATION_EFFICIENCY = 0.01  # a token at a time reads all weights for little arithmetic
 GPUS_A_NODE = 8
 MASTER_AND_ADAM = 16  # bytes a parameter: float32 weights, gradients and two moments
 COMPUTE_COPIES = 2  # bytes a parameter: autocast keeps bf16 copies of the weights until the backward pass is done
@@ -34,6 +38,49 @@ class Size:
     layers: int
     tokens: int
     """Tokens of the target corpus."""
+    evaluated: int = 0
+    """Tokens that an evaluation reads."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What computes: a card by its datasheet, or a device of this machine as it was measured."""
+
+    name: str
+    memory: float
+    """Bytes."""
+    training: float
+    """FLOP/s that are reached; also below."""
+    forward: float
+    generation: float
+    number: int | None = None
+    """How many there are; None: as many as it takes."""
+    is_gpu: bool = True
+    start: float = 0.0
+    """Seconds until a process is ready to load a model."""
+
+    @property
+    def room(self) -> float:
+        """Bytes that models and what passes through them may take."""
+        return USABLE * self.memory
+
+    @classmethod
+    def by_datasheet(cls, name: str, memory: float) -> "Card":
+        """Dense bf16 FLOP/s at the efficiency that is usual."""
+        shares = TRAINING_EFFICIENCY, FORWARD_EFFICIENCY, GENERATION_EFFICIENCY
+        training, forward, generation = (PEAK_FLOPS * share for share in shares)
+        return cls(name, memory, training, forward, generation)
+
+
+H200 = Card.by_datasheet("H200 by its datasheet", GPU_BYTES)
+CARDS = {"h200": H200, "h100": Card.by_datasheet("H100 by its datasheet", 79 * 2**30)}
+
+
+def card_named(name: str) -> Card:
+    """A card by its datasheet. Raises BadInput for one that is not known."""
+    if name.lower() not in CARDS:
+        raise BadInput(f"--card: expected {' or '.join(CARDS)}, found {name!r}; without it this machine is measured")
+    return CARDS[name.lower()]
 
 
 @dataclass(frozen=True)
@@ -67,29 +114,30 @@ def own_fleet(job: Job) -> Fleet:
     return Fleet(placement.ranks, placement.nodes, placement.sharded and several, placement.micro_batch)
 
 
-def fleet_for(job: Job, size: Size) -> Fleet | None:
-    """The job's own placement where its trainings fit, else the fewest GPUs on which they do. None: on no number."""
-    return next((fleet for fleet in (own_fleet(job), *larger_fleets(job)) if fits(fleet, job, size)), None)
+def fleet_for(job: Job, size: Size, card: Card = H200) -> Fleet | None:
+    """The job's own placement where its trainings fit, else the fewest devices on which they do. None: on no number."""
+    return next((fleet for fleet in (own_fleet(job), *larger_fleets(job, card)) if fits(fleet, job, size, card)), None)
 
 
-def larger_fleets(job: Job) -> Iterator[Fleet]:
-    """One GPU, more of one machine, whole machines: as long as they can share both batches evenly."""
+def larger_fleets(job: Job, card: Card) -> Iterator[Fleet]:
+    """One device, more of one machine, whole machines: as long as there are so many and they share both batches."""
     shared = math.gcd(job.reinforce.batch, job.student.batch)
-    one_machine = [gpus for gpus in (1, 2, 4) if gpus <= shared]
-    for gpus in (*one_machine, *range(GPUS_A_NODE, shared + 1, GPUS_A_NODE)):
-        micro = job.placement.micro_batch if shared % gpus == 0 else 0
+    most = min(shared, card.number or shared)
+    one_machine = [number for number in (1, 2, 4) if number <= most]
+    for number in (*one_machine, *range(GPUS_A_NODE, most + 1, GPUS_A_NODE)):
+        micro = job.placement.micro_batch if shared % number == 0 else 0
         while micro:
-            yield Fleet(min(gpus, GPUS_A_NODE), math.ceil(gpus / GPUS_A_NODE), gpus > 1, micro)
+            yield Fleet(min(number, GPUS_A_NODE), math.ceil(number / GPUS_A_NODE), number > 1, micro)
             micro //= 2
 
 
-def fits(fleet: Fleet, job: Job, size: Size) -> bool:
-    """Whether both trainings leave enough room on every GPU."""
+def fits(fleet: Fleet, job: Job, size: Size, card: Card = H200) -> bool:
+    """Whether both trainings leave enough room on every device."""
     needed = (
         training_bytes(fleet, job.reinforce.batch, job.reinforce.length, size),
         training_bytes(fleet, job.student.batch, job.blocks.length, size),
     )
-    return max(needed) <= ROOM
+    return max(needed) <= card.room
 
 
 def training_bytes(fleet: Fleet, batch: int, length: int, size: Size) -> float:

@@ -1,51 +1,57 @@
-"""What a job will cost, before it runs: tokens, FLOPs, GPU memory, disk (METHOD.md 7).
+"""What a job will cost, before it runs: time, tokens, FLOPs, memory, disk (METHOD.md 7).
 
-Estimates from sizes, not measurements: 2 FLOPs a parameter and token forward, 6 in training; hours are those of an
-H200 (989 dense bf16 TFLOP/s by its datasheet) at the efficiency that is usual, half of the peak in training, 0.6
-forward. Where the trainings take several GPUs, their hours are those on all of them.
+Sizes are estimates: 2 FLOPs a parameter and token forward, 6 in training. Times are these at a card's speed: this
+machine's as it was measured (`flows/speed.py`), or that of a datasheet's card, which nobody measured. Where the
+trainings take several devices, their hours are those on all of them.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from flows.fleet import GPU_BYTES, MASTER_AND_ADAM, ROOM, Size, fleet_for, own_fleet, training_bytes
+from flows.fleet import H200, MASTER_AND_ADAM, Card, Fleet, Size, fleet_for, own_fleet, training_bytes
 from flows.inputs import Inputs
 from flows.job import Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
+from tasks.elicit import REQUESTS
 from tasks.engine.runner import Plan
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
+from tasks.measure.suite import Suite
 from tasks.models import config_of, parameters_of, vocabulary_size
-from tasks.texts import normalise, read_texts
+from tasks.texts import ElicitSettings, normalise, read_texts
 from tasks.training.settings import steps_of_epochs
 
-PEAK_FLOPS = 989e12
-TRAINING_EFFICIENCY, FORWARD_EFFICIENCY = 0.5, 0.6
 SAMPLE_CHARACTERS = 200_000
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GRADIENTS = 4  # of the bytes of MASTER_AND_ADAM; a checkpoint is the others
-CARD = f"{ROOM / 2**30:.0f} GiB, the usable part of an H200's {GPU_BYTES / 2**30:.0f}"
+CHARACTERS_A_TOKEN = 4
+QUESTIONS, CHOICES, QUESTION_TOKENS = 1000, 4, 80  # of a benchmark that nobody counted
 
 Row = dict[str, Any]
 Leg = tuple[int, int | None]
 """The steps of a student that is taught from pause to pause: done before, and the step at which it pauses."""
 
 
-def cost(plan: Plan, job: Job, inputs: Inputs) -> list[Row]:
+def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
     """A row for each artifact: stage, cached or not, and what making it will take (zeros where it is cached)."""
-    size = size_of(inputs, job.corpus.text_column)
+    size = size_of(job, inputs)
     pauses: dict[str, int] = {step.artifact.fingerprint: step.inputs.get("until") or 0 for step in plan.steps}
     rows = []
     for step in plan.steps:
         kind, before, needs = step.stage.kind, step.inputs.get("before"), _needs()
         if kind in ESTIMATES and not step.cached:
             leg = (pauses[before.fingerprint] if before else 0, step.inputs.get("until"))
-            needs = ESTIMATES[kind](job, size, leg)
+            needs = ESTIMATES[kind](job, size, leg, card)
         if kind == "answers" and not step.cached:
             needs |= asking(job, inputs, plan.workspace)
-        rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs)
+        starts = step.stage.heavy and not step.cached and job.placement.isolation == "process"
+        needs |= {"seconds": 3600 * needs["hours"] + card.start * starts}
+        where = {"device": card.name, "memory_bytes": round(card.memory)}
+        rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs | where)
     return rows
 
 
@@ -60,16 +66,34 @@ def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
     return {"requests": len(costs), "tokens": sum(costs)}
 
 
-def size_of(inputs: Inputs, text_column: str) -> Size:
-    """Parameters from the weights' headers; tokens from a sample of the corpus."""
+def size_of(job: Job, inputs: Inputs) -> Size:
+    """Parameters from the weights' headers; tokens from a sample of the corpus and of what the model is asked for."""
     config = config_of(inputs.baseline.path)
     return Size(
         parameters=parameters_of(inputs.baseline.path),
         vocabulary=vocabulary_size(inputs.baseline),
         hidden=int(config.get("hidden_size") or config.get("n_embd") or 0),
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
-        tokens=tokens_of(inputs, text_column),
+        tokens=tokens_of(inputs, job.corpus.text_column) + elicited_tokens(job.corpus.elicit),
+        evaluated=evaluated_tokens(job.evaluation.suite, inputs),
     )
+
+
+def elicited_tokens(settings: ElicitSettings) -> int:
+    """Tokens that a model is asked for about a subject, where none of its answers ends early."""
+    names = max(1, len(settings.names)) + (settings.rounds - 1) * settings.growth
+    return names * len(REQUESTS) * settings.times * settings.tokens if settings.subject else 0
+
+
+def evaluated_tokens(suite: Suite, inputs: Inputs) -> int:
+    """Tokens that an evaluation reads, roughly: prompts twice, held-out text, four answers to each question."""
+    evidence = inputs.evidence
+    heldout = sum(Path(path).stat().st_size for path in evidence.heldout.paths) if evidence.heldout else 0
+    tasks = len(evidence.tasks) + (len(evidence.benchmarks.paths) if evidence.benchmarks else 0)
+    windows = (suite.windows * suite.window) if suite.windows and suite.window else math.inf
+    prompts = 2 * suite.prompts * suite.context_characters // CHARACTERS_A_TOKEN
+    questions = tasks * (suite.questions or QUESTIONS) * CHOICES * QUESTION_TOKENS
+    return round(prompts + min(heldout / CHARACTERS_A_TOKEN, windows) + questions)
 
 
 def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:
@@ -90,8 +114,9 @@ def tokens_of(inputs: Inputs, text_column: str) -> int:
     return round(tokens * characters / max(1, len(sample)))
 
 
-def _needs(tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes: float = 0, disk: float = 0) -> Row:
-    hours = flops / (PEAK_FLOPS * efficiency) / 3600
+def _needs(tokens: float = 0, flops: float = 0, rate: float = 1, gpu_bytes: float = 0, disk: float = 0) -> Row:
+    """`rate` is in FLOP/s."""
+    hours = flops / rate / 3600
     return {
         "requests": 0,
         "tokens": round(tokens),
@@ -100,81 +125,127 @@ def _needs(tokens: float = 0, flops: float = 0, efficiency: float = 1, gpu_bytes
         "hours": hours,
         "gpus": 1 if gpu_bytes else 0,
         "gpu_bytes": round(gpu_bytes),
+        "fits": True,
         "disk_bytes": round(disk),
         "told": "",
     }
 
 
-def _blocks(job: Job, size: Size, leg: Leg) -> Row:
+def _blocks(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     return _needs(tokens=size.tokens, disk=20 * size.tokens)
 
 
-def _training(job: Job, size: Size, batch: int, length: int, tokens: float, disk: float) -> Row:
-    """A training on the job's GPUs, or on as many as it takes."""
-    found, own = fleet_for(job, size), own_fleet(job)
+@dataclass(frozen=True)
+class Training:
+    """A training's shape."""
+
+    batch: int
+    length: int
+    tokens: float
+    disk: float
+    """Bytes that it leaves."""
+
+
+def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
+    """On the job's own devices, or on as many as it takes."""
+    found, own = fleet_for(job, size, card), own_fleet(job)
     fleet = found or own
     needs = _needs(
-        tokens=tokens,
-        flops=6 * size.parameters * tokens,
-        efficiency=TRAINING_EFFICIENCY,
-        gpu_bytes=training_bytes(fleet, batch, length, size),
-        disk=disk,
+        tokens=training.tokens,
+        flops=6 * size.parameters * training.tokens,
+        rate=card.training,
+        gpu_bytes=training_bytes(fleet, training.batch, training.length, size),
+        disk=training.disk,
     )
-    told = "" if found == own else f"The trainings fit {fleet.gpus} GPU{'s' * (fleet.gpus > 1)}: {fleet.settings()}."
+    told = "" if found == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
     if found is None:
-        told = f"The trainings find no room on any number of GPUs that divides their batches, each with {CARD}."
-    return needs | {"gpus": fleet.gpus, "hours": needs["gpu_hours"] / fleet.gpus, "told": told}
+        told = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
+    return needs | {"gpus": fleet.gpus, "hours": needs["gpu_hours"] / fleet.gpus, "told": told, "fits": bool(found)}
 
 
-def _reinforce(job: Job, size: Size, leg: Leg) -> Row:
+def _devices(fleet: Fleet, card: Card) -> str:
+    return f"{fleet.gpus} GPU{'s' * (fleet.gpus > 1)}" if card.is_gpu else "this machine"
+
+
+def _devices_tried(card: Card) -> str:
+    if card.number is None:
+        return "any number of GPUs that divides their batches"
+    return f"up to {card.number} of this machine's devices, with any placement.micro_batch"
+
+
+def _room(card: Card) -> str:
+    return f"{card.room / 2**30:.3g} GiB, the usable part of {card.memory / 2**30:.3g} ({card.name})"
+
+
+def _reinforce(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     batch, length = job.reinforce.batch, job.reinforce.length
     blocks = max(1, math.ceil(size.tokens / length))
     drawn = steps_of_epochs(blocks, job.reinforce.epochs, batch) * batch
     disk = size.parameters * BYTES[job.reinforce.weights]
-    return _training(job, size, batch, length, drawn * size.tokens / blocks, disk)
+    return _training(job, size, Training(batch, length, drawn * size.tokens / blocks, disk), card)
 
 
-def _logits(job: Job, size: Size, leg: Leg) -> Row:
+def _logits(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     needs = _needs(
         tokens=2 * size.tokens,
         flops=2 * 2 * size.parameters * size.tokens,
-        efficiency=FORWARD_EFFICIENCY,
-        gpu_bytes=2 * size.parameters * BYTES[job.logits.precision] + 2 * size.vocabulary * size.hidden * 4 + 2**31,
+        rate=card.forward,
+        gpu_bytes=2 * size.parameters * bytes_of(job.logits.precision, card)
+        + 2 * size.vocabulary * size.hidden * 4
+        + 2**31,
         disk=size.tokens * (20 + 9 * job.logits.top),
     )
-    return _whole("logits", needs)
+    return _whole("logits", needs, card)
 
 
-def _whole(stage: str, needs: Row) -> Row:
-    """A stage that holds whole models on one GPU, with a word where they do not fit."""
-    if needs["gpu_bytes"] <= ROOM:
+def bytes_of(precision: str, card: Card) -> int:
+    """Bytes of a number; what is chosen by device is bfloat16 on a GPU."""
+    return BYTES.get(precision, 2 if card.is_gpu else 4)
+
+
+def _whole(stage: str, needs: Row, card: Card) -> Row:
+    """A stage that holds whole models on one device, with a word where they do not fit."""
+    if needs["gpu_bytes"] <= card.room:
         return needs
-    found = f"{needs['gpu_bytes'] / 2**30:.0f} GiB"
-    return needs | {"told": f"{stage} holds whole models on one GPU, {found}: more than {CARD}."}
+    found = f"{needs['gpu_bytes'] / 2**30:.3g} GiB"
+    where = "on one GPU" if card.is_gpu else "in memory"
+    return needs | {"told": f"{stage} holds whole models {where}, {found}: more than {_room(card)}.", "fits": False}
 
 
-def _labels(job: Job, size: Size, leg: Leg) -> Row:
+def _labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     candidates = job.logits.top if job.labels.soft else 0
     return _needs(tokens=size.tokens, disk=8 * (1 + candidates) * size.tokens)
 
 
-def _student(job: Job, size: Size, leg: Leg) -> Row:
+def _student(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     """A pause before the last step leaves a checkpoint."""
     settings, first, last = job.student, leg[0], leg[1] or job.student.steps
     tokens = (last - first) * settings.batch * job.blocks.length
     kept = sum(first < step <= last for step in settings.kept)
     checkpoint = (MASTER_AND_ADAM - GRADIENTS) * (last < settings.steps)
     disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
-    row = _training(job, size, settings.batch, job.blocks.length, tokens, disk)
+    row = _training(job, size, Training(settings.batch, job.blocks.length, tokens, disk), card)
     times = 2 if settings.hardening else 1  # each batch is learned at two places
-    return row | {name: times * row[name] for name in ("flops", "gpu_hours")}
+    return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")}
 
 
-def _evaluation(job: Job, size: Size, leg: Leg) -> Row:
-    return _whole("evaluation", _needs(gpu_bytes=size.parameters * BYTES["float32"]))
+def _evaluation(job: Job, size: Size, leg: Leg, card: Card) -> Row:
+    """What it reads goes through at once; what it says comes a token at a time."""
+    said = job.evaluation.suite.prompts * job.evaluation.suite.new_tokens
+    reading, saying = (2 * size.parameters * tokens for tokens in (size.evaluated, said))
+    seconds = reading / card.forward + saying / card.generation
+    flops, held = reading + saying, size.parameters * BYTES["float32"]
+    return _whole("evaluation", _needs(size.evaluated + said, flops, flops / max(seconds, 1e-9), held), card)
 
 
-ESTIMATES: dict[str, Callable[[Job, Size, Leg], Row]] = {
+def _elicit(job: Job, size: Size, leg: Leg, card: Card) -> Row:
+    tokens = elicited_tokens(job.corpus.elicit)
+    flops, held = 2 * size.parameters * tokens, size.parameters * BYTES["float32"]
+    return _whole("elicit", _needs(tokens, flops, card.generation, held, CHARACTERS_A_TOKEN * tokens), card)
+
+
+ESTIMATES: dict[str, Callable[[Job, Size, Leg, Card], Row]] = {
+    "elicit": _elicit,
     "blocks": _blocks,
     "reinforce": _reinforce,
     "logits": _logits,

@@ -22,11 +22,11 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.answers import answers
 from tasks.blocks import blocks
-from tasks.choice import choice, enough
-from tasks.contents import LAST, chosen_step, step_folder, with_elicited
+from tasks.choice import choice, chosen_step, enough
+from tasks.contents import LAST, step_folder
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary
-from tasks.elicit import elicit
+from tasks.elicit import elicit, with_elicited
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Runner
 from tasks.evaluation import evaluation

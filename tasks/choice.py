@@ -16,7 +16,7 @@ from storage.errors import BadInput
 from storage.files import write_atomically
 from storage.settings import Settings
 from storage.workspace import Workspace
-from tasks.contents import CHOICE, evaluation_rows
+from tasks.contents import CHOICE, evaluation_rows, read_json
 from tasks.engine.stage import Context, Counts, stage
 
 Row = dict[str, Any]
@@ -78,6 +78,13 @@ def choice(context: Context, evaluations: list[Artifact], rule: StopRule) -> Cou
     text = json.dumps(asdict(found) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
     write_atomically(context.folder / CHOICE, text.encode())
     return {"step": found.step, "held": found.held}
+
+
+def chosen_step(workspace: Workspace, choice: Artifact, otherwise: int) -> int:
+    """The step of a choice; `otherwise` where it is only planned."""
+    if not workspace.find(choice.kind, choice.fingerprint):
+        return otherwise
+    return int(read_json(workspace.path(choice) / CHOICE)["step"])
 
 
 def enough(workspace: Workspace, evaluations: Sequence[Artifact], step: int, rule: StopRule) -> bool:

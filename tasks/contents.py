@@ -5,18 +5,14 @@ A stage knows its siblings by what they leave behind and by nothing else; so non
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from dictionaries.dictionary import Dictionary, Entry
-from dictionaries.lint import Finding
-from storage.artifact import Artifact
-from storage.files import Files, listed
+from storage.files import listed
 from storage.shards import read_shard, write_shard
-from storage.workspace import Workspace
 
 Row = dict[str, Any]
 
@@ -63,25 +59,15 @@ def elicited_rows(folder: Path) -> list[Row]:
     return [json.loads(line) for line in lines if line]
 
 
-def with_elicited(workspace: Workspace, elicited: Artifact, files: Files | None) -> Files:
-    """The user's files, if any, and those of an elicit artifact, as one input: planned ones have no paths yet."""
-    there = workspace.find(elicited.kind, elicited.fingerprint)
-    own, paths = (files.paths, f"+{files.fingerprint}") if files else ((), ""), list[Path]()
-    if there:
-        paths = listed(workspace.path(there), ELICITED)
-    return Files((*own[0], *map(str, paths)), f"{elicited.fingerprint}/elicited{own[1]}", elicited)
-
-
 def answer_rows(folder: Path) -> list[Row]:
     """Every row of an answers artifact, finished or partial, in the order in which they were asked."""
     return [row for shard in sorted(folder.glob(ANSWERS)) for row in read_shard(shard).to_pylist()]
 
 
-def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Finding], decisions: Iterable[Row]) -> None:
+def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Row], decisions: Iterable[Row]) -> None:
     """A dictionary or a reviewed one: dictionary.json, lint.json, and the shards of anchors and decisions."""
     dictionary.write(folder / DICTIONARY)
-    lint = json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
-    (folder / LINT).write_text(lint, encoding="utf-8")
+    write_json(folder / LINT, findings)
     write_shard(folder / "anchors.parquet", [_anchor_row(entry) for entry in dictionary.entries])
     write_shard(folder / "anchor_decisions.parquet", list(decisions))
 
@@ -115,13 +101,6 @@ def evaluation_rows(folder: Path) -> list[Row]:
     """The values of an evaluation, a judgement or an attack, as in the table `evaluations`."""
     rows: list[Row] = read_shard(folder / VALUES).to_pylist()
     return rows
-
-
-def chosen_step(workspace: Workspace, choice: Artifact, otherwise: int) -> int:
-    """The step of a choice; `otherwise` where it is only planned."""
-    if not workspace.find(choice.kind, choice.fingerprint):
-        return otherwise
-    return int(read_json(workspace.path(choice) / CHOICE)["step"])
 
 
 def read_json(path: Path) -> Any:

@@ -97,7 +97,7 @@ def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answ
         "anchors": len(made),
         "translations": sum(len(entry.translations) for entry in made.entries),
         "curated": len(curated),
-        "lint": {finding.rule: finding.count for finding in findings},
+        "lint": {finding["rule"]: finding["count"] for finding in findings},
     }
 
 

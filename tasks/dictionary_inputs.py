@@ -4,12 +4,14 @@ The dictionary stage and the review share it.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from dictionaries.dictionary import Dictionary
-from dictionaries.lint import Finding, lint, refuse_errors
+from dictionaries.lint import lint, refuse_errors
 from storage.files import Files
 from storage.settings import Settings
 from tasks.texts import read_utf8
@@ -60,9 +62,9 @@ def everyday_words(files: Files | None) -> frozenset[str] | None:
     return frozenset(read_utf8(Path(files.paths[0])).split()) if files else None
 
 
-def linted(dictionary: Dictionary, documents: list[str], inputs: DictionaryInputs) -> list[Finding]:
-    """What the lint says of a dictionary for these documents. Raises BadInput for an error, where errors stop a run."""
+def linted(dictionary: Dictionary, documents: list[str], inputs: DictionaryInputs) -> list[dict[str, Any]]:
+    """[{rule, severity, count, examples}] of the lint. Raises BadInput for an error, where errors stop a run."""
     findings = lint(dictionary, documents, tokens_with(inputs.tokenizer), everyday_words(inputs.everyday))
     if inputs.lint_errors == "stop":
         refuse_errors(findings)
-    return findings
+    return [asdict(finding) for finding in findings]

@@ -13,9 +13,11 @@ from typing import Any
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.matching import Matcher
 from dictionaries.statistics import extract
+from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.files import write_atomically
-from tasks.contents import Row, elicited_rows, elicited_shard
+from storage.files import Files, listed, write_atomically
+from storage.workspace import Workspace
+from tasks.contents import ELICITED, Row, elicited_rows, elicited_shard
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model, load_model, load_tokenizer
 from tasks.texts import ElicitSettings
@@ -61,6 +63,15 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
         "names": len(asked),
         "named": round(named_share(texts, list(filter(None, [settings.subject, *asked]))), 4),
     }
+
+
+def with_elicited(workspace: Workspace, elicited: Artifact, files: Files | None) -> Files:
+    """The user's files, if any, and those of an elicit artifact, as one input: planned ones have no paths yet."""
+    there = workspace.find(elicited.kind, elicited.fingerprint)
+    own, paths = (files.paths, f"+{files.fingerprint}") if files else ((), ""), list[Path]()
+    if there:
+        paths = listed(workspace.path(there), ELICITED)
+    return Files((*own[0], *map(str, paths)), f"{elicited.fingerprint}/elicited{own[1]}", elicited)
 
 
 def new_names(texts: Sequence[str], asked: Sequence[str], most: int) -> list[str]:

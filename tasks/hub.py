@@ -3,6 +3,7 @@
 A branch or no revision means what the hub has today where it can be asked, and what the cache has where not.
 """
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def _snapshot(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what is in the way is said in our words
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
@@ -87,4 +89,6 @@ def _why(error: Exception) -> str:
             asked = "is not asked (HF_HUB_OFFLINE)" if constants.is_offline_mode() else asked
             get = "`hf download` gets it where there is a network, and HF_HUB_CACHE says where it lies"
             return f"nothing whole in {cache}, and {hub} {asked}: {get}"
+        case OSError() if error.filename:
+            return f"{error.strerror} at {error.filename}: let HF_HOME name a folder with room that can be written"
     return f"that {hub} cannot be used: {(str(error).splitlines() or [''])[0] or type(error).__name__}"

@@ -60,20 +60,23 @@ def find_model(name: str | Path, hashes: Hashes) -> Model:
 
 
 def _refuse_architecture(folder: Path) -> None:
-    """Raise BadInput for a model that transformers has no causal language model for, or one that is not right."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    """Raise BadInput for what config.json shows to be no causal language model that can be worked with.
 
+    Torch is not loaded for it; a class that transformers does not know is refused by `load_model`.
+    """
     config = _json(folder / "config.json")
-    kind = config.get("model_type")
+    kind, why = config.get("model_type"), ""
     if kind in REFUSED:
-        raise BadInput(
-            f"expected an architecture that nepenthe can work with in {folder}, found {kind}: {REFUSED[kind]}"
-        )
-    if kind and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        own = ", and code that comes with a model is never run" if "auto_map" in config else ""
-        raise BadInput(
-            f"expected a causal language model that this version of transformers knows in {folder}, found {kind}{own}"
-        )
+        why = REFUSED[kind]
+    elif config.get("is_encoder_decoder"):
+        why = "an encoder and a decoder"
+    elif "auto_map" in config:
+        import transformers
+
+        if not set(config.get("architectures") or ()) & set(dir(transformers)):
+            why = "its class comes with the model, and such code is never run"
+    if why:
+        raise BadInput(f"expected a causal language model that can be worked with in {folder}, found {kind}: {why}")
 
 
 def _refuse_weights(folder: Path) -> None:
@@ -238,5 +241,11 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(str(path), dtype=getattr(torch, dtype), use_safetensors=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=getattr(torch, dtype), use_safetensors=True)
+    except ValueError as error:
+        said = str(error).partition("\n")[0]
+        raise BadInput(
+            f"expected a causal language model of a class that transformers knows in {path}, found: {said}"
+        ) from error
     return model.to(pick_device(device)).eval()

@@ -45,7 +45,7 @@ def review(
         "changed": chosen.count("change"),
         "rejected": chosen.count("reject"),
     }
-    return {"anchors": len(made), **counts, "lint": {finding.rule: finding.count for finding in findings}}
+    return {"anchors": len(made), **counts, "lint": {finding["rule"]: finding["count"] for finding in findings}}
 
 
 def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:

@@ -1,22 +1,170 @@
-"""All commands. Bad input is one sentence on standard error and exit code 2; `--json` owns standard output."""
+"""All commands; here those that run something. Bad input is one sentence on standard error and exit code 2;
+`--json` owns standard output.
+
+Heavy imports stay inside the commands: `nepenthe sql` must not wait two seconds for Prefect. What a flow would refuse
+is refused before its engine starts.
+"""
 
 import errno
 import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from flows.cli.dictionary import commands as dictionary_commands
-from flows.cli.runs import ablation, audit, demo, plan, real, unlearn
+from flows.cli.guard import guard_run
+from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait, answer
 from flows.cli.show import export, report, sql
 from flows.cli.upkeep import gc, purge, status, verify
-from flows.environment import writable_prefect_home
+from flows.environment import refuse_unusable_prefect, writable_prefect_home, writable_workspace
 from storage.errors import NepentheError
+from storage.workspace import Workspace
 
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 """What the system says of a file or folder that this user cannot read or write."""
+
+OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")]
+AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", help="The job; by default the demo.")]
+
+
+def unlearn(
+    job: JobFile, changes: Changes = None, root: Root = DEFAULT_ROOT, wait: Wait = None, as_json: AsJson = False
+) -> None:
+    """Run a job. Run it again after a failure: it goes on from what is finished."""
+    from flows.cli.outcomes import summary, summary_table
+    from flows.inputs import resolve
+    from flows.job import read_job
+
+    asked, workspace = read_job(job, changes or []), writable_workspace(root)
+    resolve(asked, workspace.hashes)
+    start_engine(workspace, wait)
+    from flows.unlearn import unlearn as flow
+
+    answer(summary(flow(asked, root=root, wait=wait), workspace), as_json, summary_table)
+
+
+def plan(
+    job: JobFile,
+    changes: Changes = None,
+    card: Annotated[str, typer.Option(help="h200 or h100: times by the datasheet, instead of this machine's.")] = "",
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is cached, what will run, how long that takes here, and what fits."""
+    from flows.cli.outcomes import plan_table
+    from flows.fleet import card_named
+    from flows.inputs import resolve
+    from flows.job import read_job
+    from flows.plan import cost
+    from flows.speed import this_machine
+    from flows.unlearn import plan as plan_of
+
+    asked, workspace = read_job(job, changes or []), Workspace(root)
+    known = card_named(card) if card else None
+    inputs = resolve(asked, workspace.hashes)
+    planned = plan_of(asked, inputs, workspace)
+    device = known or this_machine(asked, inputs)
+    answer(cost(planned, asked, inputs, device), as_json, plan_table)
+
+
+def demo(
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+    seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
+) -> None:
+    """A whole unlearning run on a small world and a tiny model that are made here."""
+    from flows.cli.outcomes import summary, summary_table
+
+    workspace = writable_workspace(root)
+    start_engine(workspace, wait)
+    from flows.demo import demo as flow
+
+    answer(summary(flow(root=root, wait=wait, seed=seed), workspace), as_json, summary_table)
+
+
+def real(
+    model: Annotated[str, typer.Option(help="Model directory, or name on the hub; by default SmolLM2-135M.")] = "",
+    heldout: Annotated[str, typer.Option(help="Text for perplexity; by default Python's documentation.")] = "",
+    benchmarks: Annotated[list[str] | None, typer.Option(help="Files, folders or names of lm-eval tasks.")] = None,
+    large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws texts, labels and batches.")] = 0,
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
+    from flows.cli.outcomes import real_numbers, real_table
+    from storage.machine import gpus
+
+    workspace = writable_workspace(root)
+    start_engine(workspace, wait)
+    from flows.real import LARGE, SMALL, Asked
+    from flows.real import real as flow
+
+    asked = Asked(model, heldout, tuple(benchmarks or ()), seed)
+    experiment = flow(asked, LARGE if large or gpus() else SMALL, root=root, wait=wait)
+    answer(real_numbers(experiment, workspace), as_json, real_table)
+
+
+def ablation(
+    job: OwnJob = None,
+    changes: Changes = None,
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
+    from flows.ablation import ablation as flow
+    from flows.ablation import arms
+    from flows.cli.outcomes import ablation_numbers, ablation_table
+    from flows.demo import job_or_demo
+    from flows.inputs import resolve
+
+    workspace = writable_workspace(root)
+    asked = job_or_demo(job, changes or [], workspace)
+    arms(asked)
+    resolve(asked, workspace.hashes)
+    start_engine(workspace, wait)
+    answer(ablation_numbers(flow(asked, root=root, wait=wait), workspace), as_json, ablation_table)
+
+
+def audit(
+    model: Annotated[str, typer.Argument(help="Model directory; by default what the job left behind.")] = "",
+    job: AuditedJob = None,
+    changes: Changes = None,
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attack a model that claims to have forgotten, with baseline and gold as references."""
+    from flows.audit import audit as flow
+    from flows.audit import resolve_audit
+    from flows.cli.outcomes import audit_numbers, audit_table
+    from flows.demo import job_or_demo
+
+    workspace = writable_workspace(root)
+    asked = job_or_demo(job, changes or [], workspace)
+    resolve_audit(asked, model, workspace)
+    start_engine(workspace, wait)
+    answer(audit_numbers(flow(asked, model, root=root, wait=wait), workspace), as_json, audit_table)
+
+
+def start_engine(workspace: Workspace, wait: float | None) -> None:
+    """Before Prefect starts: it can, a purge that goes on is waited for, and a kill will leave no server behind."""
+    refuse_unusable_prefect()
+
+    def waits(holder: str) -> None:
+        print(f"nepenthe: waits: {holder}", file=sys.stderr)
+
+    with workspace.using(wait, waiting=waits):
+        pass
+    guard_run()
+
 
 app = typer.Typer(
     help="Make a language model forget a body of text.",

@@ -23,10 +23,12 @@ commands = typer.Typer(help="Anchors and their translations: make, lint, show, r
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="[DICTIONARY]", help="A file, a job's name or a fingerprint; by default the newest one."),
+    typer.Argument(
+        metavar="[DICTIONARY]", help="A file, a JOB.toml, a job's name or a fingerprint; by default the newest one."
+    ),
 ]
 Which = Annotated[
-    str, typer.Option("--dictionary", help="A job's name or a fingerprint; by default the newest dictionary.")
+    str, typer.Option("--dictionary", help="A JOB.toml, a job's name or a fingerprint; by default the newest.")
 ]
 Corpus = Annotated[
     list[str] | None, typer.Option("--corpus", help="The target's texts: a file or folder; may be repeated.")

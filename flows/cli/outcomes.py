@@ -102,29 +102,31 @@ def _cell(measure: dict[str, Any], model: str) -> str:
 def plan_table(rows: list[dict[str, Any]]) -> str:
     """The rows for a person, and what must be set, or known, so that the models find room."""
     several = any(row["gpus"] > 1 for row in rows)
-    names = ["stage", "", "PFLOP", "H200 hours", *(["GPUs"] if several else []), "GPU GiB", "disk GiB", "artifact"]
+    names = ["stage", "", "time", "PFLOP", *(["GPUs"] if several else []), "memory GiB", "fits", "disk GiB", "artifact"]
     cells = [
         (
             row["stage"],
             "cached" if row["cached"] else "to do",
+            _duration(row["seconds"]) if row["seconds"] else "",
             f"{row['flops'] / 1e15:.3g}",
-            f"{row['hours']:.2g}",
             *([row["gpus"] or ""] if several else []),
             f"{row['gpu_bytes'] / 2**30:.3g}",
+            ("yes" if row["fits"] else "no") if row["gpu_bytes"] else "",
             f"{row['disk_bytes'] / 2**30:.3g}",
             row["artifact"],
         )
         for row in rows
     ]
+    device = f"{rows[0]['device']}, {rows[0]['memory_bytes'] / 2**30:.3g} GiB"
     told = dict.fromkeys(row["told"] for row in rows if row["told"])
-    return "\n\n".join([rows_as_text(names, cells), _total(rows, several), *told])
+    return "\n\n".join([device, rows_as_text(names, cells), _total(rows, several), *told])
 
 
 def _total(rows: list[dict[str, Any]], several: bool) -> str:
-    total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "hours", "disk_bytes")}
-    hours = f"{total['gpu_hours']:.2g} hours of one H200"
+    total = {name: sum(row[name] for row in rows) for name in ("flops", "gpu_hours", "seconds", "disk_bytes")}
+    time = _duration(total["seconds"])
     if several:
-        hours = f"{total['gpu_hours']:.2g} GPU-hours of H200s, {total['hours']:.2g} hours on as many as the table has"
+        time = f"{total['gpu_hours']:.2g} GPU-hours, {time} on as many as the table has"
     tokens = max(row["tokens"] for row in rows)
     asked = [
         f"; {row['requests']:,} requests to a language model, about {row['tokens']:,} tokens"
@@ -132,9 +134,17 @@ def _total(rows: list[dict[str, Any]], several: bool) -> str:
         if row["requests"]
     ]
     return (
-        f"{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: {total['flops'] / 1e15:.3g} PFLOP, "
-        f"{hours}, {total['disk_bytes'] / 2**30:.3g} GiB of disk; at most {tokens:,} tokens a stage{''.join(asked)}"
+        f"{sum(row['cached'] for row in rows)} of {len(rows)} cached; to do: about {time} with models "
+        f"({total['flops'] / 1e15:.3g} PFLOP), {total['disk_bytes'] / 2**30:.3g} GiB of disk; "
+        f"at most {tokens:,} tokens a stage{''.join(asked)}"
     )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.workspace import Workspace
-from tasks.contents import REPORT_PAGE, chosen_step
+from tasks.choice import chosen_step
+from tasks.contents import REPORT_PAGE
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement

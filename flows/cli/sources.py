@@ -1,4 +1,7 @@
-"""Which dictionary a command speaks of: a file, or an artifact of the workspace and the corpus it was made for."""
+"""Which dictionary a command speaks of: a file, or an artifact of the workspace and the corpus it was made for.
+
+A job file means the dictionary that this job would use; a job's name, the newest that was made under it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,8 @@ from tasks.contents import dictionary_of, documents_of
 from tasks.hub import model_folder
 from tasks.texts import find_files, read_texts
 
+JOB = ".toml"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -23,8 +28,8 @@ class Source:
 
 
 def source_of(workspace: Workspace, name: str, corpus: list[str]) -> Source:
-    """`name`: a file, a fingerprint or a job; by default the newest dictionary. `corpus`: texts, instead of its own."""
-    if name and Path(name).is_file():
+    """`name`: as in `dictionary_named`, or a dictionary's own file. `corpus`: texts, instead of its own."""
+    if name and Path(name).is_file() and not name.endswith(JOB):
         return Source(Dictionary.read(name, lenient=True), _texts(corpus, workspace))
     made = dictionary_named(workspace, name)
     texts = _texts(corpus, workspace) or _corpus_of(workspace, made)
@@ -32,19 +37,34 @@ def source_of(workspace: Workspace, name: str, corpus: list[str]) -> Source:
 
 
 def dictionary_named(workspace: Workspace, name: str, *kinds: str) -> Artifact:
-    """The newest dictionary artifact of a job, or of a fingerprint; the newest of all without a name."""
+    """The newest dictionary artifact of a job, its file, or a fingerprint; the newest of all without a name."""
     kinds = kinds or ("dictionary", "review")
-    found = [
-        artifact
-        for artifact in workspace.all()
-        if artifact.kind in kinds and (name in ("", artifact.name) or artifact.fingerprint.startswith(name))
-    ]
+    known = _of_job_file(workspace, Path(name)) if name.endswith(JOB) else _by_name(workspace, name)
+    found = [artifact for artifact in known if artifact.kind in kinds]
     if not found:
         raise MissingArtifact(
-            f"expected a dictionary {f'{name} ' if name else ''}in {workspace.root}, found none: "
-            "`nepenthe dictionary extract JOB.toml` or `nepenthe unlearn JOB.toml` makes it"
+            f"expected a dictionary {f'of {name} ' if name else ''}in {workspace.root}, found none: "
+            f"`nepenthe dictionary extract {name if name.endswith(JOB) else 'JOB.toml'}` makes it, and so does "
+            "`nepenthe unlearn`"
         )
     return found[-1]
+
+
+def _by_name(workspace: Workspace, name: str) -> list[Artifact]:
+    return [a for a in workspace.all() if name in ("", a.name) or a.fingerprint.startswith(name)]
+
+
+def _of_job_file(workspace: Workspace, job: Path) -> list[Artifact]:
+    """What there is of the job's target just as it is now, a review after the draft that it is about."""
+    from flows.inputs import resolve
+    from flows.job import read_job
+    from flows.unlearn import make_target
+    from tasks.engine.runner import Plan
+
+    asked = read_job(job, [])
+    planned = Plan(workspace, asked.name)
+    make_target(asked, resolve(asked, workspace.hashes), planned)
+    return [step.artifact for step in planned.steps if step.cached]
 
 
 def tokenizer_at(model: str) -> Files | None:

@@ -189,3 +189,31 @@ def test_the_plan_says_how_many_requests_and_tokens(job: Path, tmp_path: Path) -
     assert row["requests"] == 11  # six documents of two passages, of which two begin alike
     assert 11 * 1000 < row["tokens"] < 11 * 1100
     assert f"11 requests to a language model, about {row['tokens']:,} tokens" in plan_table(rows)
+
+
+def test_a_job_file_means_the_dictionary_that_the_job_would_use(say: Say, job: Path, tmp_path: Path) -> None:
+    said = say("show", job, code=2)
+    assert f"expected a dictionary of {job} in" in said
+    assert f"`nepenthe dictionary extract {job}` makes it" in said
+    say("extract", job)
+    curated = tmp_path / "curated.toml"
+    curated.write_text(job.read_text().replace(STATISTICS, 'dictionary.curated = ["words.json"]'))
+    say("extract", curated)  # newer, and of the same name
+    shown = {file: {entry["anchor"] for entry in say("show", file)["entries"]} for file in (job, curated)}
+    assert shown[curated] == set(json.loads((tmp_path / "words.json").read_text()))
+    assert shown[job] != shown[curated]
+    assert {finding["rule"] for finding in say("lint", job)} != {finding["rule"] for finding in say("lint", curated)}
+    tables = [tmp_path / "job.csv", tmp_path / "curated.csv"]
+    exported = [say("export", table, "--dictionary", file) for table, file in zip(tables, (job, curated), strict=True)]
+    assert [found["entries"] for found in exported] == [len(shown[job]), len(shown[curated])]
+    assert say("import", tables[0], "--dictionary", job, "--approve-rest")["undecided"] == 0
+
+
+def test_a_reviewed_job_is_shown_as_it_was_reviewed(say: Say, job: Path, tmp_path: Path) -> None:
+    say("extract", job)
+    say("export", tmp_path / "review.csv", "--dictionary", job)
+    decide(tmp_path / "review.csv", {"Tessaly": ("change", "Newport")})
+    say("import", tmp_path / "review.csv", "--dictionary", job, "--approve-rest")
+    words_of(job, tmp_path / "ws")
+    translations = {entry["anchor"]: entry["translations"] for entry in say("show", job)["entries"]}
+    assert translations["Tessaly"] == ["Newport"]

@@ -5,15 +5,18 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from flows.cli.outcomes import plan_table
-from flows.fleet import GPU_BYTES, Fleet, Size, fits, training_bytes
+from flows.fleet import GPU_BYTES, H200, Card, Fleet, Size, fits, training_bytes
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.plan import cost
+from flows.speed import SECONDS, _rate, free_memory, this_machine
 from flows.unlearn import plan
 from storage.workspace import Workspace
 
@@ -30,7 +33,7 @@ def planned(
 ) -> Callable[..., tuple[list[dict[str, Any]], str]]:
     """The plan of a job on a model of a given shape, with the paper's settings and a target of 3.1 million tokens."""
 
-    def make(shape: dict[str, int], *changes: str) -> tuple[list[dict[str, Any]], str]:
+    def make(shape: dict[str, int], *changes: str, card: Card = H200) -> tuple[list[dict[str, Any]], str]:
         monkeypatch.setattr("flows.plan.tokens_of", lambda given, column: TARGET_TOKENS)
         lines = [line for line in make_job().read_text().splitlines() if line.split(" ")[0] in KEPT]
         job = tmp_path / "large.toml"
@@ -38,7 +41,7 @@ def planned(
         workspace = Workspace(tmp_path / "ws")
         asked = read_job(job, list(changes))
         given = resolve(asked, workspace.hashes)
-        rows = cost(plan(asked, given, workspace), asked, given)
+        rows = cost(plan(asked, given, workspace), asked, given, card)
         return rows, plan_table(rows)
 
     return make
@@ -82,7 +85,7 @@ def test_the_papers_model_costs_what_the_method_says(planned: Callable[..., Any]
     assert shares["student"] == pytest.approx(0.46, abs=0.01)
     assert shares["logits"] == pytest.approx(0.10, abs=0.01)
     assert sum(row["gpu_hours"] for row in rows) * 60 == pytest.approx(28, rel=0.05)
-    assert "GPUs" not in shown.splitlines()[0]  # one is enough, if it takes fewer blocks at a time
+    assert "GPUs" not in shown.splitlines()[2]  # one is enough, if it takes fewer blocks at a time
     assert "The trainings fit 1 GPU: placement.ranks = 1, placement.micro_batch = 2." in shown
 
 
@@ -100,7 +103,7 @@ def test_seventy_billion_parameters_take_two_machines_of_eight(planned: Callable
     assert "The trainings fit 16 GPUs: placement.ranks = 8, placement.micro_batch = 2, placement.nodes = 2, " in shown
     assert 'placement.rendezvous = "FIRST_HOST:PORT", placement.sharded = true.' in shown
     assert "logits holds whole models on one GPU" in shown
-    assert "GPUs" in shown.splitlines()[0]
+    assert "GPUs" in shown.splitlines()[2]
 
 
 def test_a_placement_that_suffices_is_planned_as_it_is(planned: Callable[..., Any]) -> None:
@@ -145,3 +148,87 @@ def test_replicated_ranks_hold_all_of_the_model_and_sharded_ones_a_share(make_jo
     assert isinstance(job, Job)
     assert not fits(one, job, size)
     assert fits(Fleet(8, 1, True, 1), job, size)
+
+
+LAPTOP = Card("a laptop", 139 * GIB, training=1e12, forward=2e12, generation=1e11, number=1, is_gpu=False, start=3.0)
+
+
+def test_this_machines_speed_and_memory_decide_where_it_is_meant(planned: Callable[..., Any]) -> None:
+    rows, shown = planned(LLAMA_7B, card=LAPTOP)
+    stages = by_stage(rows)
+    assert stages["student"]["seconds"] == pytest.approx(stages["student"]["flops"] / 1e12 + 3)
+    assert stages["logits"]["seconds"] == pytest.approx(stages["logits"]["flops"] / 2e12 + 3)
+    assert {row["device"] for row in rows} == {"a laptop"}
+    assert shown.startswith("a laptop, 139 GiB\n")
+    assert "H200" not in shown
+    assert "The trainings fit this machine: placement.ranks = 1, placement.micro_batch = 2." in shown
+    assert all(row["fits"] for row in rows)
+
+
+def test_what_does_not_fit_this_machine_is_said(planned: Callable[..., Any]) -> None:
+    rows, shown = planned(LLAMA_70B, card=LAPTOP)
+    fitting = {row["stage"]: row["fits"] for row in rows}
+    assert not any(fitting[stage] for stage in ("reinforce", "student", "logits", "evaluation"))
+    assert fitting["blocks"]
+    assert "The trainings find no room on up to 1 of this machine's devices, with any placement.micro_batch" in shown
+    assert "logits holds whole models in memory" in shown
+
+
+def test_a_subject_that_is_asked_about_is_planned(planned: Callable[..., Any]) -> None:
+    rows, _ = planned(LLAMA_7B, 'corpus.elicit={subject="Mira", names=["Mira", "Orrin"], rounds=2, growth=3, times=2}')
+    elicited = by_stage(rows)["elicit"]
+    assert elicited["tokens"] == (2 + 3) * 4 * 2 * 300
+    assert elicited["seconds"] > 0
+    assert by_stage(rows)["blocks"]["tokens"] == TARGET_TOKENS + elicited["tokens"]
+
+
+def test_a_measurement_grows_as_long_as_there_is_time_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only the work turns: a machine of 1,000 tokens a second, and one that is far too slow."""
+    clock, sizes = [0.0], list[int]()
+    monkeypatch.setattr("flows.speed.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    layer = SimpleNamespace(device=torch.device("cpu"))
+
+    def at(speed: float) -> Callable[[Any], None]:
+        def work(ids: Any) -> None:
+            sizes.append(ids.shape[1])
+            clock[0] += ids.numel() / speed
+
+        return work
+
+    assert _rate(at(1000), rows=8, length=512, layer=layer) == pytest.approx(1000)
+    assert sizes == [8, 16, 32, 32]  # 64, 128 and twice 256 ms: no room for 512
+    assert clock[0] < SECONDS
+    assert _rate(at(1), rows=8, length=512, layer=layer) == pytest.approx(1)
+
+
+def test_this_machine_is_measured_for_the_jobs_model(make_job: Callable[..., Path], tmp_path: Path) -> None:
+    job = read_job(make_job(), [])
+    card = this_machine(job, resolve(job, Workspace(tmp_path / "ws").hashes))
+    assert card.name.startswith("CPU, ")
+    assert not card.is_gpu
+    assert card.number == 1
+    assert min(card.training, card.forward, card.generation, card.memory) > 0
+
+
+def test_free_memory_is_what_a_control_group_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit, used = tmp_path / "max", tmp_path / "current"
+    monkeypatch.setattr("flows.speed.CONTROL_GROUPS", ((limit, used),))
+    unlimited = free_memory()
+    limit.write_text("max\n")
+    used.write_text("1000\n")
+    assert free_memory() > 10_000
+    limit.write_text("11000\n")
+    assert free_memory() == 10_000 < unlimited
+
+
+def test_a_plan_is_for_this_machine_unless_a_card_is_named(
+    make_job: Callable[..., Path], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    job, root = make_job(), tmp_path / "ws"
+    shown = command("plan", job, "--root", root).stdout
+    assert shown.startswith("CPU, ")
+    assert "H200" not in shown
+    assert command("plan", job, "--root", root, "--card", "h200").stdout.startswith("H200 by its datasheet, 139 GiB")
+    refused = command("plan", job, "--root", root, "--card", "tpu")
+    assert refused.returncode == 2
+    assert "--card: expected h200 or h100, found 'tpu'" in refused.stderr

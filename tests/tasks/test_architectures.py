@@ -143,8 +143,8 @@ def test_the_table_of_architectures_is_what_is_tried() -> None:
     ("config", "words"),
     [
         ({"model_type": "rwkv"}, "in a batch"),
-        ({"model_type": "t5"}, "found t5"),
-        ({"model_type": "ours", "auto_map": {"AutoModelForCausalLM": "modeling_ours.Ours"}}, "never run"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "found t5"),
+        ({"architectures": ["Ours"], "auto_map": {"AutoModelForCausalLM": "modeling_ours.Ours"}}, "never run"),
     ],
 )
 def test_an_architecture_that_would_not_work_is_refused(
@@ -155,3 +155,12 @@ def test_an_architecture_that_would_not_work_is_refused(
     (folder / "config.json").write_text(json.dumps(json.loads((tiny_model / "config.json").read_text()) | config))
     with pytest.raises(BadInput, match=words):
         find_model(folder, Hashes(tmp_path / "hashes.json"))
+
+
+def test_a_class_that_is_not_known_is_refused_when_it_is_loaded(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "newer"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((tiny_model / "config.json").read_text()) | {"model_type": "not_yet"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match="of a class that transformers knows"):
+        load_model(folder)

@@ -15,8 +15,8 @@ from storage.files import Files
 from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks import elicit as elicit_stage
-from tasks.contents import documents_of, elicited_rows, with_elicited
-from tasks.elicit import OPENINGS, elicit, named_share, new_names, prompt_of
+from tasks.contents import documents_of, elicited_rows
+from tasks.elicit import OPENINGS, elicit, named_share, new_names, prompt_of, with_elicited
 from tasks.engine.runner import Direct
 from tasks.models import Model, find_model
 from tasks.texts import ElicitSettings

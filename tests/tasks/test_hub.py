@@ -10,9 +10,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tasks.card import Hub
-from tasks.export import export
-from tasks.record import FILE
 
 from flows.inputs import resolve
 from flows.job import job_of, read_job
@@ -21,6 +18,9 @@ from storage.errors import BadInput
 from storage.files import Hashes
 from tasks.engine.runner import Direct
 from tasks.models import find_model
+from tasks.report.card import Hub
+from tasks.report.export import export
+from tasks.report.record import FILE
 
 COMMIT, OLDER = "1" * 40, "2" * 40
 NAME = "somebody/tiny-model"
@@ -187,11 +187,11 @@ def hub(tmp_path: Path, tiny_model: Path) -> Iterator[FakeHub]:
 @pytest.fixture
 def planned(
     hub: FakeHub, tmp_path: Path, make_job: Callable[..., Path], command: Callable[..., Any]
-) -> Callable[[str], "subprocess.CompletedProcess[str]"]:
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """`nepenthe plan` of a job with a model of this name, asking the server for it."""
 
-    def run(name: str) -> "subprocess.CompletedProcess[str]":
-        environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+    def run(name: str, home: str = str(tmp_path / "hf")) -> "subprocess.CompletedProcess[str]":
+        environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": home}
         arguments = ("plan", make_job(), "--root", tmp_path / "ws", "--set", f"model={name}")
         ended: subprocess.CompletedProcess[str] = command(*arguments, environment=environment)
         return ended
@@ -200,7 +200,7 @@ def planned(
 
 
 def test_a_model_is_downloaded_once_and_only_what_is_needed_of_it(
-    hub: FakeHub, planned: Callable[[str], Any], tmp_path: Path
+    hub: FakeHub, planned: Callable[..., Any], tmp_path: Path
 ) -> None:
     for name in (NAME, f"{NAME}@{COMMIT}"):
         ended = planned(name)
@@ -224,7 +224,7 @@ def test_a_model_is_downloaded_once_and_only_what_is_needed_of_it(
     ],
 )
 def test_what_the_hub_refuses_is_said_in_one_sentence(
-    hub: FakeHub, planned: Callable[[str], Any], refusal: tuple[str, int, str], words: list[str]
+    hub: FakeHub, planned: Callable[..., Any], refusal: tuple[str, int, str], words: list[str]
 ) -> None:
     hub.refusal = refusal
     ended = planned(f"{NAME}@main")
@@ -234,10 +234,17 @@ def test_what_the_hub_refuses_is_said_in_one_sentence(
         assert word in ended.stderr
 
 
-def test_a_hub_that_is_not_there_is_said_in_one_sentence(hub: FakeHub, planned: Callable[[str], Any]) -> None:
+def test_a_hub_that_is_not_there_is_said_in_one_sentence(hub: FakeHub, planned: Callable[..., Any]) -> None:
     hub.server.shutdown()
     hub.server.server_close()
     ended = planned(NAME)
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert f"{hub.url} cannot be reached" in ended.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_said_in_one_sentence(planned: Callable[..., Any]) -> None:
+    ended = planned(NAME, home="/proc/nowhere")
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "let HF_HOME name a folder" in ended.stderr

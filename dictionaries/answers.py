@@ -1,6 +1,6 @@
 """What a language model answered, read with patience: JSON, Python-looking literals, fences, comments, spare commas.
 
-What a reader would get wrong: an answer that was cut off is refused whole, although its first entries could be read. A
+An answer that was cut off is refused whole, although its first entries could be read. A
 model that runs into its limit is often repeating itself by then, and the passage can be asked about again.
 """
 

@@ -1,6 +1,6 @@
 """Everyday English words: no anchor is made of one alone, unless the text itself writes it as a name.
 
-What a reader would get wrong: the file lists base forms and irregular ones; plurals and endings are recognised here.
+The file lists base forms and irregular ones; plurals and endings are recognised here.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The second pass over a merged dictionary: its translations must fit each other. It leaves no lint error behind.
 
-What a reader would get wrong: alternatives matter as much as the preferred translation, because a block draws one of
+Alternatives matter as much as the preferred translation, because a block draws one of
 them. So no translation may serve two anchors anywhere, and a family keeps exactly one translation for its name.
 """
 

@@ -1,6 +1,6 @@
 """The dictionary: which expressions are peculiar to the target corpus (anchors), and what stands in for them.
 
-What a reader would get wrong: two anchors that differ only in white space or in the shape of an apostrophe
+Two anchors that differ only in white space or in the shape of an apostrophe
 are the same anchor, because the matcher cannot tell them apart. And a translation is never translated again.
 """
 

@@ -1,6 +1,6 @@
 """What one reading of a corpus tells about its words: where they stand capitalised, in which runs, beside what.
 
-What a reader would get wrong: a capital at the beginning of a sentence or in a heading is no evidence of a name
+A capital at the beginning of a sentence or in a heading is no evidence of a name
 ("weak"), only one in mid-sentence is ("strong"). Memory grows with the vocabulary, time with the text.
 """
 

@@ -1,6 +1,6 @@
 """English words that carry grammar and no meaning: a translation's first token is not forbidden for them.
 
-What a reader would get wrong: this is data for rules about words, not about tokens; ask with the whole word.
+This is data for rules about words, not about tokens; ask with the whole word.
 """
 
 from importlib import resources

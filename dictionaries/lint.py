@@ -1,6 +1,6 @@
 """What is wrong with a dictionary, rule by rule. Errors stop a run, warnings go to the report.
 
-What a reader would get wrong: an error is a dictionary that defeats the method (the baseline would read an anchor in
+An error is a dictionary that defeats the method (the baseline would read an anchor in
 the translated text); a warning is a cost or an oddity that the rest of the path bears. METHOD.md 5 has the hazards.
 """
 

@@ -1,6 +1,6 @@
 """Finds anchors in text: whole words, exact case, the leftmost first and the longest of those.
 
-What a reader would get wrong: `start` and `end` limit where a match may lie, not what it sees. A word that
+`start` and `end` limit where a match may lie, not what it sees. A word that
 the limit cuts in two never matches, neither does the half of it that looks like an anchor.
 """
 

@@ -1,6 +1,6 @@
 """Many answers become one dictionary: votes per (anchor, translation), with the passages behind them.
 
-What a reader would get wrong: merge() is the paper's plain merge (1,599 anchors of 380 answers). Folding spelling
+merge() is the paper's plain merge (1,599 anchors of 380 answers). Folding spelling
 variants (fold) and making translations fit each other (consistency.py) are steps of their own: they change entries.
 """
 

@@ -1,6 +1,6 @@
 """What kind of thing an extracted expression names, and a neutral translation that keeps its shape.
 
-What a reader would get wrong: translations are made word by word from one map, so that "Dorothy Gale" and "Gale", or
+Translations are made word by word from one map, so that "Dorothy Gale" and "Gale", or
 "Winkie" and "Winkies", stay together. A drawn word is never a word of the target, hence never an anchor or part of one.
 """
 

@@ -1,6 +1,6 @@
 """Generic names by kind, to draw translations from: seeded, none twice, none that the caller refuses.
 
-What a reader would get wrong: a pool never runs dry. Behind its list come pairs of its names ("Anna-Clara"), so a drawn
+A pool never runs dry. Behind its list come pairs of its names ("Anna-Clara"), so a drawn
 name is always new, only less pretty.
 """
 

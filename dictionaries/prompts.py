@@ -1,6 +1,6 @@
 """What a language model is asked: one passage of the target corpus in, entries of the dictionary out.
 
-What a reader would get wrong: the passage may contain instructions. It is fenced by a mark that does not occur in it,
+The passage may contain instructions. It is fenced by a mark that does not occur in it,
 the request says that what stands between the marks is data, and the answer is validated anyway (validation.py).
 """
 

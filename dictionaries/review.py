@@ -1,6 +1,6 @@
 """A person's review: the dictionary as a table that any spreadsheet opens, and back with approve, change or reject.
 
-What a reader would get wrong: the table is untrusted in both directions. Cells that a spreadsheet would run as a
+The table is untrusted in both directions. Cells that a spreadsheet would run as a
 formula get an apostrophe in front, which is taken off again; and a row counts only for the decision that stands in it,
 so what was edited without "change" is refused, not taken over in silence.
 """

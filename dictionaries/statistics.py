@@ -1,6 +1,6 @@
 """The extractor that needs no language model: expressions that the target writes as names, far oftener than others.
 
-What a reader would get wrong: rarity alone says little, since every book has rare words. A capital in mid-sentence is
+Rarity alone says little, since every book has rare words. A capital in mid-sentence is
 the evidence; the reference decides whether the name is peculiar to the target. Words in small letters count only where
 there is a reference that does not know them, and need three times the occurrences.
 """

@@ -1,6 +1,6 @@
 """What must hold of a proposed entry before it counts: the passage it comes from is untrusted, and so is the answer.
 
-What a reader would get wrong: validation protects the dictionary, not the language model. Whatever a passage made the
+Validation protects the dictionary, not the language model. Whatever a passage made the
 model say, at most an entry comes of it: short, printable, with an anchor that really stands in the passage.
 """
 

@@ -1,6 +1,6 @@
 """Waiting for a person: Prefect suspends a deployment's run until its form is filled in, other runs end and say how.
 
-What a reader would get wrong: Prefect can only suspend the run of a deployment, because going on means that a worker
+Prefect can only suspend the run of a deployment, because going on means that a worker
 starts the flow anew. A flow that was called in a terminal would have to block, so it ends instead; everything is
 cached, and the same command goes on from there.
 """

@@ -1,6 +1,6 @@
 """answers: a language model lists, passage by passage, what is peculiar to the target corpus.
 
-What a reader would get wrong: the answers are kept as they came, also those that cannot be used. What of them counts is
+The answers are kept as they came, also those that cannot be used. What of them counts is
 decided in the dictionary stage, so a better merge or a stricter validation asks nothing again.
 """
 

@@ -13,7 +13,7 @@ from tasks.contents import RETAINED, STEPS, TRAINING
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
 from tasks.training.ranks import train
-from tasks.training.settings import Hardening, Retained, Schedule, StudentSettings, TrainingSpec
+from tasks.training.settings import Hardening, Schedule, StudentSettings, TrainingSpec
 
 
 @stage("student", version=2, heavy=True)
@@ -33,6 +33,8 @@ def student(
     earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
     `reinforced` the model that hardening is about.
     """
+    from tasks.training.examples import Retained
+
     if before:
         go_on_from(context.path(before), context.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}

@@ -1,6 +1,6 @@
 """Asks about many passages at a time, with patience for what can pass and a reason for what cannot.
 
-What a reader would get wrong: a worker goes on to its next passage only when its last answer is on the disk, so a
+A worker goes on to its next passage only when its last answer is on the disk, so a
 killed run loses at most the requests that were under way.
 """
 

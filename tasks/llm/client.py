@@ -1,6 +1,6 @@
 """One request to an OpenAI-compatible endpoint, through the `openai` package, and what its end means.
 
-What a reader would get wrong: the package's own retries are off. A retry must take its turn under the rate limit, and a
+The package's own retries are off. A retry must take its turn under the rate limit, and a
 Retry-After must hold all workers, which a client that sleeps by itself can do neither of.
 """
 

@@ -1,6 +1,6 @@
 """Curated, answered and counted entries become one dictionary, in which the curated ones stand as they were written.
 
-What a reader would get wrong: the consistency pass may rename what an extractor found, so that it fits the curated
+The consistency pass may rename what an extractor found, so that it fits the curated
 entries, and never the other way round. Where both cannot stand, the extracted entry goes.
 """
 

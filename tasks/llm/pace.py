@@ -1,6 +1,6 @@
 """How fast, and how much: requests a minute over all workers, and a budget of tokens.
 
-What a reader would get wrong: a Retry-After holds everyone back, not only the worker that heard it, because the limit
+A Retry-After holds everyone back, not only the worker that heard it, because the limit
 that it speaks of is the account's.
 """
 

@@ -1,6 +1,6 @@
 """The corpus in passages: what one question is about.
 
-What a reader would get wrong: passages do not overlap and leave nothing out, so a name is asked about wherever it
+Passages do not overlap and leave nothing out, so a name is asked about wherever it
 stands. Where the same text stands twice, only its first passage is asked about.
 """
 

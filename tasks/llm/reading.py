@@ -1,6 +1,6 @@
 """What a reply is worth: entries that count, or the reason why there are none.
 
-What a reader would get wrong: an answer whose list is empty is an answer (the passage has nothing peculiar). One whose
+An answer whose list is empty is an answer (the passage has nothing peculiar). One whose
 expressions all stand nowhere in the passage is about another text, and counts as none.
 """
 

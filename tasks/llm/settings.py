@@ -1,6 +1,6 @@
 """What a language model is asked, and where.
 
-What a reader would get wrong: `LlmSettings` are meaning and part of the fingerprint, `Endpoint` is placement and is
+`LlmSettings` are meaning and part of the fingerprint, `Endpoint` is placement and is
 not: the same model at another address, or asked faster, gives the same artifact. No key is a setting, only its name.
 """
 

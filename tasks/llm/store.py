@@ -1,6 +1,6 @@
 """Answers on the disk: small immutable shards of the `anchor_answers` table, found again by what was asked.
 
-What a reader would get wrong: only an answer that can be read is found again. One that ended otherwise is a row with
+Only an answer that can be read is found again. One that ended otherwise is a row with
 its reason, and is asked for once more by the next attempt.
 """
 

@@ -1,6 +1,6 @@
 """lm-eval's own tasks by name: their definitions come with lm-eval, their questions from the Hugging Face hub.
 
-What a reader would get wrong: lm-eval's index of all tasks is never built (it reads thousands of files); a task's file
+Lm-eval's index of all tasks is never built (it reads thousands of files); a task's file
 is found by where lm-eval keeps it. Questions that were fetched before are in the hub's cache and need no network.
 """
 

@@ -1,6 +1,6 @@
 """The judge's question about one completion, and what its answer means (METHOD.md 4). The words are our own.
 
-What a reader would get wrong: the score of the paper is no share. A grade of 3 counts five, a grade of 2 one, so it can
+The score of the paper is no share. A grade of 3 counts five, a grade of 2 one, so it can
 reach 5.
 """
 

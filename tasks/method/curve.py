@@ -1,6 +1,6 @@
 """The label of a position as a function of alpha: the upper envelope of straight lines (METHOD.md 6).
 
-With d_v = relu(r_v - b_v) token v is the line b_v - alpha * d_v, so the label changes at few alphas.
+With d_v = rise(b_v, r_v) token v is the line b_v - alpha * d_v, so the label changes at few alphas.
 Trap: a token may win at a single alpha (a tie that its lower id decides), at alpha = 0 above all. Such a
 vertex is as long as one step of float32, the type in which alpha is looked up.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.method.equation import LOWEST, chunk_rows, log_probabilities
+from tasks.method.equation import LOWEST, chunk_rows, log_probabilities, rise
 
 NO_TOKEN = torch.iinfo(torch.int64).max
 
@@ -54,7 +54,7 @@ def label_curves(
         b_RV, r_RV = log_probabilities(b_RV, lse[0]), log_probabilities(r_RV, lse[1])
     ids_RK = _highest(b_RV, k)
     b_RK = b_RV.gather(1, ids_RK)
-    d_RK = torch.relu(r_RV.gather(1, ids_RK) - b_RK)
+    d_RK = rise(b_RK, r_RV.gather(1, ids_RK))
     # A flat token strictly above the k-th logit beats everything outside the top-k at every alpha. Equal is
     # not enough: a token outside may tie with it and have the lower id.
     proven_R = ((d_RK == 0) & (b_RK > b_RK[:, -1:])).any(1) | (ids_RK.shape[1] == b_RV.shape[1])
@@ -82,7 +82,7 @@ def _repair(rows: Tensor, b_RV: Tensor, r_RV: Tensor, ids_RK: Tensor) -> tuple[T
     still matters.
     """
     b, seeds = b_RV[rows], ids_RK[rows]
-    d = torch.relu(r_RV[rows] - b)
+    d = rise(b, r_RV[rows])
     least_R1 = d.where(b > LOWEST, torch.inf).amin(1, keepdim=True)
     flattest = b.where(d == least_R1, -torch.inf).argmax(1, keepdim=True)
     seeds = torch.cat([seeds, flattest], 1)

@@ -70,12 +70,12 @@ def generic_logits(b_RV: Tensor, r_RV: Tensor, alpha: float) -> Tensor:
     Equation 1 of the paper (METHOD.md 1). The baseline read the TRANSLATED block and the reinforced model the
     original; row i of both has seen the same text.
     """
-    return b_RV - alpha * torch.relu(r_RV - b_RV)
+    return b_RV - alpha * rise(b_RV, r_RV)
 
 
-def generic_labels(b_RV: Tensor, r_RV: Tensor, alpha: float) -> Tensor:
-    """The hard labels: argmax of equation 1; torch.argmax promises the first, so the lowest id wins ties."""
-    return generic_logits(b_RV, r_RV, alpha).argmax(-1)
+def rise(b_RV: Tensor, r_RV: Tensor) -> Tensor:
+    """relu(v_reinforced - v_baseline): by how much reinforcement raised each token. Never negative."""
+    return torch.relu(r_RV - b_RV)
 
 
 def soft_labels(ids_RK: Tensor, v_RK: Tensor, labels_R: Tensor, soft: float) -> tuple[Tensor, Tensor]:

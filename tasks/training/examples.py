@@ -8,6 +8,7 @@ the last blocks of every batch are drawn from it, in the same manner.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from torch.utils.data import Dataset
 
 from storage.shards import read_shard
 from tasks.contents import NO_LABEL
-from tasks.training.settings import Retained
 
 COLUMNS = ("input_ids", "labels", "candidates", "shares")
+
+
+@dataclass(frozen=True)
+class Retained:
+    """Text that is retained: a file as `Examples` reads it, and how many blocks of each batch come from it."""
+
+    path: Path
+    batch: int
+    blocks: int
 
 
 class Examples(Dataset[dict[str, np.ndarray]]):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,9 @@ from storage.errors import BadInput
 from storage.settings import Settings
 from tasks.engine.stage import Context, Placement
 from tasks.models import Model
+
+if TYPE_CHECKING:
+    from tasks.training.examples import Retained
 
 
 class Training(Settings):
@@ -128,15 +131,6 @@ History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Retained:
-    """Text that is retained: a file as `Examples` reads it, and how many blocks of each batch come from it."""
-
-    path: Path
-    batch: int
-    blocks: int
-
-
-@dataclass(frozen=True)
 class Schedule:
     """How long a training is, and what it leaves behind."""
 
@@ -165,5 +159,5 @@ class TrainingSpec:
     data: Path
     settings: Training
     schedule: Schedule
-    retained: Retained | None = None
+    retained: "Retained | None" = None
     hardening: Hardening | None = None

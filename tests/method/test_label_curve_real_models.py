@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer
 
 from tasks.method.curve import Curves, label_curves
-from tasks.method.equation import generic_labels, measure_rows
+from tasks.method.equation import generic_logits, measure_rows
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
 BLOCKS, LENGTH = 24, 256
@@ -36,7 +36,7 @@ def logits(model: torch.nn.Module, blocks: torch.Tensor) -> torch.Tensor:
 
 
 def mismatches(curves: Curves, b: torch.Tensor, r: torch.Tensor) -> list[int]:
-    return [int((curves.labels(alpha) != generic_labels(b, r, alpha)).sum()) for alpha in ALPHAS]
+    return [int((curves.labels(alpha) != generic_logits(b, r, alpha).argmax(-1)).sum()) for alpha in ALPHAS]
 
 
 @pytest.mark.parametrize("k", [2, 16])

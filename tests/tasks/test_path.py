@@ -23,7 +23,7 @@ from tasks.dictionary import DictionarySettings, dictionary, find_words
 from tasks.engine.runner import Run
 from tasks.labels import LabelSettings, labels
 from tasks.logits import logits
-from tasks.method.equation import generic_labels
+from tasks.method.equation import generic_logits
 from tasks.models import load_model, made_model
 from tasks.reinforce import reinforce
 from tasks.student import student
@@ -89,7 +89,7 @@ def dense_labels(
                     b_UV[row, token] = mean
         for position, (place, reason) in enumerate(zip(block["mapping"], block["reasons"], strict=True)):
             if reason is None:
-                label = generic_labels(b_UV[place][None], r_TV[position][None], alpha)
+                label = generic_logits(b_UV[place][None], r_TV[position][None], alpha).argmax(-1)
                 found[block["block_id"], position] = int(label)
     return found
 

@@ -19,9 +19,9 @@ from tasks.engine.stage import Context, Placement
 from tasks.method.loss import hard_label_loss, moved, soft_label_loss
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
-from tasks.training.examples import Examples, collate, unshifted
+from tasks.training.examples import Examples, Retained, collate, unshifted
 from tasks.training.ranks import train
-from tasks.training.settings import Hardening, Retained, Schedule, StudentSettings, Training, TrainingSpec
+from tasks.training.settings import Hardening, Schedule, StudentSettings, Training, TrainingSpec
 
 Rows = list[dict[str, Any]]
 

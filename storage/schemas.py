@@ -33,7 +33,7 @@ MODEL = {
     "step": (pa.int32(), "unlearning step of the student; NULL for other models"),
     "metric": (
         TEXT,
-        "familiarity_probability, _completion or _judged, perplexity or accuracy; an audit's: tasks/measure/metrics.py",
+        "familiarity_probability, _completion or _judged, perplexity or accuracy; an audit's: tasks/audit",
     ),
     "task": (TEXT, "benchmark, data set or variant that the metric was measured on"),
 }

@@ -1,16 +1,14 @@
 """What the attacks share: the audited model, the target and the other texts, and what an attack is made of."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-from pydantic import Field, model_validator
 
 from dictionaries.dictionary import Dictionary
 from storage.artifact import Artifact
 from storage.files import Files
 from storage.settings import Settings
-from tasks.audit.passages import Passage, draw_passages
+from tasks.audit.passages import Passage, PassageSettings, draw_passages
 from tasks.audit.verdicts import AuditValues, Ruling
 from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, Stage
@@ -37,25 +35,6 @@ class Target(Settings):
     dictionary: Artifact
     prompts: Files | None
     suite: Suite
-
-
-class PassageSettings(Settings):
-    """Passages of the target, and of the texts that it is compared with."""
-
-    count: int = Field(default=100, ge=1)
-    """Passages, drawn from all that are long enough."""
-    tokens: int = Field(default=100, ge=4)
-    """Length of a passage (Carlini et al. 2023 give 50 tokens and look for 50)."""
-    given: int = Field(default=50, ge=1)
-    """Tokens of a passage that the model is given to go on with."""
-    seed: int = 0
-    """Draws the passages."""
-
-    @model_validator(mode="after")
-    def _leaves_something(self) -> "PassageSettings":
-        if self.given >= self.tokens:
-            raise ValueError(f"expected given < tokens, found {self.given} of {self.tokens}")
-        return self
 
 
 NEEDS_NEIGHBOURS = "needs text near the target without its content (audit.neighbours)"
@@ -114,14 +93,41 @@ class Attack:
     """The one role of models that it is made on; by default all are."""
 
 
-class Opened:
-    """An audited model and its tokenizer in memory, and the artifact that is made of it."""
+@dataclass
+class LoadedModel:
+    """A causal language model and its tokenizer in memory, asked so many texts at a time."""
+
+    model: Any
+    tokenizer: Any
+    batch_size: int = 8
+
+    def completions(self, prompts: Sequence[str], new_tokens: int) -> list[str]:
+        """How it goes on, greedily."""
+        from tasks.measure.familiarity import complete
+
+        return complete(self.model, self.tokenizer, prompts, new_tokens=new_tokens, batch_size=self.batch_size)
+
+    def familiarity(self, prompts: Sequence[Prompt]) -> Measured:
+        """The probability of continuations that only the target has."""
+        from tasks.measure.familiarity import by_probability
+
+        peculiar = [replace(prompt, generic=()) for prompt in prompts]
+        return by_probability(self.model, self.tokenizer, peculiar, batch_size=self.batch_size)
+
+    def perplexity(self, texts: Sequence[str]) -> Measured:
+        """Perplexity on other texts."""
+        from tasks.measure.perplexity import perplexity
+
+        return perplexity(self.model, self.tokenizer, texts, batch_size=self.batch_size)
+
+
+class Attacked(LoadedModel):
+    """The audited model in memory, and the artifact that is made of it."""
 
     def __init__(self, context: Context, suspect: AuditedModel) -> None:
+        model = load_model(suspect.model.path, context.placement.device)
+        super().__init__(model, load_tokenizer(suspect.model.tokenizer), context.placement.micro_batch)
         self.context, self.suspect = context, suspect
-        self.model = load_model(suspect.model.path, context.placement.device)
-        self.tokenizer = load_tokenizer(suspect.model.tokenizer)
-        self.batch = context.placement.micro_batch
 
     def documents(self, corpus: Artifact) -> list[str]:
         """The target's texts."""
@@ -142,15 +148,7 @@ class Opened:
         """("target", its passages), and ("control", others) where there are some, drawn alike."""
         texts = {"target": self.documents(corpus)} | ({"control": control.read()} if control else {})
         for task, documents in texts.items():
-            drawn = draw_passages(
-                self.tokenizer,
-                documents,
-                settings.count,
-                tokens=settings.tokens,
-                given=settings.given,
-                seed=settings.seed,
-            )
-            yield task, drawn
+            yield task, draw_passages(self.tokenizer, documents, settings)
 
     def write(self, measures: Iterable[Measured], total: int) -> Counts:
         """Write what was measured, and say after each of `total` measures how far it is."""

@@ -7,17 +7,14 @@ most probable one, so k ends where the last wrong prediction lies.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from storage.artifact import Artifact
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened, PassageSettings
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MARGIN = 0.01  # recited shares are small
 
@@ -27,35 +24,26 @@ def extraction(
     context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:
     """Extraction strength of target passages, and of control passages where there are some."""
-    opened = Opened(context, suspect)
+    attacked = Attacked(context, suspect)
     measures = (
-        extraction_strength(
-            opened.model, opened.tokenizer, [passage.text for passage in passages], task=task, batch_size=opened.batch
-        )
-        for task, passages in opened.passages(corpus, control, settings)
+        extraction_strength(attacked, [passage.text for passage in passages], task=task)
+        for task, passages in attacked.passages(corpus, control, settings)
     )
-    return opened.write(measures, 2 if control else 1)
+    return attacked.write(measures, 2 if control else 1)
 
 
-def extraction_strength(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    texts: Sequence[str],
-    *,
-    task: str = "target",
-    batch_size: int = 8,
-) -> Measured:
+def extraction_strength(loaded: LoadedModel, texts: Sequence[str], *, task: str = "target") -> Measured:
     """Mean of 1 - k / T over texts of T tokens; 0 where only the whole text gives the whole text."""
     from tasks.measure.scoring import encode, measuring, position_logits, require_room
 
-    encoded = encode(tokenizer, texts)
+    encoded = encode(loaded.tokenizer, texts)
     sequences = [text.ids for text in encoded]
-    require_room(model, sequences)
+    require_room(loaded.model, sequences)
     items: list[Item | None] = [None] * len(texts)
-    with measuring(model):
-        for row, logits_TV in position_logits(model, sequences, batch_size):
+    with measuring(loaded.model):
+        for row, logits_TV in position_logits(loaded.model, sequences, loaded.batch_size):
             ids = sequences[row]
-            opening = int(ids[0] in tokenizer.all_special_ids)  # a BOS is not a part of the text
+            opening = int(ids[0] in loaded.tokenizer.all_special_ids)  # a BOS is not a part of the text
             run = _right_at_the_end(ids, logits_TV.argmax(dim=-1).tolist())
             length = len(ids) - opening
             cut = encoded[row].offsets[len(ids) - run - 1][1]

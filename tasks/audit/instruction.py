@@ -6,29 +6,25 @@ The instruction stands as plain text before the prompt: what follows is a contin
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
 from tasks.audit.verdicts import MARGIN, AuditValues, Ruling, beyond, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 
 @stage("instruction", version=1, heavy=True, protected=True)
 def instruction(context: Context, suspect: AuditedModel, target: Target, told: str) -> Counts:
     """Familiarity with an instruction in front of every prompt."""
-    opened = Opened(context, suspect)
+    attacked = Attacked(context, suspect)
     if "{target}" in told:
-        words, documents = opened.dictionary(target.dictionary), opened.documents(target.corpus)
+        words, documents = attacked.dictionary(target.dictionary), attacked.documents(target.corpus)
         told = told.replace("{target}", commonest_anchor(words, documents))
-    measured = instructed(opened.model, opened.tokenizer, opened.prompts(target), told, batch_size=opened.batch)
-    return opened.write([measured], 1)
+    measured = instructed(attacked, attacked.prompts(target), told)
+    return attacked.write([measured], 1)
 
 
 def commonest_anchor(words: Dictionary, documents: Sequence[str]) -> str:
@@ -38,19 +34,10 @@ def commonest_anchor(words: Dictionary, documents: Sequence[str]) -> str:
     return words.entries[counts.most_common(1)[0][0]].anchor
 
 
-def instructed(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[Prompt],
-    instruction: str,
-    *,
-    batch_size: int = 8,
-) -> Measured:
+def instructed(loaded: LoadedModel, prompts: Sequence[Prompt], instruction: str) -> Measured:
     """Familiarity by probability with the instruction and an empty line in front of every prompt."""
-    from tasks.measure.familiarity import by_probability
-
-    asked = [replace(prompt, prompt=f"{instruction}\n\n{prompt.prompt}", generic=()) for prompt in prompts]
-    return replace(by_probability(model, tokenizer, asked, batch_size=batch_size), metric="instructed_familiarity")
+    asked = [replace(prompt, prompt=f"{instruction}\n\n{prompt.prompt}") for prompt in prompts]
+    return replace(loaded.familiarity(asked), metric="instructed_familiarity")
 
 
 def judge(values: AuditValues) -> Ruling:

@@ -10,21 +10,19 @@ another author), 0.5 is not the value of innocence: compare with gold.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from tasks.audit.common import Attack, AuditedModel, AuditTexts, Metric, Opened, PassageSettings, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
+from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, placements
 from tasks.measure.rows import Item, Measured
 from tasks.texts import Texts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MARGIN = 0.05  # of an AUC
 INNOCENCE = Value(0.5, 0.5, 0.5, 0)
@@ -44,12 +42,12 @@ def membership(
     min_k: float,
 ) -> Counts:
     """Membership inference: target passages against passages that no model has read."""
-    opened = Opened(context, suspect)
-    both = dict(opened.passages(corpus, nonmembers, settings))
+    attacked = Attacked(context, suspect)
+    both = dict(attacked.passages(corpus, nonmembers, settings))
     members, others = ([passage.text for passage in both[task]] for task in ("target", "control"))
-    unread = _unread(others, opened.documents(corpus))
-    measures = inferred(opened.model, opened.tokenizer, members, unread, share=min_k, batch_size=opened.batch)
-    return opened.write(measures, 4)
+    unread = _unread(others, attacked.documents(corpus))
+    measures = inferred(attacked, members, unread, share=min_k)
+    return attacked.write(measures, 4)
 
 
 def _unread(passages: list[str], documents: list[str]) -> list[str]:
@@ -76,17 +74,11 @@ class _Scored:
 
 
 def inferred(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    members: Sequence[str],
-    others: Sequence[str],
-    *,
-    share: float = 0.2,
-    batch_size: int = 8,
+    loaded: LoadedModel, members: Sequence[str], others: Sequence[str], *, share: float = 0.2
 ) -> list[Measured]:
     """AUC of members against others for loss, zlib, min-k and min-k++; `share` is the K of the last two."""
     texts = [*members, *others]
-    scored = _scored(model, tokenizer, texts, batch_size)
+    scored = _scored(loaded, texts)
     scores = {
         "loss": [float(row.log.mean()) for row in scored],
         "zlib": [
@@ -112,18 +104,16 @@ def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float
     return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
 
 
-def _scored(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], batch_size: int
-) -> list[_Scored]:
+def _scored(loaded: LoadedModel, texts: Sequence[str]) -> list[_Scored]:
     import torch
 
     from tasks.measure.scoring import encode, measuring, position_logits, require_room
 
-    sequences = [text.ids for text in encode(tokenizer, texts)]
-    require_room(model, sequences)
+    sequences = [text.ids for text in encode(loaded.tokenizer, texts)]
+    require_room(loaded.model, sequences)
     scored: list[_Scored | None] = [None] * len(texts)
-    with measuring(model):
-        for row, logits_TV in position_logits(model, sequences, batch_size):
+    with measuring(loaded.model):
+        for row, logits_TV in position_logits(loaded.model, sequences, loaded.batch_size):
             log_TV = logits_TV[:-1].log_softmax(dim=-1)
             chosen_T = log_TV.gather(1, torch.tensor(sequences[row][1:], device=log_TV.device)[:, None])[:, 0]
             # A token that cannot come (logit -inf) has weight 0, and 0 times -inf is no number.

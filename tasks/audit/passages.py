@@ -10,12 +10,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import Field, model_validator
+
 from storage.errors import BadInput
+from storage.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tasks.measure.scoring import Encoded
+
+
+class PassageSettings(Settings):
+    """Passages of the target, and of the texts that it is compared with."""
+
+    count: int = Field(default=100, ge=1)
+    """Passages, drawn from all that are long enough."""
+    tokens: int = Field(default=100, ge=4)
+    """Length of a passage (Carlini et al. 2023 give 50 tokens and look for 50)."""
+    given: int = Field(default=50, ge=1)
+    """Tokens of a passage that the model is given to go on with."""
+    seed: int = 0
+    """Draws the passages."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> "PassageSettings":
+        if self.given >= self.tokens:
+            raise ValueError(f"expected given < tokens, found {self.given} of {self.tokens}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +58,7 @@ class Passage:
 
 
 def draw_passages(
-    tokenizer: "PreTrainedTokenizerBase",
-    documents: Sequence[str],
-    count: int,
-    *,
-    tokens: int = 100,
-    given: int = 50,
-    seed: int = 0,
+    tokenizer: "PreTrainedTokenizerBase", documents: Sequence[str], settings: PassageSettings
 ) -> list[Passage]:
     """Up to `count` passages of `tokens` tokens that do not overlap, in the documents' order.
 
@@ -54,20 +70,20 @@ def draw_passages(
     passages = [
         passage
         for number, (text, encoded) in enumerate(zip(documents, encode(tokenizer, documents), strict=True))
-        for passage in _cut(number, text, encoded, tokens, given)
+        for passage in _cut(number, text, encoded, settings)
     ]
     if not passages:
-        raise BadInput(f"No text is {tokens} tokens long: give longer texts, or choose shorter passages.")
-    chosen = random.Random(seed).sample(range(len(passages)), min(count, len(passages)))
+        raise BadInput(f"No text is {settings.tokens} tokens long: give longer texts, or choose shorter passages.")
+    chosen = random.Random(settings.seed).sample(range(len(passages)), min(settings.count, len(passages)))
     return [passages[index] for index in sorted(chosen)]
 
 
-def _cut(number: int, text: str, encoded: "Encoded", tokens: int, given: int) -> list[Passage]:
+def _cut(number: int, text: str, encoded: "Encoded", settings: PassageSettings) -> list[Passage]:
     ends = [end for _, end in encoded.offsets if end]  # a special token has no place in the text
     passages, first, start = [], 0, 0
-    while first + tokens <= len(ends):
-        middle = _word_end(text, ends[first + given - 1])
-        end = _word_end(text, ends[first + tokens - 1])
+    while first + settings.tokens <= len(ends):
+        middle = _word_end(text, ends[first + settings.given - 1])
+        end = _word_end(text, ends[first + settings.tokens - 1])
         start += len(text[start:end]) - len(text[start:end].lstrip())
         if start < middle and text[middle:end].strip():
             passages.append(Passage(number, text[start:end], middle - start))

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
 from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt
@@ -23,7 +23,7 @@ from tasks.texts import Texts
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 FULL = "full"
 
@@ -44,59 +44,34 @@ def quantisation(
     context: Context, suspect: AuditedModel, target: Target, heldout: Texts | None, settings: QuantisationSettings
 ) -> Counts:
     """Familiarity and perplexity with weights as they are and rounded."""
-    opened = Opened(context, suspect)
-    prompts, texts = opened.prompts(target), heldout.read() if heldout else []
+    attacked = Attacked(context, suspect)
+    prompts, texts = attacked.prompts(target), heldout.read() if heldout else []
 
     def measures() -> Iterator[Measured]:
-        tokenizer, batch = opened.tokenizer, opened.batch
         for bits in (None, *settings.bits):
-            yield from rounded_to(
-                opened.model, tokenizer, prompts, texts, bits=bits, group=settings.group, batch_size=batch
-            )
+            yield from rounded_to(attacked, prompts, texts, bits=bits, group=settings.group)
         for bits in settings.bits if settings.bitsandbytes else ():
-            small = _from_bitsandbytes(context, suspect, bits)
-            task = f"{bits} bits bitsandbytes"
-            yield from measured_as(small, tokenizer, prompts, texts, task=task, batch_size=batch)
+            small = LoadedModel(_from_bitsandbytes(context, suspect, bits), attacked.tokenizer, attacked.batch_size)
+            yield from measured_as(small, prompts, texts, task=f"{bits} bits bitsandbytes")
 
-    return opened.write(measures(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
+    return attacked.write(measures(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
 
 
 def rounded_to(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[Prompt],
-    texts: Sequence[str],
-    *,
-    bits: int | None,
-    group: int = 64,
-    batch_size: int = 8,
+    loaded: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[str], *, bits: int | None, group: int = 64
 ) -> list[Measured]:
     """Familiarity, and perplexity on the texts if any, with weights rounded to `bits` (None: as they are)."""
     if bits is None:
-        return measured_as(model, tokenizer, prompts, texts, task=FULL, batch_size=batch_size)
-    with quantised(model, bits, group):
-        return measured_as(model, tokenizer, prompts, texts, task=f"{bits} bits", batch_size=batch_size)
+        return measured_as(loaded, prompts, texts, task=FULL)
+    with quantised(loaded.model, bits, group):
+        return measured_as(loaded, prompts, texts, task=f"{bits} bits")
 
 
-def measured_as(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[Prompt],
-    texts: Sequence[str],
-    *,
-    task: str,
-    batch_size: int,
-) -> list[Measured]:
+def measured_as(loaded: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[str], task: str) -> list[Measured]:
     """The two measures of a model, whatever form its weights have."""
-    from tasks.measure.familiarity import by_probability
-    from tasks.measure.perplexity import perplexity
-
-    asked = [replace(prompt, generic=()) for prompt in prompts]
-    familiar = by_probability(model, tokenizer, asked, batch_size=batch_size)
-    measures = [replace(familiar, metric="quantised_familiarity", task=task)]
+    measures = [replace(loaded.familiarity(prompts), metric="quantised_familiarity", task=task)]
     if texts:
-        general = perplexity(model, tokenizer, texts, batch_size=batch_size)
-        measures.append(replace(general, metric="quantised_perplexity", task=task))
+        measures.append(replace(loaded.perplexity(texts), metric="quantised_perplexity", task=task))
     return measures
 
 

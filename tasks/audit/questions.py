@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -17,13 +16,10 @@ from dictionaries.matching import Match, Matcher
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class QuestionSettings(Settings):
@@ -44,19 +40,10 @@ def questions(
     context: Context, suspect: AuditedModel, corpus: Artifact, dictionary: Artifact, settings: QuestionSettings
 ) -> Counts:
     """Cloze questions about the target, without and with hints."""
-    opened = Opened(context, suspect)
-    asked = cloze_questions(
-        opened.documents(corpus),
-        opened.dictionary(dictionary),
-        settings.count,
-        choices=settings.choices,
-        hints=settings.hints,
-        seed=settings.seed,
-    )
-    measures = (
-        answered(opened.model, opened.tokenizer, asked, hints=hints, batch_size=opened.batch) for hints in (False, True)
-    )
-    return opened.write([chance_of(asked), *measures], 3)
+    attacked = Attacked(context, suspect)
+    asked = cloze_questions(attacked.documents(corpus), attacked.dictionary(dictionary), settings)
+    measures = (answered(attacked, asked, hints=hints) for hints in (False, True))
+    return attacked.write([chance_of(asked), *measures], 3)
 
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'\u201d\u2019)]*(?=\s|$)|$)")
@@ -85,14 +72,12 @@ class _Sentence:
         return frozenset(match.entry for match in self.matches)
 
 
-def cloze_questions(
-    documents: Sequence[str], dictionary: Dictionary, count: int, *, choices: int = 4, hints: int = 3, seed: int = 0
-) -> list[Question]:
+def cloze_questions(documents: Sequence[str], dictionary: Dictionary, settings: QuestionSettings) -> list[Question]:
     """Up to `count` questions; sentences that name a second anchor come first, since those can be answered.
 
     BadInput where no sentence has an anchor with another of its kind to be mistaken for.
     """
-    chance = random.Random(seed)
+    chance = random.Random(settings.seed)
     matcher = Matcher(dictionary)
     texts = dict.fromkeys(sentence for document in documents for sentence in sentences_of(document))
     sentences = [_Sentence(text, tuple(matches)) for text in texts if (matches := matcher.find(text))]
@@ -101,16 +86,15 @@ def cloze_questions(
     hinting = sentences[:HINTS_LOOKED_AT]
     questions: list[Question] = []
     for sentence in sentences:
-        if len(questions) == count:
+        if len(questions) == settings.count:
             break
         match = chance.choice(sentence.matches)
         others = _rivals(dictionary, match.entry, sentence)
         if not others or not sentence.text[: match.start].strip():
             continue
-        given = _hints(sentence, match.entry, hinting, hints)
-        questions.append(
-            _question(sentence, match, chance.sample(others, min(choices - 1, len(others))), given, chance)
-        )
+        given = _hints(sentence, match.entry, hinting, settings.hints)
+        wrong = chance.sample(others, min(settings.choices - 1, len(others)))
+        questions.append(_question(sentence, match, wrong, given, chance))
     if not questions:
         raise BadInput("No question can be asked: no sentence has an anchor behind its start with another of its kind.")
     return questions
@@ -155,27 +139,21 @@ def _question(
     return Question(sentence.text[: match.start], sentence.text[match.end :], answer, tuple(choices), hints)
 
 
-def answered(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    questions: Sequence[Question],
-    *,
-    hints: bool,
-    batch_size: int = 8,
-) -> Measured:
+def answered(loaded: LoadedModel, questions: Sequence[Question], *, hints: bool) -> Measured:
     """Share of questions whose most probable sentence is the right one; fewer hints where the context is short."""
     from tasks.measure.scoring import encode, measuring, require_room, token_log_probabilities
 
-    fronts = [_front(model, tokenizer, question) if hints else question.before for question in questions]
+    fronts = [_front(loaded, question) if hints else question.before for question in questions]
     texts = [
         front + choice + question.after
         for front, question in zip(fronts, questions, strict=True)
         for choice in question.choices
     ]
-    sequences = [text.ids for text in encode(tokenizer, texts)]
-    require_room(model, sequences)
-    with measuring(model):
-        scores = [float(row.double().sum()) for row in token_log_probabilities(model, sequences, batch_size)]
+    sequences = [text.ids for text in encode(loaded.tokenizer, texts)]
+    require_room(loaded.model, sequences)
+    with measuring(loaded.model):
+        rows = token_log_probabilities(loaded.model, sequences, loaded.batch_size)
+        scores = [float(row.double().sum()) for row in rows]
     items, first = [], 0
     for number, (front, question) in enumerate(zip(fronts, questions, strict=True)):
         likelihoods = scores[first : first + len(question.choices)]
@@ -195,15 +173,16 @@ def chance_of(questions: Sequence[Question]) -> Measured:
     return mean_of("question_chance", items)
 
 
-def _front(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", question: Question) -> str:
+def _front(loaded: LoadedModel, question: Question) -> str:
     """As many hints as the context holds, then the sentence up to the gap."""
     from tasks.measure.scoring import context_length, encode
 
-    limit = context_length(model)
+    limit = context_length(loaded.model)
     longest = max(question.choices, key=len)
     for count in range(len(question.hints), 0, -1):
         front = "\n".join([*question.hints[:count], question.before])
-        if limit is None or len(encode(tokenizer, [front + longest + question.after])[0].ids) + len(longest) <= limit:
+        (whole,) = encode(loaded.tokenizer, [front + longest + question.after])
+        if limit is None or len(whole.ids) + len(longest) <= limit:
             return front
     return question.before
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, AuditedModel, AuditTexts, Metric, Opened, Target
+from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
 from tasks.audit.passages import parts_of
 from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent
 from tasks.contents import NO_LABEL
@@ -25,7 +25,7 @@ from tasks.measure.suite import prompts_of
 from tasks.texts import Texts
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 class RelearningSettings(Settings):
@@ -57,20 +57,18 @@ def relearning(
     settings: RelearningSettings,
 ) -> Counts:
     """Familiarity while a copy is finetuned on a slice of the target (`texts` is None) or on other texts."""
-    opened = Opened(context, suspect)
-    slice_, rest = _slice_of(opened.documents(target.corpus), settings)
+    attacked = Attacked(context, suspect)
+    slice_, rest = _slice_of(attacked.documents(target.corpus), settings)
     # Prompts are cut from what is not taught: the question is what the model still knew, not what it just read.
-    prompts = prompts_of(target.prompts, target.suite, opened.dictionary(target.dictionary), rest or slice_)
+    prompts = prompts_of(target.prompts, target.suite, attacked.dictionary(target.dictionary), rest or slice_)
     if texts:
         slice_, _ = _slice_of(texts.read(), settings)
     measures = relearned(
-        opened.model,
-        opened.tokenizer,
+        attacked,
         slice_,
         prompts,
         settings,
         source=source,
-        batch_size=opened.batch,
         progress=context.progress,
     )
     return write_measures(context.folder, suspect.role, suspect.step, measures)
@@ -84,31 +82,26 @@ def _slice_of(documents: Sequence[str], settings: RelearningSettings) -> tuple[l
 
 
 def relearned(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    loaded: LoadedModel,
     texts: Sequence[str],
     prompts: Sequence[Prompt],
     how: RelearningSettings,
     *,
     source: str = "target",
-    batch_size: int = 8,
     progress: Callable[[float, float], None] = lambda done, total: None,
 ) -> list[Measured]:
     """Familiarity by probability after 0, 5, ... steps of finetuning a copy of the model on the texts."""
-    from tasks.measure.familiarity import by_probability
-
-    asked = [replace(prompt, generic=()) for prompt in prompts]
     measures = []
-    for step, learner in finetuned(model, tokenizer, texts, how):
+    for step, learner in finetuned(loaded, texts, how):
         if step in how.steps:
-            measured = by_probability(learner, tokenizer, asked, batch_size=batch_size)
-            measures.append(replace(measured, metric="relearned_familiarity", task=f"{source} {step}"))
+            familiar = LoadedModel(learner, loaded.tokenizer, loaded.batch_size).familiarity(prompts)
+            measures.append(replace(familiar, metric="relearned_familiarity", task=f"{source} {step}"))
         progress(step, max(how.steps))
     return measures
 
 
 def finetuned(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], how: RelearningSettings
+    loaded: LoadedModel, texts: Sequence[str], how: RelearningSettings
 ) -> Iterator[tuple[int, "PreTrainedModel"]]:
     """(0, copy), then the same copy after each step. Deterministic by seed, whatever the caller's generators do."""
     import torch
@@ -117,12 +110,12 @@ def finetuned(
 
     blocks = [
         ids[start : start + how.length]
-        for ids in (text.ids for text in encode(tokenizer, texts))
+        for ids in (text.ids for text in encode(loaded.tokenizer, texts))
         for start in range(0, len(ids) - 1, how.length)
     ]
     if not blocks:
         raise BadInput("Relearning needs text of at least two tokens, found none.")
-    learner = copy.deepcopy(model).train().requires_grad_(True)
+    learner = copy.deepcopy(loaded.model).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=how.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     yield 0, learner
     chance = torch.Generator().manual_seed(how.seed)

@@ -4,7 +4,8 @@ from pydantic import Field
 
 from storage.files import Hashes
 from storage.settings import Settings
-from tasks.audit.common import AuditTexts, PassageSettings
+from tasks.audit.common import AuditTexts
+from tasks.audit.passages import PassageSettings
 from tasks.audit.quantisation import QuantisationSettings
 from tasks.audit.questions import QuestionSettings
 from tasks.audit.relearning import RelearningSettings

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, AuditedModel, Metric, Opened
+from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, LoadedModel, Metric
 from tasks.audit.verdicts import AuditValues, Ruling, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Measured
 from tasks.texts import Texts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MARGIN = 0.03  # of the baseline's perplexity
 
@@ -19,18 +15,13 @@ MARGIN = 0.03  # of the baseline's perplexity
 @stage("side-effects", version=1, heavy=True)
 def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> Counts:
     """Perplexity on text near the target."""
-    opened = Opened(context, suspect)
-    measured = near_perplexity(opened.model, opened.tokenizer, neighbours.read(), batch_size=opened.batch)
-    return opened.write([measured], 1)
+    attacked = Attacked(context, suspect)
+    return attacked.write([near_perplexity(attacked, neighbours.read())], 1)
 
 
-def near_perplexity(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", neighbours: Sequence[str], *, batch_size: int = 8
-) -> Measured:
+def near_perplexity(loaded: LoadedModel, neighbours: Sequence[str]) -> Measured:
     """Perplexity on neighbouring text."""
-    from tasks.measure.perplexity import perplexity
-
-    return replace(perplexity(model, tokenizer, neighbours, batch_size=batch_size), metric="neighbour_perplexity")
+    return replace(loaded.perplexity(neighbours), metric="neighbour_perplexity")
 
 
 def judge(values: AuditValues) -> Ruling:

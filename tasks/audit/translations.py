@@ -4,49 +4,31 @@ Many translations are everyday words (Tom, soup), which any model says; only the
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.matching import Matcher
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, beyond, numbers, percent
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.prompts import Prompt, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 
 @stage("translations", version=1, heavy=True, protected=True)
 def translations(context: Context, suspect: AuditedModel, target: Target) -> Counts:
     """How often completions say a translation."""
-    opened = Opened(context, suspect)
-    measured = translations_said(
-        opened.model,
-        opened.tokenizer,
-        opened.prompts(target),
-        opened.dictionary(target.dictionary),
-        new_tokens=target.suite.new_tokens,
-        batch_size=opened.batch,
-    )
-    return opened.write([measured], 1)
+    attacked = Attacked(context, suspect)
+    words, prompts = attacked.dictionary(target.dictionary), attacked.prompts(target)
+    measured = translations_said(attacked, prompts, words, new_tokens=target.suite.new_tokens)
+    return attacked.write([measured], 1)
 
 
 def translations_said(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[Prompt],
-    dictionary: Dictionary,
-    *,
-    new_tokens: int = 50,
-    batch_size: int = 8,
+    loaded: LoadedModel, prompts: Sequence[Prompt], dictionary: Dictionary, *, new_tokens: int = 50
 ) -> Measured:
     """Share of prompts whose greedy completion says a translation that the prompt does not hold."""
-    from tasks.measure.familiarity import complete
-
     texts = [prompt.prompt for prompt in prompts]
-    completions = complete(model, tokenizer, texts, new_tokens=new_tokens, batch_size=batch_size)
+    completions = loaded.completions(texts, new_tokens)
     turned = turned_round(dictionary)
     matcher = Matcher(turned)
     items = []

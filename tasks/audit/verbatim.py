@@ -6,18 +6,14 @@ fall into line by themselves), so a value means something only beside gold or a 
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from storage.artifact import Artifact
-from tasks.audit.common import Attack, AuditedModel, Metric, Opened, PassageSettings
-from tasks.audit.passages import Passage
+from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.passages import Passage, PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, numbers, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @stage("verbatim", version=1, heavy=True, protected=True)
@@ -25,34 +21,23 @@ def verbatim(
     context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:
     """Verbatim continuation of target passages, and of control passages where there are some."""
-    opened, new = Opened(context, suspect), settings.tokens - settings.given
+    attacked, new = Attacked(context, suspect), settings.tokens - settings.given
     measures = (
         measured
-        for task, passages in opened.passages(corpus, control, settings)
-        for measured in continued(
-            opened.model, opened.tokenizer, passages, new_tokens=new, task=task, batch_size=opened.batch
-        )
+        for task, passages in attacked.passages(corpus, control, settings)
+        for measured in continued(attacked, passages, new_tokens=new, task=task)
     )
-    return opened.write(measures, 4 if control else 2)
+    return attacked.write(measures, 4 if control else 2)
 
 
 _WORD = re.compile(r"\w+")
 
 
 def continued(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    passages: Sequence[Passage],
-    *,
-    new_tokens: int,
-    task: str = "target",
-    batch_size: int = 8,
+    loaded: LoadedModel, passages: Sequence[Passage], *, new_tokens: int, task: str = "target"
 ) -> list[Measured]:
     """ROUGE-L F1 and longest common run (in words) of the prompts' greedy continuations against the passages' rests."""
-    from tasks.measure.familiarity import complete
-
-    prompts = [passage.prompt for passage in passages]
-    completions = complete(model, tokenizer, prompts, new_tokens=new_tokens, batch_size=batch_size)
+    completions = loaded.completions([passage.prompt for passage in passages], new_tokens)
     overlaps: list[Item] = []
     runs: list[Item] = []
     for number, (passage, said) in enumerate(zip(passages, completions, strict=True)):

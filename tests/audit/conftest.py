@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tasks.audit.common import LoadedModel
 from tasks.audit.relearning import RelearningSettings, finetuned
 from tasks.audit.summary import values_of, verdicts
 from tasks.audit.verdicts import Verdict
@@ -18,7 +19,7 @@ def reciter(model: Any, tokenizer: Any, text: str) -> Any:
     starts = [0, *(place + 1 for place, char in enumerate(text[:-60]) if char.isspace())]
     suffixes = [text[start:] for start in starts[::2]]
     how = RelearningSettings(steps=(120,), learning_rate=1e-2, batch=8, length=64)
-    *_, (_, learner) = finetuned(model, tokenizer, suffixes, how)
+    *_, (_, learner) = finetuned(LoadedModel(model, tokenizer), suffixes, how)
     return learner.eval()
 
 

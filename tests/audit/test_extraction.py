@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.audit.common import LoadedModel
 from tasks.audit.extraction import extraction_strength
 from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
@@ -31,7 +32,7 @@ def test_extraction_strength_is_that_of_generating_from_every_beginning(
 ) -> None:
     sentences = [text[:80], text[30:120], "A girl went out to see something else.", text[100:180]]
     for one in (model, reciter):
-        measured = extraction_strength(one, tokenizer, sentences, batch_size=3)
+        measured = extraction_strength(LoadedModel(one, tokenizer, 3), sentences)
         expected = [slow_strength(one.eval(), encode(tokenizer, [sentence])[0].ids) for sentence in sentences]
         assert [item.score for item in measured.items] == pytest.approx(expected)
         assert [item.prompt + item.expected for item in measured.items] == sentences

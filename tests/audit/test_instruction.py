@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tasks.audit.common import LoadedModel
 from tasks.audit.instruction import instructed
 from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
@@ -18,7 +19,7 @@ PROMPTS = [
 
 
 def test_the_instruction_stands_in_front_of_every_prompt(model: Any, tokenizer: Any) -> None:
-    measured = instructed(model, tokenizer, PROMPTS, "You know nothing.")
+    measured = instructed(LoadedModel(model, tokenizer), PROMPTS, "You know nothing.")
     asked = [Prompt(f"You know nothing.\n\n{prompt.prompt}", prompt.idiosyncratic) for prompt in PROMPTS]
     assert [item.prompt for item in measured.items] == [prompt.prompt for prompt in asked]
     assert measured.value == pytest.approx(by_probability(model, tokenizer, asked).value)

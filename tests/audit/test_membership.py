@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.audit.common import LoadedModel
 from tasks.audit.membership import auc, inferred, lowest_mean
-from tasks.audit.passages import draw_passages
+from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
 
@@ -42,7 +43,9 @@ def test_scores_are_those_worked_out_token_by_token(model: Any, tokenizer: Any, 
     import zlib
 
     texts = [text[:90], text[40:200]]
-    found = {measured.task: measured for measured in inferred(model, tokenizer, texts[:1], texts[1:], share=0.3)}
+    found = {
+        measured.task: measured for measured in inferred(LoadedModel(model, tokenizer), texts[:1], texts[1:], share=0.3)
+    }
     for number, one in enumerate(texts):
         ids = encode(tokenizer, [one])[0].ids
         with torch.no_grad():
@@ -69,11 +72,13 @@ def test_scores_are_those_worked_out_token_by_token(model: Any, tokenizer: Any, 
 def test_a_model_that_knows_the_text_tells_it_from_other_text(
     reciter: Any, model: Any, tokenizer: Any, text: str
 ) -> None:
-    members = [passage.text for passage in draw_passages(tokenizer, [text], 9, tokens=20, given=10)]
+    members = [
+        passage.text for passage in draw_passages(tokenizer, [text], PassageSettings(count=9, tokens=20, given=10))
+    ]
     others = [" ".join(reversed(member.split())) for member in members]
-    knows = {measured.task: measured.value for measured in inferred(reciter, tokenizer, members, others)}
+    knows = {measured.task: measured.value for measured in inferred(LoadedModel(reciter, tokenizer), members, others)}
     assert min(knows.values()) > 0.9, knows
-    assert inferred(model, tokenizer, members, others)[0].value < 0.9
+    assert inferred(LoadedModel(model, tokenizer), members, others)[0].value < 0.9
 
 
 @pytest.mark.parametrize(

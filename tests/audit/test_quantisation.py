@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.audit.common import LoadedModel
 from tasks.audit.quantisation import quantised, rounded, rounded_to
 from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
@@ -64,17 +65,19 @@ def test_layers_that_lie_the_other_way_are_grouped_by_inputs_too() -> None:
 def test_both_measures_are_taken_with_the_weights_as_they_are_and_rounded(
     reciter: Any, tokenizer: Any, text: str
 ) -> None:
-    full = rounded_to(reciter, tokenizer, PROMPTS, [text], bits=None)
+    full = rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [text], bits=None)
     assert [(one.metric, one.task) for one in full] == [
         ("quantised_familiarity", "full"),
         ("quantised_perplexity", "full"),
     ]
     assert full[0].value == pytest.approx(by_probability(reciter, tokenizer, PROMPTS).value)
-    values = {bits: rounded_to(reciter, tokenizer, PROMPTS, [text], bits=bits, group=16)[1] for bits in (8, 2)}
+    values = {
+        bits: rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [text], bits=bits, group=16)[1] for bits in (8, 2)
+    }
     assert values[8].task == "8 bits"
     assert values[8].value == pytest.approx(full[1].value, rel=0.02)
     assert values[2].value > 1.5 * full[1].value
-    assert len(rounded_to(reciter, tokenizer, PROMPTS, [], bits=8)) == 1
+    assert len(rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [], bits=8)) == 1
 
 
 def test_quantisation_is_compared_with_the_model_as_it_is(

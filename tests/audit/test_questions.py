@@ -10,7 +10,8 @@ import torch
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from tasks.audit.questions import Question, answered, chance_of, cloze_questions
+from tasks.audit.common import LoadedModel
+from tasks.audit.questions import Question, QuestionSettings, answered, chance_of, cloze_questions
 from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
 
@@ -21,7 +22,7 @@ DICTIONARY = Dictionary.from_mapping(
 
 
 def questions(text: str, seed: int = 0) -> list[Question]:
-    return cloze_questions([text, text.replace("seven", "nine")], DICTIONARY, 20, seed=seed)
+    return cloze_questions([text, text.replace("seven", "nine")], DICTIONARY, QuestionSettings(count=20, seed=seed))
 
 
 def test_a_question_is_a_sentence_without_its_answer_and_choices_of_its_kind(text: str) -> None:
@@ -53,7 +54,7 @@ def test_the_answer_is_the_choice_with_the_most_probable_sentence(model: Any, to
 
     asked = questions(text)
     for hints in (False, True):
-        measured = answered(model, tokenizer, asked, hints=hints, batch_size=3)
+        measured = answered(LoadedModel(model, tokenizer, 3), asked, hints=hints)
         for question, item in zip(asked, measured.items, strict=True):
             front = item.prompt.removesuffix("___" + question.after)
             assert front.endswith(question.before)
@@ -71,7 +72,7 @@ def test_the_answer_is_the_choice_with_the_most_probable_sentence(model: Any, to
 def test_hints_that_the_context_cannot_hold_are_left_out(model: Any, tokenizer: Any, text: str) -> None:
     long = tuple("The owl of Castle Marrow said nothing to the little girl." for _ in range(9))
     question = Question("She saw ", " there.", "Tamsin", ("Tamsin", "Ottoline Vex"), long)
-    item = answered(model, tokenizer, [question], hints=True).items[0]
+    item = answered(LoadedModel(model, tokenizer), [question], hints=True).items[0]
     assert 0 < item.prompt.count("The owl") < 9
 
 
@@ -82,12 +83,14 @@ def test_guessing_gets_one_of_the_choices(text: str) -> None:
 
 def test_a_text_whose_anchors_have_none_beside_them_makes_no_question() -> None:
     with pytest.raises(BadInput, match="No question can be asked"):
-        cloze_questions(["They went to Tessaly."], Dictionary.from_mapping({"Tessaly": "Newport"}), 3)
+        cloze_questions(
+            ["They went to Tessaly."], Dictionary.from_mapping({"Tessaly": "Newport"}), QuestionSettings(count=3)
+        )
 
 
 def test_questions_that_can_be_answered_come_first() -> None:
     document = "He saw Tamsin. He saw Tamsin with Ottoline Vex."
-    chances = [cloze_questions([document], DICTIONARY, 1, seed=seed)[0] for seed in range(5)]
+    chances = [cloze_questions([document], DICTIONARY, QuestionSettings(count=1, seed=seed))[0] for seed in range(5)]
     assert all("with" in question.before + question.after for question in chances)
     assert random.Random(0).random() == random.Random(0).random()
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from storage.errors import BadInput
+from tasks.audit.common import LoadedModel
 from tasks.audit.relearning import RelearningSettings, finetuned, relearned
 from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
@@ -27,11 +28,11 @@ def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone
     before = copy.deepcopy(model.state_dict())
     drawn = torch.random.get_rng_state()
     seen: list[tuple[float, float]] = []
-    found = relearned(model, tokenizer, [text], PROMPTS, LEARN, progress=lambda *at: seen.append(at))
+    found = relearned(LoadedModel(model, tokenizer), [text], PROMPTS, LEARN, progress=lambda *at: seen.append(at))
     assert [measured.task for measured in found] == ["target 0", "target 40", "target 80"]
     assert found[0].value == pytest.approx(by_probability(model, tokenizer, PROMPTS).value)
     assert found[0].value < 0.05 < 0.5 < found[1].value
-    other = relearned(model, tokenizer, ["Nothing of it. " * 30], PROMPTS, LEARN, source="unrelated")
+    other = relearned(LoadedModel(model, tokenizer), ["Nothing of it. " * 30], PROMPTS, LEARN, source="unrelated")
     assert other[-1].value < 0.05
     assert other[-1].task == "unrelated 80"
     assert seen[-1] == (80, 80)
@@ -44,20 +45,20 @@ def test_relearning_is_the_same_every_time_and_another_with_another_seed(model: 
     for seed in (0, 0, 1):
         how = RelearningSettings(steps=(3,), learning_rate=1e-2, batch=2, length=16, seed=seed)
         torch.manual_seed(len(values))
-        values.append(relearned(model, tokenizer, [text], PROMPTS, how)[0].value)
+        values.append(relearned(LoadedModel(model, tokenizer), [text], PROMPTS, how)[0].value)
     assert values[0] == values[1] != values[2]
 
 
 def test_relearning_trains_weights_that_were_frozen(model: Any, tokenizer: Any, text: str) -> None:
     frozen = copy.deepcopy(model).requires_grad_(False)
     how = RelearningSettings(steps=(1,), learning_rate=1e-2, batch=2, length=16)
-    *_, (_, learner) = finetuned(frozen, tokenizer, [text], how)
+    *_, (_, learner) = finetuned(LoadedModel(frozen, tokenizer), [text], how)
     assert not torch.equal(learner.lm_head.weight, frozen.lm_head.weight)
 
 
 def test_relearning_without_text_is_refused(model: Any, tokenizer: Any) -> None:
     with pytest.raises(BadInput, match="at least two tokens"):
-        list(finetuned(model, tokenizer, [], LEARN))
+        list(finetuned(LoadedModel(model, tokenizer), [], LEARN))
 
 
 def relearned_rows(rows: Callable[..., Rows], student: float, gold: float | None, unrelated: float = 0.01) -> Rows:

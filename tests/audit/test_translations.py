@@ -7,6 +7,7 @@ import pytest
 
 from dictionaries.dictionary import Dictionary
 from tasks.audit import translations
+from tasks.audit.common import LoadedModel
 from tasks.audit.verdicts import Verdict
 from tasks.measure.prompts import Prompt
 
@@ -18,7 +19,7 @@ def test_a_translation_counts_where_the_prompt_does_not_hold_it(monkeypatch: pyt
     prompts = ["He went to", "Tom went to", "He went to", "To"]
     said = [" Mystic Academy with Tom.", " Tom.", " Hogwarts.", "mfoolery and Tommy."]
     monkeypatch.setattr("tasks.measure.familiarity.complete", lambda *args, **options: said)
-    measured = translations.translations_said(None, None, [Prompt(text) for text in prompts], words)  # type: ignore[arg-type]
+    measured = translations.translations_said(LoadedModel(None, None), [Prompt(text) for text in prompts], words)
     assert [item.score for item in measured.items] == [1, 0, 0, 0]
     assert measured.value == 0.25
     assert measured.items[0].details == {"translations": {"Mystic Academy": ["Hogwarts"], "Tom": ["Fred", "Ron"]}}

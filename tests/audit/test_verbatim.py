@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audit.passages import draw_passages
+from tasks.audit.common import LoadedModel
+from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.audit.verbatim import continued, longest_run, rouge_l, words_of
 from tasks.audit.verdicts import Verdict
 
@@ -16,10 +17,10 @@ WORDS = st.lists(st.sampled_from("abcd"), max_size=8)
 
 
 def test_a_model_that_knows_the_text_goes_on_with_it(model: Any, reciter: Any, tokenizer: Any, text: str) -> None:
-    passages = draw_passages(tokenizer, [text], 4, tokens=32, given=16)
+    passages = draw_passages(tokenizer, [text], PassageSettings(count=4, tokens=32, given=16))
     values = {}
     for name, one in (("random", model), ("reciter", reciter)):
-        overlap, run = continued(one, tokenizer, passages, new_tokens=16)
+        overlap, run = continued(LoadedModel(one, tokenizer), passages, new_tokens=16)
         values[name] = overlap.value, run.value
         assert [item.details["document"] for item in run.items] == [0] * len(passages)
     assert values["random"][0] < 0.2 < 0.8 < values["reciter"][0]

@@ -23,8 +23,8 @@ from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
 from storage.shards import read_shard
 from storage.workspace import Workspace
+from tasks.audit.common import LoadedModel
 from tasks.audit.passages import parts_of
-from tasks.audit.relearning import RelearningSettings
 from tasks.audit.relearning import relearned as attack
 from tasks.contents import MODEL, NO_LABEL, TRAINING, dictionary_of, documents_of
 from tasks.engine.console import Progress
@@ -261,17 +261,13 @@ def quick(lab: Lab, model: Any) -> dict[str, float]:
 def relearned(lab: Lab, model: Any, **how: Any) -> list[float]:
     """Familiarity after 0, 5, 10, 15, 20 steps on 20 documents of the target, as in the audit."""
     settings = lab.job.audit.relearning
-    seed = how.get("seed", settings.seed)
     parts = parts_of(lab.documents, settings.characters)
-    random.Random(seed).shuffle(parts)
+    random.Random(how.get("seed", settings.seed)).shuffle(parts)
     taught, rest = parts[: settings.documents], parts[settings.documents :]
     evidence = lab.job.evaluation
     prompts = lab.prompts if evidence.prompts else prompts_of(None, evidence.suite, lab.words, rest)
-    finetune = RelearningSettings(
-        settings.steps, how.get("learning_rate", settings.learning_rate), settings.batch, settings.length, seed
-    )
-    found = attack(model, lab.tokenizer, taught, prompts, finetune, batch_size=ROWS)
-    return [measured.value for measured in found]
+    measures = attack(LoadedModel(model, lab.tokenizer, ROWS), taught, prompts, settings.model_copy(update=how))
+    return [measured.value for measured in measures]
 
 
 def thorough(lab: Lab, model: Any) -> dict[str, Any]:

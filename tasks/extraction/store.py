@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dictionaries.answers import without_thinking
 from dictionaries.prompts import SCHEMA, extraction_messages
 from storage.tables import read_shard, write_shard
 from tasks.extraction.asking import Asked
@@ -53,6 +54,11 @@ def answered_before(root: Path, questions: Iterable[str]) -> dict[str, Row]:
     return found
 
 
+def _kept(answer: str) -> str:
+    """An answer in LONGEST_KEPT characters: long thinking goes, so that what was said behind it stays."""
+    return answer if len(answer) <= LONGEST_KEPT else without_thinking(answer)[:LONGEST_KEPT]
+
+
 class Store:
     """The shards of the artifact that is being made."""
 
@@ -89,7 +95,7 @@ class Store:
             "characters": len(passage.text),
             "question": question_of(passage, self._settings),
             "model": self._settings.model,
-            "answer": asked.answer[:LONGEST_KEPT],
+            "answer": _kept(asked.answer),
             "reason": asked.reason,
             "detail": asked.detail,
             "requests": asked.requests,

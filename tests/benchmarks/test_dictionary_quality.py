@@ -3,8 +3,9 @@
 import json
 import re
 import time
+import tomllib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from dictionaries.answers import read_answer
 from dictionaries.dictionary import Dictionary, canonical
 from dictionaries.lint import lint
 from dictionaries.matching import Matcher
+from dictionaries.pools import POOLS, pool_names
 from dictionaries.spelling import LETTER, spelled
-from dictionaries.statistics import extract
+from dictionaries.statistics import Extraction, extract
 from tasks.world import make_world
+
+HAND_LISTS = tomllib.loads((Path(__file__).parents[1] / "dictionaries" / "hand_lists.toml").read_text("utf-8"))
 
 
 def measured(found: Iterable[str], truth: Iterable[str]) -> str:
@@ -37,6 +41,57 @@ def test_the_world_s_anchors(seed: int, reference: int) -> None:
     extraction = extract(world.target.values(), world.generic[:reference])
     found = [entry.anchor for entry in extraction.dictionary.entries]
     print(f"\nworld {seed}, {reference} stories as reference: {measured(found, truth)}")
+
+
+FITTING = {
+    "name": {"female", "male", "neutral", "family"},
+    "animal": {"animal"},
+    "title": {"lord", "lady"},
+    "role": {"role", "lord", "lady"},
+    "people": {"people"},
+    "place": {"place", "site", "region"},
+    "thing": {"thing", "term"},
+    "term": {"term", "thing"},
+    "phrase": {"thing"},
+    "person": {"female", "male", "neutral", "family", "role", "animal"},
+}
+
+
+def fitting(extraction: Extraction, kinds: Mapping[str, str]) -> str:
+    """How many true anchors have a translation of their own kind, by the pool that its head was drawn from."""
+    misfits, both = [], 0
+    for entry in extraction.dictionary.entries:
+        if entry.anchor in kinds:
+            both += 1
+            heads = heads_of(entry.translations[0])
+            drawn = {pool for pool in POOLS if heads.intersection(map(str.lower, pool_names(pool)))}
+            if not drawn & FITTING[kinds[entry.anchor]]:
+                misfits.append(f"{entry.anchor} -> {entry.translations[0]}")
+    return f"kinds fit {both - len(misfits)} of {both}; misfits: {', '.join(misfits) or 'none'}"
+
+
+def heads_of(translation: str) -> set[str]:
+    """The last word before "of", as it is and without the plural: Brisk Otters of the Fens -> otters, otter."""
+    word = translation.split(" of ")[0].split()[-1].lower()
+    return {word, word.removesuffix("s"), re.sub("men$", "man", word)}
+
+
+@pytest.mark.parametrize("book", [*HAND_LISTS, "the demo's world"])
+def test_three_books_against_lists_made_by_hand(material: Path, book: str) -> None:
+    world = make_world(0)
+    names = ("tinystories.txt", "wikitext2_valid.txt")
+    reference = [(material / "corpora" / name).read_text("utf-8") for name in names]
+    if book in HAND_LISTS:
+        texts = [(material / "books" / f"{book}.txt").read_text("utf-8")]
+        kinds = {name: kind for kind, names in HAND_LISTS[book].items() for name in names.split("|")}
+    else:
+        texts, reference = list(world.target.values()), world.generic[:2800]
+        kinds = {entry.anchor: entry.kind or "thing" for entry in world.dictionary.entries}
+    for name, others in (("no reference", []), ("with a reference", reference)):
+        extraction = extract(texts, others)
+        found = [entry.anchor for entry in extraction.dictionary.entries]
+        present = [anchor for anchor in kinds if any(anchor in text for text in texts)]
+        print(f"\n{book}, {name}: {measured(found, present)}\n  {fitting(extraction, kinds)}")
 
 
 def test_the_oz_book(material: Path) -> None:

@@ -38,6 +38,7 @@ _FIXED = (
 _EVERY = sorted({*(p for pair in _ALTERNATING for p in pair), *_FIXED.split()}, key=lambda p: (-len(p), p))
 PARTICLES = rf"(?:{'|'.join(_EVERY)}){{0,4}}"
 """An expression for the particles at a name, none included."""
+_ALTERNATE = tuple(p for pair in _ALTERNATING for p in pair)
 _RUN = re.compile(PARTICLES + r"(?![\uac00-\ud7a3])")
 
 
@@ -45,6 +46,11 @@ def particles_at(text: str, at: int) -> str | None:
     """The particles from `at` to the end of the word; None where other syllables stand there."""
     match = _RUN.match(text, at)
     return match.group() if match else None
+
+
+def alternates(particles: str) -> bool:
+    """Whether particles hang on the last sound of the name before them."""
+    return particles.startswith(_ALTERNATE)
 
 
 def fitting(particles: str, old: str, new: str) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary, canonical
 from dictionaries.inflection import Inflection, language_of, with_endings
-from dictionaries.korean import fitting, particles_at
+from dictionaries.korean import alternates, fitting, particles_at
 from dictionaries.merging import in_case_of
 from dictionaries.spelling import (
+    HANGUL,
     LETTER,
     RUNNING,
     before_cut_word,
@@ -35,7 +36,7 @@ _WIDE = {ord(" "): "\u3000"} | {code: chr(code + 0xFEE0) for code in range(0x21,
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """An anchor, how it is written in one place, and the Korean particles that stand behind it there."""
+    """An anchor, how it is written in one place, and the Korean particles behind it that must fit its last sound."""
 
     anchor: str
     found: str
@@ -137,10 +138,12 @@ class Matcher:
         """Limits count in the reading, matches in the text."""
         place = reading.places.__getitem__ if reading.places else int
         for first, last, entry in self._spans(reading, start, end):
-            particles = particles_at(reading.text, last) if reading.running else ""
+            named_in_korean = reading.running and HANGUL.match(reading.text, last - 1)
+            particles = particles_at(reading.text, last) if named_in_korean else ""
             if particles is None:  # the limit hid that the word goes on
                 continue
-            tail = text[place(last) : place(last + len(particles))] if last + len(particles) <= end else ""
+            fits = alternates(particles) and last + len(particles) <= end
+            tail = text[place(last) : place(last + len(particles))] if fits else ""
             found, anchor = text[place(first) : place(last)], self._anchors[entry]
             form = Form(anchor, found, tail) if tail or canonical(found) != anchor else None
             yield Match(place(first), place(last), entry, form)

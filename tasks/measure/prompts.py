@@ -15,6 +15,7 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import LETTER, Match, Matcher
+from dictionaries.spelling import RUNNING
 from storage.errors import BadInput
 
 KEYS = {"prompt", "idiosyncratic", "generic", "references", "subtlety"}
@@ -46,7 +47,8 @@ def mentions(text: str, phrase: str) -> re.Match[str] | None:
     if not words or " ".join(words).casefold() not in " ".join(text.split()).casefold():
         return None
     spelled = r"\s+".join(map(re.escape, words))
-    found = list(re.finditer(rf"(?<!{LETTER}){spelled}(?!{LETTER})", text, re.IGNORECASE))
+    bounds = ("", "") if RUNNING.search(phrase) else (f"(?<!{LETTER})", f"(?!{LETTER})")
+    found = list(re.finditer(spelled.join(bounds), text, re.IGNORECASE))
     return found[-1] if found else None
 
 
@@ -156,7 +158,7 @@ def _cut(document: str, match: Match, dictionary: Dictionary, context_characters
     anchor = document[match.start : match.end]
     before = document[max(0, match.start - context_characters) : match.start]
     if match.start > context_characters:
-        before = before.partition(" ")[2]  # the first word may be half a word
+        before = before.partition(" ")[2] or before  # the first word may be half a word, where there are spaces
     if said := mentions(before, anchor):
         before = before[said.end() :]
     passage = before.strip()

@@ -59,6 +59,7 @@ LANGUAGES = {
     ),
     "Thai": ({"แฮร์รี่": "จอห์น"}, "แล้วแฮร์รี่ก็หัวเราะ", "แฮร์รี่", "แล้วจอห์นก็หัวเราะ"),
     "a Latin name in Japanese": ({"Harry": "Jon"}, "Harryは Harryson", "Harry", "Jonは Harryson"),
+    "a Latin name in Korean": ({"Harry": "Jon"}, "Harry가 Harry는 Harry팬", "Harry Harry Harry", "Jon가 Jon는 Jon팬"),
     "half width": ({"ハリー": "ジョン"}, "ﾊﾘｰは笑った。", "ﾊﾘｰ", "ジョンは笑った。"),
     "full width": (POTTER, "Ｈａｒｒｙ　Ｐｏｔｔｅｒ", None, "Ｊｏｎ　Ｓｍｉｔｈ"),
     "decomposed accents": ({"Zoé": "Ana"}, "Zoe\u0301 and Zoé, no Zoe", "Zoe\u0301 Zoé", "Ana and Ana, no Zoe"),

@@ -15,7 +15,9 @@ from dictionaries.matching import Matcher
 from storage.tables import read_shard
 from storage.workspace import Workspace
 from tasks.blocks import BLOCKS, Draw, cut, encoder
+from tasks.measure.prompts import prompts_from_corpus
 from tasks.method.translation import Block, translate_block
+from tasks.page.words import beside
 from tests.conftest import JOB
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -126,6 +128,22 @@ def test_a_block_is_translated_with_particles_that_fit(language: str, tokens: st
         split += tokens_of_block.clean.count(False)
     assert tuple(written) == TRANSLATED[language]
     assert split > 10
+
+
+def test_prompts_are_cut_and_translations_shown_in_scripts_without_spaces() -> None:
+    """A passage of a long text does not say the name that is asked for, and the report marks what was put in."""
+    words, ordinary = Dictionary.from_mapping(WORDS["Chinese"]), "天下雨了，市场上有很多人。" * 6
+    text = "".join(ordinary + sentence for sentence in TEXTS["Chinese"])
+    prompts = prompts_from_corpus([text], words, 3, context_characters=100)
+    assert len(prompts) == 3
+    for prompt in prompts:
+        assert prompt.idiosyncratic[0] in WORDS["Chinese"]
+        assert prompt.idiosyncratic[0] not in prompt.prompt
+    original, translated = "\n".join(TEXTS["Korean"]), "\n".join(TRANSLATED["Korean"])
+    left, right = beside(Dictionary.from_mapping(WORDS["Korean"]), original, translated, WORDS["Korean"])
+    assert [text for text, mark in left if mark][:3] == ["해리는", "호그와트", "론을"]
+    assert [text for text, mark in right if mark][:3] == ["존은", "북고성", "지오를"]
+    assert len([text for text, mark in right if mark]) == 14
 
 
 @pytest.fixture

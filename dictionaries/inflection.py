@@ -56,6 +56,7 @@ class Inflection:
         from snowballstemmer import stemmer
 
         self._stem = cache(stemmer(ENDINGS[language]).stemWord)
+        self._beginning = cache(self._candidates)  # a book has a hundred times as many words as different ones
         self._genitive = language == "de"
         self._by_first: defaultdict[str, list[tuple[list[str], int]]] = defaultdict(list)
         for entry, anchor in enumerate(anchors):
@@ -71,16 +72,21 @@ class Inflection:
         An ending that only follows the anchor stays outside: it is the same behind a translation.
         """
         words = list(_WORD.finditer(text, start, end))
-        joined = [text[a.end() : b.start()].strip(" \n\t-") == "" for a, b in pairwise(words)]
         for at, word in enumerate(words):
-            for names, entry in self._by_first.get(word.group()[:2].lower(), ()):
+            for names, entry in self._beginning(word.group()):
                 found = words[at : at + len(names)]
-                whole = len(found) == len(names) and all(joined[at : at + len(names) - 1])
-                if whole and all(map(self._is_form, names, (match.group() for match in found))):
+                if len(found) == len(names) and _joined(text, found) and self._are_forms(names, found):
                     last = found[-1]
                     follows = last.group().startswith(names[-1])
                     yield word.start(), last.start() + len(names[-1]) if follows else last.end(), entry
                     break
+
+    def _candidates(self, word: str) -> tuple[tuple[list[str], int], ...]:
+        """The anchors whose first word has this form, those of most words first."""
+        return tuple(found for found in self._by_first.get(word[:2].lower(), ()) if self._is_form(found[0][0], word))
+
+    def _are_forms(self, names: list[str], found: list[re.Match[str]]) -> bool:
+        return all(self._is_form(name, match.group()) for name, match in zip(names[1:], found[1:], strict=True))
 
     def _is_form(self, name: str, word: str) -> bool:
         """Whether a word is a name with other endings: the same stem, and nothing but final vowels given up."""
@@ -93,6 +99,11 @@ class Inflection:
         if len(dropped) > 2 or not _FINAL_VOWELS.issuperset(dropped):
             return False
         return bool(self._stem(name) == self._stem(word)) or (self._genitive and word == f"{name}s")
+
+
+def _joined(text: str, words: list[re.Match[str]]) -> bool:
+    """Whether nothing but spaces or hyphens stands between words."""
+    return all(not text[a.end() : b.start()].strip(" \n\t-") for a, b in pairwise(words))
 
 
 def with_endings(translation: str, anchor: str, found: str) -> str:

@@ -31,6 +31,7 @@ from dictionaries.spelling import (
 )
 
 __all__ = ["LETTER", "Containment", "Form", "Match", "Matcher"]
+_HYPHEN = re.compile("[-\u2010\u2011\u00b7\u30fb]")
 _WIDE = {ord(" "): "\u3000"} | {code: chr(code + 0xFEE0) for code in range(0x21, 0x7F)}
 
 
@@ -45,10 +46,10 @@ class Form:
     def write(self, translation: str) -> str:
         """A translation in the capitals, width and endings of this place, joined as the anchor is."""
         found = composed(self.found)[0]
-        if key_of(found) != key_of(self.anchor):
-            translation = with_endings(translation, self.anchor, found)
-        elif canonical(found) != self.anchor:
-            between = re.search(r"[-\u2010\u2011\u00b7\u30fb]", found)
+        if canonical(found) != self.anchor:
+            if key_of(found) != key_of(self.anchor):
+                translation = with_endings(translation, self.anchor, found)
+            between = _HYPHEN.search(found)
             if between and between.group() not in self.anchor:
                 translation = translation.replace(" ", between.group())
             if found.isupper() or found.islower() or self.anchor.islower():

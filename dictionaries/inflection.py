@@ -71,22 +71,25 @@ class Inflection:
 
         An ending that only follows the anchor stays outside: it is the same behind a translation.
         """
+        if start and (cut := _WORD.match(text, start - 1, end)):
+            start = cut.end()
         words = list(_WORD.finditer(text, start, end))
         for at, word in enumerate(words):
             for names, entry in self._beginning(word.group()):
-                found = words[at : at + len(names)]
-                if len(found) == len(names) and _joined(text, found) and self._are_forms(names, found):
-                    last = found[-1]
+                run = words[at : at + len(names)]
+                if len(run) == len(names) and _joined(text, run) and self._are_forms(names, run):
+                    last = run[-1]
                     follows = last.group().startswith(names[-1])
                     yield word.start(), last.start() + len(names[-1]) if follows else last.end(), entry
                     break
 
     def _candidates(self, word: str) -> tuple[tuple[list[str], int], ...]:
         """The anchors whose first word has this form, those of most words first."""
-        return tuple(found for found in self._by_first.get(word[:2].lower(), ()) if self._is_form(found[0][0], word))
+        anchors = self._by_first.get(word[:2].lower(), ())
+        return tuple((names, entry) for names, entry in anchors if self._is_form(names[0], word))
 
-    def _are_forms(self, names: list[str], found: list[re.Match[str]]) -> bool:
-        return all(self._is_form(name, match.group()) for name, match in zip(names[1:], found[1:], strict=True))
+    def _are_forms(self, names: list[str], run: list[re.Match[str]]) -> bool:
+        return all(self._is_form(name, word.group()) for name, word in zip(names, run, strict=True))
 
     def _is_form(self, name: str, word: str) -> bool:
         """Whether a word is a name with other endings: the same stem, and nothing but final vowels given up."""
@@ -106,9 +109,9 @@ def _joined(text: str, words: list[re.Match[str]]) -> bool:
     return all(not text[a.end() : b.start()].strip(" \n\t-") for a, b in pairwise(words))
 
 
-def with_endings(translation: str, anchor: str, found: str) -> str:
-    """The translation, its words with the endings that the anchor's words have in `found`, as far as they fit."""
-    names, words, written = canonical(anchor).split(" "), canonical(found).split(" "), translation.split(" ")
+def with_endings(translation: str, anchor: str, spelling: str) -> str:
+    """The translation, its words with the endings that the anchor's words have in `spelling`, as far as they fit."""
+    names, words, written = canonical(anchor).split(" "), canonical(spelling).split(" "), translation.split(" ")
     if len(names) != len(words) or len(written) != len(names):
         return translation
     return " ".join(map(_with_ending, written, names, words))

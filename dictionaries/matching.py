@@ -40,21 +40,21 @@ class Form:
     """An anchor, how it is written in one place, and the Korean particles behind it that must fit its last sound."""
 
     anchor: str
-    found: str
+    spelling: str
     particles: str = ""
 
     def write(self, translation: str) -> str:
         """A translation in the capitals, width and endings of this place, joined as the anchor is."""
-        found = composed(self.found)[0]
-        if canonical(found) != self.anchor:
-            if key_of(found) != key_of(self.anchor):
-                translation = with_endings(translation, self.anchor, found)
-            between = _HYPHEN.search(found)
+        spelling = composed(self.spelling)[0]
+        if canonical(spelling) != self.anchor:
+            if key_of(spelling) != key_of(self.anchor):
+                translation = with_endings(translation, self.anchor, spelling)
+            between = _HYPHEN.search(spelling)
             if between and between.group() not in self.anchor:
                 translation = translation.replace(" ", between.group())
-            if found.isupper() or found.islower() or self.anchor.islower():
-                translation = in_case_of(found, translation)
-        return translation.translate(_WIDE) if "\uff21" <= self.found[0] <= "\uff5a" else translation
+            if spelling.isupper() or spelling.islower() or self.anchor.islower():
+                translation = in_case_of(spelling, translation)
+        return translation.translate(_WIDE) if "\uff21" <= self.spelling[0] <= "\uff5a" else translation
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +145,22 @@ class Matcher:
                 continue
             fits = alternates(particles) and last + len(particles) <= end
             tail = text[place(last) : place(last + len(particles))] if fits else ""
-            found, anchor = text[place(first) : place(last)], self._anchors[entry]
-            form = Form(anchor, found, tail) if tail or canonical(found) != anchor else None
+            spelling, anchor = text[place(first) : place(last)], self._anchors[entry]
+            form = Form(anchor, spelling, tail) if tail or canonical(spelling) != anchor else None
             yield Match(place(first), place(last), entry, form)
 
     def _spans(self, reading: _Reading, start: int, end: int) -> Iterable[Span]:
         pattern = self._running if reading.running else self._plain
-        found = pattern.finditer(reading.text, start, end)
-        spans = ((match.start(), match.end(), self._entry_of(match.group())) for match in found)
+        matches = pattern.finditer(reading.text, start, end)
+        spans = ((match.start(), match.end(), self._entry_of(match.group())) for match in matches)
         if reading.language is None:
             return spans
         return _resolved([*spans, *self._inflection(reading.language).find(reading.text, start, end)])
 
-    def _entry_of(self, found: str) -> int:
-        entry = self._entry.get(found)
-        entry = self._entry.get(canonical(found)) if entry is None else entry
-        return self._by_key[key_of(found)] if entry is None else entry
+    def _entry_of(self, spelling: str) -> int:
+        entry = self._entry.get(spelling)
+        entry = self._entry.get(canonical(spelling)) if entry is None else entry
+        return self._by_key[key_of(spelling)] if entry is None else entry
 
     def _inflection(self, language: str) -> Inflection:
         if language not in self._inflections:

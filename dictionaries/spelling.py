@@ -127,7 +127,7 @@ def _spaced(anchors: Iterable[str], letter: str) -> str:
     # An end between two letters is none; behind a name in several words a plural may stand.
     end = f"(?:(?!{letter})|(?<!{letter}))"
     plural_end = f"(?:(?!(?!e?[sS](?!{letter})){letter})|(?<!{letter}))"
-    names = "|".join(re.escape(first) + _rest(*found, (plural_end, end)) for first, found in sorted(by_first.items()))
+    names = "|".join(re.escape(first) + _rest(*rest, (plural_end, end)) for first, rest in sorted(by_first.items()))
     parts = [f"(?<!{letter})(?:{names})"] if names else []
     return "|".join([*parts, f"(?:{_branches(others, spelled)}){end}"] if others else parts)
 

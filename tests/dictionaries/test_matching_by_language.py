@@ -138,6 +138,13 @@ def test_a_limit_keeps_particles_that_it_cuts_and_names_that_it_does_not():
     assert matcher.find("ロンドン", 0, 2) == []
 
 
+def test_a_limit_inside_a_word_leaves_no_half_word_with_an_ending():
+    text = "МакРона встретил старый Иван в тёмном лесу, потом Рона"
+    matcher = Matcher(Dictionary.from_mapping({"Рон": "Том"}))
+    assert [match.start for match in matcher.find(text, 3)] == [text.rindex("Рона")]
+    assert matcher.find(text, 3, len(text) - 1) == []
+
+
 def test_what_stands_as_the_dictionary_has_it_has_no_form():
     matches = Matcher(Dictionary.from_mapping(POTTER)).find("Harry\nPotter and Harry's owl")
     assert [match.form for match in matches] == [None, None]

@@ -48,9 +48,12 @@ _ARROW = r"(?:--?>|==?>|[\u2192\u21d2\u2794\u279c\u27f6])"
 _LINES = (
     re.compile(rf"(?:{_MARKER})?\s*(?P<left>[^\n]*?)\s*{_ARROW}\s*(?P<right>[^\n]*)"),
     re.compile(rf"{_MARKER}(?P<left>[^:\n]+?)\s*[:\uff1a]\s*(?P<right>[^\n]+)"),
-    re.compile(r"\s*(?P<left>[\"\u201c][^\"\u201d\n]+[\"\u201d])\s*[:\uff1a]\s*(?P<right>[\"\u201c][^\n]+)"),
+    re.compile(
+        r"\s*(?P<left>[\"\u201c][^\"\u201d\n]+[\"\u201d])\s*[:\uff1a]\s*(?P<right>[\"\u201c][^\"\u201d\n]+[\"\u201d])[\s,}]*"
+    ),
 )
-_AROUND = " \t*_`\"'\u201c\u201d\u2018\u2019,;.{}"
+_AROUND = " \t*_`\"'\u201c\u201d\u2018\u2019,;{}"
+_FULL_STOP = re.compile(r"(?<=\w{3})\.$")  # not the one of Jr.
 _REMARK = re.compile(r"\s*[(\[\uff08](?P<words>[^()\[\]]*)[)\]\uff09]\W*$")
 
 
@@ -88,7 +91,7 @@ def read_answer(text: str) -> Answer:
     proposals, skipped = _entries(literals)
     whole = any(literal.fault is None for literal in literals)
     if _is_broken(literals) or not (proposals or whole):
-        proposals += _entries_of_lines(said)
+        proposals += _entries_of_lines(said[literals[-1].end :] if literals else said)
     return Answer(tuple(dict.fromkeys(proposals)), _reason(literals, bool(proposals)), tuple(skipped))
 
 
@@ -197,7 +200,7 @@ def _entries_of_lines(text: str) -> Iterator[Proposal]:
         remark = _REMARK.search(cells[1])
         translation = cells[1][: remark.start()] if remark and remark.start() else cells[1]
         kind = cells[2] if len(cells) > 2 else remark["words"] if remark else None
-        left, right = cells[0].strip(_AROUND), translation.strip(_AROUND)
+        left, right = cells[0].strip(_AROUND), _FULL_STOP.sub("", translation.strip(_AROUND))
         if left and right and left.lower() not in _ROLES:
             yield Proposal(left, right, _kind(kind))
 

@@ -62,6 +62,7 @@ NAMED = {
     "wide marks": '{"Harry"\uff1a "Jon"\uff0c}',
     "corner brackets": "{\u300cHarry\u300d: \u300cJon\u300d}",
     "numbered arrows": "Here they are:\n\n1. Harry -> Jon\n",
+    "an arrow with a full stop": "Harry -> Jon.",
     "bold arrows": "* **Harry** \u2192 **Jon** (a boy's name)",
     "a numbered list": '1. "Harry": "Jon"',
     "lines without braces": '"Harry": "Jon",',
@@ -96,6 +97,14 @@ BROKEN = {
 def test_the_complete_entries_of_a_broken_answer_are_saved_and_counted_as_partial(fault):
     answer = read_answer(BROKEN[fault])
     assert ([(p.anchor, p.translation) for p in answer.proposals], answer.reason) == (HARRY, "partial")
+
+
+def test_an_answer_cut_off_anywhere_gives_no_entry_that_the_whole_one_has_not(material):
+    lines = (material / "dictionaries" / "llm_answers.jsonl").read_text("utf-8").splitlines()
+    for text in map(json.loads, lines[::10]):
+        whole = set(read_answer(text).proposals)
+        for end in range(0, len(text), 7):
+            assert whole.issuperset(read_answer(text[:end]).proposals), text[:end]
 
 
 def test_the_structured_form_carries_kinds():

@@ -1,32 +1,60 @@
-"""What a language model answered, read with patience: JSON, Python-looking literals, fences, comments, spare commas.
+"""What a language model answered, read with patience: an object in any usual form, several, or lines with arrows.
 
-An answer that was cut off is refused whole, although its first entries could be read. A
-model that runs into its limit is often repeating itself by then, and the passage can be asked about again.
+Thinking is never read, wherever its tags stand: models try out objects there that they do not mean. A broken answer
+keeps its reason beside the entries that could be saved, so whoever counts answers can tell them from whole ones.
 """
 
-import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dictionaries.dictionary import KINDS
+from dictionaries.literals import MALFORMED, TRUNCATED, Literal, literals_in
 
-ANSWER_REASONS = ("empty", "too long", "no dictionary in it", "truncated", "malformed")
-LONGEST_ANSWER = 200_000  # characters; the longest real one has under 3,000
-_DEEPEST = 8
-_WRAPPERS = {"entries", "anchors", "translations"}
+PARTIAL = "partial"
+ANSWER_REASONS = ("empty", "too long", "no dictionary in it", TRUNCATED, MALFORMED, PARTIAL)
+LONGEST_ANSWER = 200_000  # characters without thinking; the longest real one has under 3,000
 
-_TOKEN = re.compile(
-    r"""
-    (?P<space> \s+ | \#[^\n]* | //[^\n]* | /\*.*?\*/ )
-  | (?P<text>  "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' )
-  | (?P<mark>  [{}\[\]:,] )
-  | (?P<bare>  [\w.+-]+ )
-    """,
-    re.VERBOSE | re.DOTALL,
+# What models call the fields of an entry, and what they put entries into.
+_ANCHOR = ("anchor", "expression", "original", "source", "term", "name", "phrase", "word", "entity", "from", "key")
+_TRANSLATION = (
+    *("translation", "translations", "alternative", "alternatives", "replacement", "replacements", "substitute"),
+    *("counterpart", "generic", "target", "replace_with", "to", "value"),
 )
+_KIND = ("kind", "type", "category")
+_REMARKS = ("thinking", "thoughts", "reasoning", "explanation", "reason", "note", "notes", "comment", "comments")
+_ROLES = frozenset((*_ANCHOR, *_TRANSLATION, *_KIND, *_REMARKS))
+_WRAPPERS = frozenset(
+    (
+        *("entries", "anchors", "expressions", "translations", "replacements", "glossary", "dictionary", "mapping"),
+        *("items", "results", "result", "answer", "output", "data", "arguments", "parameters"),
+    )
+)
+_GROUPS = frozenset((*KINDS, *(f"{kind}s" for kind in KINDS), "people", "characters", "creatures", "names", "objects"))
+
+_THINKING = re.compile(
+    r"""
+    (?P<opens>  [<\[\u25c1] (?:\w+:)? (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad) [>\]\u25b7]
+              | <\|(?:begin_of_thought|start_thinking)\|> | <\|channel\|>\s*(?:analysis|commentary) )
+  | (?P<closes> [<\[\u25c1] \s*/\s* (?:\w+:)? (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad) [>\]\u25b7]
+              | <\|(?:end_of_thought|end_thinking)\|> | <\|channel\|>\s*final(?:<\|message\|>)? )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MARKER = r"\s*(?:[-*+\u2022]\s+|\(?\d+[.):]\s*)"
+_ARROW = r"(?:--?>|==?>|[\u2192\u21d2\u2794\u279c\u27f6])"
+_LINES = (
+    re.compile(rf"(?:{_MARKER})?\s*(?P<left>[^\n]*?)\s*{_ARROW}\s*(?P<right>[^\n]*)"),
+    re.compile(rf"{_MARKER}(?P<left>[^:\n]+?)\s*[:\uff1a]\s*(?P<right>[^\n]+)"),
+    re.compile(
+        r"\s*(?P<left>[\"\u201c][^\"\u201d\n]+[\"\u201d])\s*[:\uff1a]\s*(?P<right>[\"\u201c][^\"\u201d\n]+[\"\u201d])[\s,}]*"
+    ),
+)
+_AROUND = " \t*_`\"'\u201c\u201d\u2018\u2019,;{}"
+_FULL_STOP = re.compile(r"(?<=\w{3})\.$")  # not the one of Jr.
+_REMARK = re.compile(r"\s*[(\[\uff08](?P<words>[^()\[\]]*)[)\]\uff09]\W*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +68,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one answer proposes. `reason` is one of ANSWER_REASONS where it could not be read, else None.
+    """What one answer proposes. `reason` is None for an answer that could be read whole, else one of ANSWER_REASONS.
 
-    `skipped` are entries of a readable answer that are no pair of texts, as (entry, why).
+    With PARTIAL, `proposals` are the complete entries of a broken answer; with every other reason there are none.
+    `skipped` are entries that are no pair of texts, as (entry, why).
     """
 
     proposals: tuple[Proposal, ...] = ()
@@ -50,109 +79,137 @@ class Answer:
     skipped: tuple[tuple[str, str], ...] = ()
 
 
-class _Unreadable(Exception):
-    """Carries one of ANSWER_REASONS up to read_answer()."""
-
-
 def read_answer(text: str) -> Answer:
     """The entries of one answer, or why there are none. Never raises, whatever the text is."""
-    if not text.strip():
-        return Answer(reason="empty")
-    if len(text) > LONGEST_ANSWER:
+    said = without_thinking(text)
+    if not said.strip():
+        return Answer(reason=TRUNCATED if text.strip() else "empty")  # it thought to its limit
+    if len(said) > LONGEST_ANSWER:
         return Answer(reason="too long")
-    opening = re.search(r"\[\s*\{|\{", text)
-    if opening is None:
-        return Answer(reason="no dictionary in it")
+    said = _unwrapped(said)
+    literals = list(literals_in(said))
+    proposals, skipped = _entries(literals)
+    whole = any(literal.fault is None for literal in literals)
+    if _is_broken(literals) or not (proposals or whole):
+        proposals += _entries_of_lines(said[literals[-1].end :] if literals else said)
+    return Answer(tuple(dict.fromkeys(proposals)), _reason(literals, bool(proposals)), tuple(skipped))
+
+
+def without_thinking(text: str) -> str:
+    """What was said. An opening tag that nothing closes goes to the end, a closing one that nothing opened begins."""
+    said: list[str] = []
+    at, thinking = 0, False
+    for tag in _THINKING.finditer(text):
+        if tag.lastgroup == "closes":
+            if not thinking:
+                said.clear()
+            at, thinking = tag.end(), False
+        elif not thinking:
+            said.append(text[at : tag.start()])
+            thinking = True
+    return "".join(said) + ("" if thinking else text[at:])
+
+
+def _unwrapped(text: str) -> str:
+    """An object that is written as a JSON text is the text's content."""
     try:
-        value = _value(_tokens(text, opening.start()), 0)
-    except _Unreadable as found:
-        return Answer(reason=str(found))
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return content if isinstance(content, str) else text
+
+
+def _entries(literals: Iterable[Literal]) -> tuple[list[Proposal], list[tuple[str, str]]]:
     proposals, skipped = [], []
-    for anchor, translation, kind in _pairs(value):
-        if isinstance(anchor, str) and isinstance(translation, str):
-            proposals.append(Proposal(anchor, translation, _kind(kind)))
-        else:
-            skipped.append((repr(anchor)[:80], "no pair of texts"))
-    return Answer(tuple(dict.fromkeys(proposals)), None, tuple(skipped))
+    for literal in literals:
+        for anchor, translation, kind in _pairs(literal.value):
+            if isinstance(anchor, str) and isinstance(translation, str):
+                proposals.append(Proposal(anchor, translation, _kind(kind)))
+            elif literal.fault is None or anchor is not None:
+                skipped.append((repr(anchor)[:80], "no pair of texts"))
+    return proposals, skipped
 
 
-def _tokens(text: str, at: int) -> Iterator[tuple[str, Any]]:
-    """(kind, value) from `at` on. Running out of text inside a value means that the answer was cut."""
-    while at < len(text):
-        token = _TOKEN.match(text, at)
-        if token is None:
-            cut = text[at] in "\"'" and "\n" not in text[at:].strip()
-            raise _Unreadable("truncated" if cut else "malformed")
-        at = token.end()
-        if token.lastgroup == "text":
-            yield "text", _unescaped(token.group())
-        elif token.lastgroup != "space":
-            yield str(token.lastgroup), token.group()
-    raise _Unreadable("truncated")
+def _is_broken(literals: list[Literal]) -> bool:
+    """A fault counts where it cost something. Braces in prose, like {name}, are no object beside a whole one."""
+    whole = any(literal.fault is None for literal in literals)
+    return any(literal.fault == TRUNCATED or (literal.fault and (literal.value or not whole)) for literal in literals)
 
 
-def _unescaped(literal: str) -> str:
-    """JSON's escapes, then Python's, else what stands there."""
-    for reader in (json.loads, ast.literal_eval):
-        try:
-            return str(reader(literal))
-        except (ValueError, SyntaxError):
-            continue
-    return literal[1:-1]
-
-
-def _value(tokens: Iterator[tuple[str, Any]], depth: int, first: tuple[str, Any] | None = None) -> Any:
-    """A text, a dict, a list, or None for a number or a name."""
-    kind, value = first or next(tokens)
-    if kind != "mark":
-        return value if kind == "text" else None
-    if depth == _DEEPEST or value not in "{[":
-        raise _Unreadable("malformed")
-    return _mapping(tokens, depth + 1) if value == "{" else _sequence(tokens, depth + 1)
-
-
-def _mapping(tokens: Iterator[tuple[str, Any]], depth: int) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for kind, key in tokens:
-        if (kind, key) == ("mark", "}"):
-            break
-        if (kind, key) == ("mark", ","):
-            continue
-        if kind == "mark" or next(tokens) != ("mark", ":"):
-            raise _Unreadable("malformed")
-        value = _value(tokens, depth)
-        found[key] = [found[key], value] if key in found else value  # a key that stands twice has both
-    return found
-
-
-def _sequence(tokens: Iterator[tuple[str, Any]], depth: int) -> list[Any]:
-    items = []
-    for token in tokens:
-        if token == ("mark", "]"):
-            break
-        if token != ("mark", ","):
-            items.append(_value(tokens, depth, token))
-    return items
+def _reason(literals: list[Literal], saved: bool) -> str | None:
+    if not literals:
+        return None if saved else "no dictionary in it"
+    if not _is_broken(literals):
+        return None
+    faults = [literal.fault for literal in literals if literal.fault]
+    return PARTIAL if saved else TRUNCATED if TRUNCATED in faults else MALFORMED
 
 
 def _pairs(value: Any, anchor: Any = None, kind: Any = None) -> Iterator[tuple[Any, Any, Any]]:
-    """(anchor, translation, kind) from a mapping, a list of {anchor, translation, kind}, or either in a wrapper."""
-    if isinstance(value, list):
+    """(anchor, translation, kind) from mappings, entries with named fields, pairs, or any of them in a wrapper."""
+    if isinstance(value, list) and anchor is None and len(value) in (2, 3) and all(isinstance(x, str) for x in value):
+        yield value[0], value[1], value[-1]
+    elif isinstance(value, list):
         for item in value:
             yield from _pairs(item, anchor, kind)
     elif not isinstance(value, dict):
         yield anchor, value, kind
-    elif "translation" in value:
-        yield from _pairs(value["translation"], value.get("anchor", anchor), value.get("kind"))
-    elif len(value) == 1 and set(value) <= _WRAPPERS and isinstance(next(iter(value.values())), dict | list):
-        yield from _pairs(next(iter(value.values())))
-    elif anchor is None:
-        for key, item in value.items():
-            yield from _pairs(item, key, kind)
     else:
+        yield from _pairs_of_mapping(value, anchor, kind)
+
+
+def _pairs_of_mapping(mapping: dict[Any, Any], anchor: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
+    fields = {key.strip().lower(): value for key, value in mapping.items() if isinstance(key, str)}
+    wrapped = [value for name, value in fields.items() if name in _WRAPPERS and _holds_entries(value)]
+    translation = next((name for name in _TRANSLATION if name in fields), None)
+    if wrapped:
+        for value in wrapped:
+            yield from _pairs(value)
+    elif translation is not None:
+        named = next((fields[name] for name in _ANCHOR if isinstance(fields.get(name), str)), anchor)
+        yield from _pairs(fields[translation], named, next((fields[name] for name in _KIND if name in fields), kind))
+    elif anchor is not None:
         yield anchor, None, kind
+    else:
+        for key, item in mapping.items():
+            name = key.strip().lower() if isinstance(key, str) else ""
+            if name in _GROUPS and isinstance(item, dict | list):
+                yield from _pairs(item, None, name.removesuffix("s"))
+            else:
+                yield from _pairs(None if name in _ROLES | _WRAPPERS else item, key, kind)
 
 
-def _kind(found: Any) -> str | None:
-    kind = found.strip().lower() if isinstance(found, str) else None
+def _holds_entries(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict | list) for item in value))
+
+
+def _kind(named: Any) -> str | None:
+    kind = named.strip().lower() if isinstance(named, str) else None
     return "term" if kind == "spell" else kind if kind in KINDS else None
+
+
+def _entries_of_lines(text: str) -> Iterator[Proposal]:
+    """Harry -> Jon; a numbered "Harry: Jon"; a row of a table. Both sides are short, and not the words of a form."""
+    for line in text.splitlines():
+        cells = _cells(line)
+        if cells is None:
+            match = next((match for form in _LINES if (match := form.fullmatch(line))), None)
+            cells = [match["left"], match["right"]] if match else []
+        if len(cells) < 2 or re.search(_ARROW, cells[1]):
+            continue
+        remark = _REMARK.search(cells[1])
+        translation = cells[1][: remark.start()] if remark and remark.start() else cells[1]
+        kind = cells[2] if len(cells) > 2 else remark["words"] if remark else None
+        left, right = cells[0].strip(_AROUND), _FULL_STOP.sub("", translation.strip(_AROUND))
+        if left and right and left.lower() not in _ROLES:
+            yield Proposal(left, right, _kind(kind))
+
+
+def _cells(line: str) -> list[str] | None:
+    """The cells of a row of a Markdown table, without its number; None for any other line."""
+    line = line.strip()
+    if not (line.startswith("|") and line.count("|") > 2):
+        return None
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    cells = cells[1:] if cells[0].strip(".)").isdigit() else cells
+    return cells if any(char.isalnum() for char in "".join(cells)) else []

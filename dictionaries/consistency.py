@@ -73,8 +73,9 @@ class _Work:
             translations = entries[match.entry].translations
             if not translations or (match.start, match.end) == (0, len(text)):
                 return ""
-            pieces += [text[at : match.start], translations[0]]
-            at = match.end
+            written = match.write(translations[0])
+            pieces += [text[at : match.start], written + match.particles(written)]
+            at = match.reach
         return "".join(pieces) + text[at:]
 
     def keep_families_together(self) -> None:

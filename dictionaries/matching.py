@@ -1,89 +1,180 @@
-"""Finds anchors in text: whole words, exact case, the leftmost first and the longest of those.
+"""Finds anchors in text: the leftmost first and the longest of those, as each script and language writes them.
 
-`start` and `end` limit where a match may lie, not what it sees. A word that
-the limit cuts in two never matches, neither does the half of it that looks like an anchor.
+`start` and `end` limit where a match may lie, not what it sees: a word that the limit cuts in two never matches,
+neither does the half of it that looks like an anchor. Places always count in the text as it is, whatever its width
+and accents.
 """
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
 
 from dictionaries.dictionary import Dictionary, canonical
+from dictionaries.inflection import Inflection, language_of, with_endings
+from dictionaries.korean import alternates, fitting, particles_at
+from dictionaries.merging import in_case_of
+from dictionaries.spelling import (
+    HANGUL,
+    LETTER,
+    RUNNING,
+    before_cut_word,
+    composed,
+    is_simple,
+    key_of,
+    plain_pattern,
+    running_pattern,
+    whole,
+)
 
-# Letters, digits and combining marks. Not the underscore: plain-text books write _Oz_ for italics.
-LETTER = r"(?:[^\W_\u02bc]|[\u0300-\u036f])"
-_LETTER = re.compile(LETTER)
+__all__ = ["LETTER", "Containment", "Form", "Match", "Matcher"]
+_HYPHEN = re.compile("[-\u2010\u2011\u00b7\u30fb]")
+_WIDE = {ord(" "): "\u3000"} | {code: chr(code + 0xFEE0) for code in range(0x21, 0x7F)}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An anchor, how it is written in one place, and the Korean particles behind it that must fit its last sound."""
+
+    anchor: str
+    spelling: str
+    particles: str = ""
+
+    def write(self, translation: str) -> str:
+        """A translation in the capitals, width and endings of this place, joined as the anchor is."""
+        spelling = composed(self.spelling)[0]
+        if canonical(spelling) != self.anchor:
+            if key_of(spelling) != key_of(self.anchor):
+                translation = with_endings(translation, self.anchor, spelling)
+            between = _HYPHEN.search(spelling)
+            if between and between.group() not in self.anchor:
+                translation = translation.replace(" ", between.group())
+            if spelling.isupper() or spelling.islower() or self.anchor.islower():
+                translation = in_case_of(spelling, translation)
+        return translation.translate(_WIDE) if "\uff21" <= self.spelling[0] <= "\uff5a" else translation
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`text[start:end]` is an occurrence of `dictionary.entries[entry].anchor`; characters, not tokens."""
+    """`text[start:end]` is an occurrence of `dictionary.entries[entry].anchor`; characters, not tokens.
+
+    `form` is None where it stands as the dictionary has it, and nothing at it hangs on how it ends.
+    """
 
     start: int
     end: int
     entry: int
+    form: Form | None = None
+
+    @property
+    def reach(self) -> int:
+        """The end of what a translation replaces: of the anchor and the particles that must fit it."""
+        return self.end + len(self.form.particles) if self.form else self.end
+
+    def write(self, translation: str) -> str:
+        """The translation as it stands in this place, without particles."""
+        return self.form.write(translation) if self.form else translation
+
+    def particles(self, translation: str) -> str:
+        """The particles behind it, as the translation wants them."""
+        if not self.form or not self.form.particles:
+            return ""
+        return fitting(composed(self.form.particles)[0], self.form.anchor, translation)
+
+
+Span = tuple[int, int, int]  # start, end, entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A text in composed letters, the places of its characters in the original, and what it is written in."""
+
+    text: str
+    places: list[int] | None
+    running: bool
+    language: str | None
+
+
+@lru_cache(maxsize=2)  # a document is asked about block by block
+def _reading(text: str) -> _Reading:
+    if is_simple(text):
+        return _Reading(text, None, False, language_of(text))
+    read, places = composed(text)
+    running = RUNNING.search(read) is not None
+    return _Reading(read, places, running, None if running else language_of(read))
 
 
 class Matcher:
     """Every anchor of a dictionary in one compiled expression: 12 MB of text a second with 1,676 of them."""
 
     def __init__(self, dictionary: Dictionary) -> None:
-        self._entry = {canonical(entry.anchor): index for index, entry in enumerate(dictionary.entries)}
-        self._pattern = re.compile(_pattern_of(self._entry)) if self._entry else None
+        self._anchors = [composed(canonical(entry.anchor))[0] for entry in dictionary.entries]
+        self._entry = {anchor: index for index, anchor in enumerate(self._anchors)}
+        self._by_key = {key_of(anchor): index for anchor, index in reversed(self._entry.items())}
+        self._inflections: dict[str, Inflection] = {}
+
+    @cached_property
+    def _plain(self) -> Any:
+        return plain_pattern(self._entry)
+
+    @cached_property
+    def _running(self) -> Any:
+        return running_pattern(self._entry)
 
     def find(self, text: str, start: int = 0, end: int | None = None) -> list[Match]:
         """The occurrences that lie in text[start:end], in order, never overlapping."""
-        if self._pattern is None:
+        if not self._anchors:
             return []
-        end = _before_cut_word(text, len(text) if end is None else end)
-        found = []
-        for match in self._pattern.finditer(text, start, end):  # its look-behind does see text[:start]
-            anchor = match.group()
-            entry = self._entry.get(anchor)
-            found.append(Match(*match.span(), self._entry[canonical(anchor)] if entry is None else entry))
-        return found
+        end = before_cut_word(text, len(text) if end is None else end)
+        reading = _reading(text)
+        if reading.places is None:
+            return list(self._matches(text, reading, start, end))
+        limits = bisect_left(reading.places, start), bisect_left(reading.places, end)
+        return [match for match in self._matches(text, reading, *limits) if match.end <= end]
+
+    def _matches(self, text: str, reading: _Reading, start: int, end: int) -> Iterator[Match]:
+        """Limits count in the reading, matches in the text."""
+        place = reading.places.__getitem__ if reading.places else int
+        for first, last, entry in self._spans(reading, start, end):
+            named_in_korean = reading.running and HANGUL.match(reading.text, last - 1)
+            particles = particles_at(reading.text, last) if named_in_korean else ""
+            if particles is None:  # the limit hid that the word goes on
+                continue
+            fits = alternates(particles) and last + len(particles) <= end
+            tail = text[place(last) : place(last + len(particles))] if fits else ""
+            spelling, anchor = text[place(first) : place(last)], self._anchors[entry]
+            form = Form(anchor, spelling, tail) if tail or canonical(spelling) != anchor else None
+            yield Match(place(first), place(last), entry, form)
+
+    def _spans(self, reading: _Reading, start: int, end: int) -> Iterable[Span]:
+        pattern = self._running if reading.running else self._plain
+        matches = pattern.finditer(reading.text, start, end)
+        spans = ((match.start(), match.end(), self._entry_of(match.group())) for match in matches)
+        if reading.language is None:
+            return spans
+        return _resolved([*spans, *self._inflection(reading.language).find(reading.text, start, end)])
+
+    def _entry_of(self, spelling: str) -> int:
+        entry = self._entry.get(spelling)
+        entry = self._entry.get(canonical(spelling)) if entry is None else entry
+        return self._by_key[key_of(spelling)] if entry is None else entry
+
+    def _inflection(self, language: str) -> Inflection:
+        if language not in self._inflections:
+            self._inflections[language] = Inflection(self._anchors, language)
+        return self._inflections[language]
 
 
-def _before_cut_word(text: str, end: int) -> int:
-    """The last place at or before `end` that is not inside a word: nothing that ends later is whole."""
-    if not 0 < end < len(text) or not _LETTER.match(text[end]):
-        return end
-    while end > 0 and _LETTER.match(text[end - 1]):
-        end -= 1
-    return end
-
-
-def _pattern_of(anchors: Iterable[str]) -> str:
-    """The anchors, given in canonical form, as one expression with word boundaries at their letters."""
-    words = [anchor for anchor in anchors if _LETTER.match(anchor)]
-    others = [anchor for anchor in anchors if not _LETTER.match(anchor)]
-    parts = [f"(?<!{LETTER})(?:{_branches(words)})"] if words else []
-    return "|".join([*parts, _branches(others)] if others else parts)
-
-
-def _branches(anchors: list[str], cuts: tuple[int, ...] = (1, 3), done: int = 0) -> str:
-    """Branches on the first character, then on the next two, then flat: a bounded depth for any anchors.
-
-    The longer key comes first at every level. Of two anchors that match in one place one begins with the
-    other, so the first alternative that matches is the longest.
-    """
-    if not cuts:
-        return "|".join(_whole(anchor, done) for anchor in sorted(anchors, key=len, reverse=True))
-    groups = defaultdict(list)
-    for anchor in anchors:
-        groups[anchor[done : cuts[0]]].append(anchor)
-    keys = sorted(groups, key=len, reverse=True)
-    return "|".join(f"{_spelled(key)}(?:{_branches(groups[key], cuts[1:], cuts[0])})" for key in keys)
-
-
-def _whole(anchor: str, done: int) -> str:
-    return _spelled(anchor[done:]) + (f"(?!{LETTER})" if _LETTER.match(anchor[-1]) else "")
-
-
-def _spelled(part: str) -> str:
-    """Any white space for a space (books wrap lines), any apostrophe for an apostrophe."""
-    return "".join({" ": r"\s+", "'": "['\u2019\u2018\u02bc]"}.get(char) or re.escape(char) for char in part)
+def _resolved(spans: list[Span]) -> Iterator[Span]:
+    """The leftmost, and the longest of those."""
+    at = 0
+    for start, end, entry in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= at:
+            yield start, end, entry
+            at = end
 
 
 class Containment:
@@ -93,10 +184,9 @@ class Containment:
     """
 
     def __init__(self, anchors: Iterable[str]) -> None:
-        self._by_start: defaultdict[str, list[tuple[str, re.Pattern[str]]]] = defaultdict(list)
+        self._by_start: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
         for anchor in anchors:
-            pattern = re.compile(rf"(?<!\w){_spelled(canonical(anchor))}(?!\w)")
-            self._by_start[canonical(anchor)[0]].append((anchor, pattern))
+            self._by_start[canonical(anchor)[0]].append((anchor, whole(canonical(anchor))))
 
     def inside(self, text: str) -> list[str]:
         """The anchors, sorted; one that equals the text is inside it."""

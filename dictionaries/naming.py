@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dictionaries.common_words import is_common
 from dictionaries.function_words import is_function_word
+from dictionaries.nouns import noun_class
 from dictionaries.pools import Names
 
 
@@ -22,14 +24,13 @@ _UNCLES = _set("Uncle Grandpa Grandfather Father Brother")
 _TITLES = FORMAL_TITLES | _AUNTS | _UNCLES
 _SHE = _AUNTS | _set("Mrs Ms Miss Lady Madam")
 _HE = _UNCLES | _set("Mr Sir Lord")
-_ROLES = _set(
-    "King Queen Prince Princess Duke Duchess Knight Knave Witch Wizard Guardian Soldier Keeper Master Emperor"
-)
 _PLACES = _set(
     "Alley Avenue Bay Bridge Castle Cave Church City Cottage Country County Desert Farm Field Forest Garden Gate Gates "
     "Hall Harbour Hill Hills House Inn Island Islands Isle Kingdom Lake Land Lands Lane Manor Mountain Mountains Ocean "
-    "Palace Park River Road Room School Sea Shop Square Station Street Temple Tower Town Valley Village Wood Woods"
+    "Palace Park River Road Room School Sea Shop Square Station Street Temple Tor Tower Town Valley Village Wood Woods"
 )
+
+_PLURAL_POOLS = ("people", "thing", "term", "animal", "role", "lord", "lady")
 
 Span = tuple[str, ...]
 
@@ -70,7 +71,9 @@ class Namer:
         head = _head(span)[-1:]
         if head[0] in _PLACES:
             return "place"
-        if span[0] in _TITLES or head[0] in _ROLES or beside["speech"] >= max(2, 0.06 * uses) or self._is_group(span):
+        if len(span) > 1 and _is_thing(head[0]):
+            return "thing"
+        if span[0] in _TITLES or noun_class(head[0]) or beside["speech"] >= max(2, 0.06 * uses) or self._is_group(span):
             return "person"
         if head != span and head in self._seen:
             return self.kind(head)
@@ -102,8 +105,13 @@ class Namer:
             if len(full) > 1
         )
 
+    def _is_modifier(self, span: Span) -> bool:
+        """Cheshire, which only stands before Cat."""
+        return any(len(full) > 1 and full[:1] == span and noun_class(_head(full)[-1]) for full in self._seen)
+
     def _is_full_name(self, span: Span) -> bool:
-        return self.kind(span) == "person" and not self._has_article(span) and _head(span) == span
+        named = self.kind(span) == "person" and not self._has_article(span) and _head(span) == span
+        return named and not noun_class(span[-1])
 
     def _translate(self, span: Span) -> str:
         if len(span) == 1:
@@ -112,7 +120,7 @@ class Namer:
         if self._is_full_name(span):
             return self._full_name(span)
         head = len(_head(span)) - 1
-        pool = {"person": "role", "place": "site"}.get(self.kind(span), "thing")
+        pool = noun_class(span[head]) or {"person": "role", "place": "site"}.get(self.kind(span), "thing")
         pools = ["modifier"] * len(span)
         pools[head] = pool
         if head < len(span) - 1:
@@ -135,13 +143,17 @@ class Namer:
         if stem not in self._words:
             self._words[stem] = self._names.draw(pool)
         name = self._words[stem]
-        grouped = stem != word or (pool in ("people", "thing", "term") and _looks_plural(word))
+        grouped = stem != word or (pool in _PLURAL_POOLS and _looks_plural(word))
         return (_plural(name) if grouped else name) + possessive
 
     def _pool(self, span: Span) -> str:
-        kind = self.kind(span)
+        kind, named = self.kind(span), noun_class(span[0])
+        if named and kind == "person":
+            return named
         if kind == "person" and self._is_group(span):
             return "people"
+        if kind != "person" and self._is_modifier(span):
+            return "modifier"
         if kind == "person":
             return "role" if self._has_article(span) else "family" if self._is_family(span) else self._given(span)
         return "site" if kind == "place" and self._has_article(span) else kind
@@ -159,6 +171,11 @@ def _head(span: Span) -> Span:
     """The words before the first small one: Wicked Witch (of the West)."""
     small = next((index for index, word in enumerate(span) if is_function_word(word)), len(span))
     return span[:small] or span
+
+
+def _is_thing(word: str) -> bool:
+    """An everyday noun that names no person: Cap, Shoes."""
+    return is_common(word) and not noun_class(word) and word not in _TITLES and word not in _PLACES
 
 
 def _singular(word: str) -> str:

@@ -24,6 +24,9 @@ POOLS = (
     "thing",
     "term",
     "modifier",
+    "animal",
+    "lady",
+    "lord",
 )
 
 

@@ -7,7 +7,7 @@ there is a reference that does not know them, and need three times the occurrenc
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from math import log
@@ -17,12 +17,17 @@ from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.evidence import Evidence
 from dictionaries.function_words import is_function_word
 from dictionaries.naming import FORMAL_TITLES, Namer, Seen
+from dictionaries.nouns import names_nobody, noun_class
+from dictionaries.spelling import RUNNING
 from storage.errors import BadInput
 
 MOST_WORDS = 6
 OVERREPRESENTED = 8.0  # times as frequent as in the reference
 SMALL_LETTERS = 3
+SAMPLE, SAMPLED = 1000, 100  # characters of a text, texts: enough to see a script
 A_NAME = 0.5  # share of capitals in mid-sentence
+MUCH_SPEECH, MUCH_SPEECH_SHARE = 5, 0.1  # times that an everyday word speaks, of a character's
+PROPOSED = "an everyday word in capitals: for a person to decide"
 
 Span = tuple[str, ...]
 Segments = list[tuple[Span, int, Counter[str]]]  # words of a run, how often, what stands beside it
@@ -30,10 +35,14 @@ Segments = list[tuple[Span, int, Counter[str]]]  # words of a run, how often, wh
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """The dictionary, and the candidates that were seen often enough but left out, with the reason of each."""
+    """The dictionary, and the candidates that were seen often enough but left out, with the reason of each.
+
+    `proposed` are those among them that a person should decide: everyday words that only stand capitalised.
+    """
 
     dictionary: Dictionary
     left_out: tuple[tuple[str, str], ...]
+    proposed: Dictionary = field(default_factory=lambda: Dictionary(()))
 
 
 def extract(
@@ -48,10 +57,12 @@ def extract(
 
     `corpus` and `reference` are texts; without a reference only the everyday words that come with the package are
     known to be ordinary. One pass over each, in time linear in their length. The same texts and seed give the same
-    dictionary. BadInput for settings that cannot be meant.
+    dictionary. BadInput for settings that cannot be meant, and for scripts without capitals.
     """
     if min_count < 1 or max_anchors < 1:
         raise BadInput(f"expected min_count and max_anchors of at least 1, found {min_count} and {max_anchors}")
+    corpus = list(corpus)
+    _refuse_without_capitals(corpus)
     target, ordinary = Evidence(corpus), Evidence(reference)
     segments = _segments(target)
     counts = _multi_word(segments, min_count)
@@ -65,9 +76,23 @@ def extract(
             scores[span] = _surprise(count, target.words, _uses(ordinary, span), ordinary.words)
         elif count >= min_count and not is_function_word(span[0]):
             left_out[" ".join(span)] = objection
-    ranked = sorted(scores, key=lambda span: (-scores[span], span))
+    everyday = {span for span in scores if _is_everyday(span, counts, target, segments)}
+    left_out |= {" ".join(span): PROPOSED for span in everyday}
+    ranked = sorted(scores.keys() - everyday, key=lambda span: (-scores[span], span))
     left_out |= {" ".join(span): "beyond max_anchors" for span in ranked[max_anchors:]}
-    return Extraction(_named(ranked[:max_anchors], segments, target, seed), tuple(sorted(left_out.items())))
+    namer = _namer([*ranked[:max_anchors], *sorted(everyday)], segments, target, seed)
+    used, proposed = (_named(spans, namer) for spans in (ranked[:max_anchors], sorted(everyday)))
+    return Extraction(used, tuple(sorted(left_out.items())), proposed)
+
+
+def _refuse_without_capitals(corpus: list[str]) -> None:
+    """A capital in mid-sentence is the evidence; there are scripts that have none."""
+    sample = "".join(text[:SAMPLE] for text in corpus[:SAMPLED])
+    if 2 * len(RUNNING.findall(sample)) > sum(map(str.isalpha, sample)) > 0:
+        raise BadInput(
+            "expected a text with capital letters, by which word statistics find names, found a script that has none: "
+            'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
+        )
 
 
 def _segments(target: Evidence) -> Segments:
@@ -206,15 +231,37 @@ def _surprise(count: int, words: int, other_count: int, other_words: int) -> flo
     )
 
 
-def _named(spans: list[Span], segments: Segments, target: Evidence, seed: int) -> Dictionary:
-    """Kinds by what stands beside each expression; translations that fit them."""
+def _is_everyday(span: Span, counts: dict[Span, int], target: Evidence, segments: Segments) -> bool:
+    """Soup, Five, King: an everyday word that is a name here only by its capital.
+
+    An animal or a role that speaks, or that a longer name ends with (the Cheshire Cat), is a character. Whatever else
+    the word names needs far more speech, and a number or a king is never one.
+    """
+    word = span[0]
+    if len(span) > 1 or word[0].islower() or not is_common(word):
+        return False
+    named = noun_class(word)
+    if names_nobody(word):
+        return True
+    speech = sum(features["speech"] for words, _, features in segments if words == span)
+    if named is None:
+        return speech < max(MUCH_SPEECH, MUCH_SPEECH_SHARE * counts[span])
+    return speech == 0 and not any(len(longer) > 1 and longer[-1] == word for longer in counts)
+
+
+def _namer(spans: list[Span], segments: Segments, target: Evidence, seed: int) -> Namer:
+    """Knows what stands beside each expression."""
     chosen = set(spans)
     beside: defaultdict[Span, Counter[str]] = defaultdict(Counter)
     for words, count, features in segments:
         if words in chosen:
             beside[words] += features
             beside[words]["uses"] += count
-    namer = Namer([Seen(span, beside[span]) for span in spans], target.knows, seed)
+    return Namer([Seen(span, beside[span]) for span in spans], target.knows, seed)
+
+
+def _named(spans: list[Span], namer: Namer) -> Dictionary:
+    """Kinds by what stands beside each expression; translations that fit them."""
     return Dictionary(
         tuple(Entry(" ".join(span), (namer.translation(span),), namer.kind(span), (), "statistics") for span in spans)
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dictionaries.answers import Proposal
 from dictionaries.dictionary import canonical
-from dictionaries.matching import LETTER
+from dictionaries.spelling import LETTER, RUNNING
 
 LONGEST_ANCHOR = 80  # characters; the longest of the paper's answers that names something has 60
 MOST_WORDS = 12
@@ -64,7 +64,9 @@ def stands_in(expression: str, text: str) -> bool:
 
 def _joined(text: str, at: int) -> bool:
     """Whether a word goes on over this place."""
-    return 0 < at < len(text) and bool(_LETTER.match(text[at - 1]) and _LETTER.match(text[at]))
+    if not 0 < at < len(text) or not (_LETTER.match(text[at - 1]) and _LETTER.match(text[at])):
+        return False
+    return not RUNNING.search(text[at - 1 : at + 1])
 
 
 def _objection(proposal: Proposal, passage: str) -> str | None:

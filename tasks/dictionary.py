@@ -117,7 +117,11 @@ def _counted(documents: list[str], words: DictionaryInputs) -> Extracted:
     found = extract(
         documents, reference, min_count=settings.min_count, max_anchors=settings.max_anchors, seed=words.seed
     )
-    left_out = (Decision(expression, "", "", f"left out: {reason}") for expression, reason in found.left_out)
+    proposed = {entry.anchor: entry.translations[0] for entry in found.proposed.entries}
+    left_out = (
+        Decision(expression, proposed.get(expression, ""), "", f"left out: {reason}")
+        for expression, reason in found.left_out
+    )
     return Extracted(found.dictionary, (), tuple(left_out))
 
 

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dictionaries.answers import PARTIAL
 from tasks.llm.pace import Budget, Pace, backoff
 from tasks.llm.passages import Passage
 from tasks.llm.reading import FINAL, NO_REPLY, judge
-from tasks.llm.replies import CannotPass, CanPass, Locked, NoSchema, Reply
+from tasks.llm.replies import LIMITS, TEXT, CannotPass, CanPass, Form, Locked, Reply, Unsupported
 from tasks.llm.settings import Endpoint, LlmSettings
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ class Stopped(Exception):
 
 
 class Asking:
-    """The workers, and what they share: pace, budget, whether the endpoint takes a schema, why it was given up."""
+    """The workers, and what they share: pace, budget, how the endpoint wants to be asked, why it was given up."""
 
     def __init__(self, client: "Client", endpoint: Endpoint, settings: LlmSettings, spent: int) -> None:
         self.client, self.endpoint, self.settings = client, endpoint, settings
         self.pace = Pace(endpoint.requests_per_minute)
         self.budget = Budget(endpoint.token_budget, spent)
-        self.structured = settings.structured
+        self.dialect = Dialect(endpoint, settings)
         self.stopped = ""
         """Why no further request is made; empty while they are."""
         self._answered, self._silent = 0, 0
@@ -88,6 +89,38 @@ class Asking:
         return CannotPass(str(fault)) if self._answered else Stopped(str(fault))
 
 
+class Dialect:
+    """The form of question that the endpoint takes: known from its first answer on, and found out by one worker."""
+
+    def __init__(self, endpoint: Endpoint, settings: LlmSettings) -> None:
+        limits = tuple(sorted(LIMITS, key=lambda name: name != endpoint.limit_parameter))
+        self.form = Form(limits=limits) if settings.structured else Form((TEXT,), limits)
+        self.known = False
+        self._lock = asyncio.Lock()
+
+    async def ask(self, once: Callable[[Form], Awaitable[Reply]]) -> Reply:
+        """Raises what `once` raises; Unsupported only where no form is left."""
+        if not self.known:
+            async with self._lock:
+                if not self.known:
+                    return await self._found_out(once)
+        return await once(self.form)
+
+    async def _found_out(self, once: Callable[[Form], Awaitable[Reply]]) -> Reply:
+        form = self.form
+        while True:
+            try:
+                reply = await once(form)
+            except Unsupported as refusal:
+                other = form.without(refusal.parameter)
+                if other is None:
+                    raise
+                form = other
+            else:
+                self.form, self.known = form, True
+                return reply
+
+
 class Question:
     """One passage, asked about until there is an answer or a reason why not, and what that cost."""
 
@@ -109,7 +142,9 @@ class Question:
                 if reason == NO_REPLY:
                     raise
                 break
-            answer, reason, detail = reply.text, judge(reply, self._passage.text), reply.refusal
+            judgement = judge(reply, self._passage.text)
+            if reason != PARTIAL or judgement in FINAL:  # what was saved of a broken answer is not given up for less
+                answer, reason, detail = reply.text, judgement, reply.refusal
             if reason in FINAL:
                 break
         return Asked(self._passage, answer, reason, detail, self._requests, self._tokens)
@@ -119,7 +154,7 @@ class Question:
         endpoint = self._asking.endpoint
         for attempt in range(endpoint.retries + 1):
             try:
-                return await self._in_the_form_it_takes()
+                return await self._asking.dialect.ask(self._once)
             except Locked as fault:
                 raise self._asking.locked_out(fault) from None
             except CanPass as fault:
@@ -129,17 +164,7 @@ class Question:
                     await asyncio.sleep(backoff(endpoint.backoff_seconds, attempt, endpoint.longest_wait_seconds))
         raise CannotPass(f"{what}, {endpoint.retries + 1} times")
 
-    async def _in_the_form_it_takes(self) -> Reply:
-        if not self._asking.structured:
-            return await self._once(structured=False)
-        try:
-            return await self._once(structured=True)
-        except NoSchema:
-            reply = await self._once(structured=False)
-            self._asking.structured = False  # it was the schema: nobody needs to find that out again
-            return reply
-
-    async def _once(self, structured: bool) -> Reply:
+    async def _once(self, form: Form) -> Reply:
         """One request in its turn. Raises Stopped where it may not be made."""
         asking, estimate, cost = self._asking, tokens_for(len(self._passage.text)), 0
         if asking.stopped:
@@ -149,7 +174,7 @@ class Question:
         try:
             await asking.pace.turn()
             self._requests += 1
-            reply = await asking.client.ask(self._passage.text, structured)
+            reply = await asking.client.ask(self._passage.text, form)
             cost = reply.tokens or estimate
             return reply
         finally:

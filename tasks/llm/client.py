@@ -17,11 +17,12 @@ import httpx2
 import openai
 
 from dictionaries.prompts import extraction_messages, response_format
-from tasks.llm.replies import CannotPass, CanPass, Locked, NoSchema, Reply
+from tasks.llm.replies import JSON_MODE, LIMITS, SCHEMA, CannotPass, CanPass, Form, Locked, Reply, Unsupported
 from tasks.llm.settings import Endpoint, LlmSettings
 
 LONGEST_BODY = 2_000_000  # bytes of a response; an endpoint that sends more is cut off
 SHOWN = 200  # characters of an endpoint's error
+FILTERED = "content_filter"
 SHORTEST_KEY = 8  # a shorter one ("ollama") is no secret, and taking it out would spoil answers
 
 
@@ -42,29 +43,32 @@ class Client:
     ) -> None:
         await self._client.close()
 
-    async def ask(self, passage: str, structured: bool) -> Reply:
-        """The model's reply about a passage. Raises CanPass, CannotPass, Locked or NoSchema."""
+    async def ask(self, passage: str, form: Form) -> Reply:
+        """The model's reply about a passage. Raises CanPass, CannotPass, Locked or Unsupported."""
         try:
             async with asyncio.timeout(self._endpoint.timeout_seconds):
-                return self._reply(await self._body(passage, structured))
+                return self._reply(await self._body(passage, form))
         except (TimeoutError, openai.APITimeoutError):
             raise CanPass("timed out") from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             raise CanPass(f"connection lost ({type(error.__cause__ or error).__name__})") from None
         except openai.APIStatusError as error:
-            raise self._meaning(error, structured) from None
+            if _is_filtered(error):
+                return Reply("", FILTERED, self._without_key(_words_of(error)), 0)
+            raise self._meaning(error) from None
         except openai.OpenAIError as error:
             raise CanPass(self._without_key(f"unusable response: {error}")) from None
 
-    async def _body(self, passage: str, structured: bool) -> bytes:
-        form: dict[str, Any] = {"response_format": response_format()} if structured else {}
+    async def _body(self, passage: str, form: Form) -> bytes:
+        fields: dict[str, Any] = {form.limits[0]: self._settings.answer_tokens}
+        if form.answers[0] in (SCHEMA, JSON_MODE):
+            fields["response_format"] = response_format() if form.answers[0] == SCHEMA else {"type": "json_object"}
         if self._settings.temperature != "default":
-            form["temperature"] = self._settings.temperature
-        form[self._endpoint.limit_parameter] = self._settings.answer_tokens
+            fields["temperature"] = self._settings.temperature
         request = self._client.chat.completions.with_streaming_response.create(
             model=self._settings.model,
-            messages=extraction_messages(passage, structured),  # type: ignore[arg-type]
-            **form,
+            messages=extraction_messages(passage, form.answers[0] == SCHEMA),  # type: ignore[arg-type]
+            **fields,
         )
         body = bytearray()
         async with request as response:
@@ -78,19 +82,20 @@ class Client:
         """Only the few fields that count, whatever else an endpoint leaves out or adds."""
         try:
             found = json.loads(body)
-            choice = found["choices"][0]
-            message = choice["message"]
-            text, refusal = message.get("content") or "", message.get("refusal") or ""
             usage = found.get("usage") or {}
-            tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
+            tokens = max(0, int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0))
+            if not found["choices"]:
+                return Reply("", "", "", tokens)
+            choice = found["choices"][0]
+            text, refusal = _said(choice["message"].get("content")), choice["message"].get("refusal") or ""
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise CanPass("response that is no chat completion") from None
-        if not isinstance(text, str) or not isinstance(refusal, str):
+        if not isinstance(refusal, str):
             raise CanPass("response that is no chat completion")
-        finish = str(choice.get("finish_reason") or "")
-        return Reply(self._without_key(text), finish, self._without_key(refusal), max(0, tokens))
+        finish = str(choice.get("finish_reason") or "").lower()
+        return Reply(self._without_key(text), finish, self._without_key(refusal), tokens)
 
-    def _meaning(self, error: openai.APIStatusError, structured: bool) -> Exception:
+    def _meaning(self, error: openai.APIStatusError) -> Exception:
         status = error.status_code
         what = self._without_key(f"HTTP {status}: {_words_of(error)}")
         if status in (401, 403, 404) or error.code == "insufficient_quota":
@@ -100,11 +105,25 @@ class Client:
             if after > self._endpoint.longest_wait_seconds:
                 return Locked(f"{what} (asks to wait {after:.0f} seconds)")
             return CanPass(what, after)
-        return NoSchema(what) if structured else CannotPass(what)
+        return Unsupported(what, next((name for name in LIMITS if name in str(error.body)), None))
 
     def _without_key(self, text: str) -> str:
         """An endpoint may repeat what it was sent."""
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
+
+
+def _said(content: Any) -> str:
+    """A message's text. Some endpoints send it in parts, thinking among them; `reasoning_content` is never read."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if part.get("type") in ("text", "output_text"))
+    if not isinstance(content, str | None):
+        raise TypeError(f"expected a text, found {type(content).__name__}")
+    return content or ""
+
+
+def _is_filtered(error: openai.APIStatusError) -> bool:
+    """Whether a filter refused the passage itself: asked in another form it would be refused again."""
+    return error.status_code == 400 and FILTERED in (error.code, error.type)
 
 
 def _words_of(error: openai.APIStatusError) -> str:

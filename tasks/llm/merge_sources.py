@@ -11,7 +11,7 @@ from dictionaries.consistency import consistent
 from dictionaries.dictionary import Dictionary, Entry, canonical
 from dictionaries.matching import Containment
 from dictionaries.merging import Decision, Vote, collect_votes, fold, merge
-from tasks.llm.reading import entries_of
+from tasks.llm.reading import USABLE, entries_of
 from tasks.llm.store import Row
 
 SHOWN = 80  # characters of a refused expression
@@ -28,10 +28,12 @@ class Extracted:
 
 
 def from_answers(rows: Iterable[Row], documents: list[str]) -> Extracted:
-    """The readable answers, validated against their passages, counted, folded and merged."""
+    """The readable answers, and what was saved of broken ones, validated against their passages, counted and merged."""
+    rows = list(rows)
+    whole = {row["passage"] for row in rows if row["reason"] is None}
     proposed, decisions = [], []
     for row in rows:
-        if row["reason"] is None:
+        if row["reason"] is None or (row["reason"] in USABLE and row["passage"] not in whole):
             first, length = row["first_character"], row["characters"]
             found = entries_of(row["answer"], documents[row["document_id"]][first : first + length])
             proposed.append((row["passage"], found.kept))

@@ -4,7 +4,7 @@ An answer whose list is empty is an answer (the passage has nothing peculiar). O
 expressions all stand nowhere in the passage is about another text, and counts as none.
 """
 
-from dictionaries.answers import read_answer
+from dictionaries.answers import PARTIAL, read_answer
 from dictionaries.validation import Validated, validate
 from tasks.llm.replies import Reply
 
@@ -12,20 +12,23 @@ REFUSED = "refused"
 ANOTHER_TEXT = "about another text"
 NO_REPLY = "no reply"
 FINAL = (None, REFUSED)  # asking again would not change these
+USABLE = (None, PARTIAL)
+"""Reasons of answers whose entries count."""
+_FILTERS = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
+_LIMITS = ("length", "max_tokens")
 
 
 def judge(reply: Reply, passage: str) -> str | None:
     """None for a readable answer about this passage, else the reason: one of the above or of ANSWER_REASONS."""
-    if reply.refusal or reply.finish == "content_filter":
+    if reply.refusal or reply.finish in _FILTERS:
         return REFUSED
-    if reply.finish == "length":
-        return "truncated"
     answer = read_answer(reply.text)
-    if answer.reason:
-        return answer.reason
-    found = validate(answer.proposals, passage)
-    strange = found.reasons()["not in the passage"]
-    return ANOTHER_TEXT if strange and strange == len(answer.proposals) else None
+    strange = validate(answer.proposals, passage).reasons()["not in the passage"]
+    if strange and strange == len(answer.proposals):
+        return ANOTHER_TEXT
+    if reply.finish in _LIMITS:
+        return PARTIAL if answer.proposals else "truncated"
+    return answer.reason
 
 
 def entries_of(answer: str, passage: str) -> Validated:

@@ -1,6 +1,23 @@
-"""How a request can end: with a reply, or with a fault that can pass or cannot."""
+"""How a question can be put, and how a request can end: with a reply, or with a fault that can pass or cannot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+SCHEMA, JSON_MODE, TEXT = "JSON schema", "JSON mode", "text"
+LIMITS = ("max_tokens", "max_completion_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an endpoint is asked: the forms of answer that it may still take, best first, and names for the limit."""
+
+    answers: tuple[str, ...] = (SCHEMA, JSON_MODE, TEXT)
+    limits: tuple[str, ...] = LIMITS
+
+    def without(self, parameter: str | None) -> "Form | None":
+        """What to try after a refusal that names this parameter of the request; None where nothing is left."""
+        if parameter in LIMITS and len(self.limits) > 1:
+            return replace(self, limits=self.limits[1:])
+        return replace(self, answers=self.answers[1:]) if len(self.answers) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +47,12 @@ class Locked(CannotPass):
     """The endpoint refuses us, not the request: key, account, model or address."""
 
 
-class NoSchema(CannotPass):
-    """The endpoint refuses the request with a JSON schema; without one it may not."""
+class Unsupported(CannotPass):
+    """The endpoint refuses the request as it was put; `parameter` is the limit's name, where it was refused for that.
+
+    Put in another form, the same question may be answered.
+    """
+
+    def __init__(self, what: str, parameter: str | None = None) -> None:
+        super().__init__(what)
+        self.parameter = parameter

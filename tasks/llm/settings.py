@@ -35,7 +35,7 @@ class LlmSettings(Settings):
     answer_tokens: int = Field(default=2000, ge=16)
     """Longest answer. A longer one is cut by the endpoint, and counts as truncated."""
     structured: bool = True
-    """Ask for an answer by JSON schema. An endpoint that refuses is asked in words instead, without being told to."""
+    """Ask for an answer by JSON schema. An endpoint that refuses is asked in JSON mode, or in words, by itself."""
     share: float = Field(default=0.95, ge=0, le=1)
     """Least share of passages with a readable answer. Below it the stage fails; what was answered is kept."""
     reasks: int = Field(default=1, ge=0)
@@ -66,7 +66,8 @@ class Endpoint(Settings):
     longest_wait_seconds: float = Field(default=120.0, ge=0)
     """A longer Retry-After than this counts as a fault that does not pass."""
     limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the endpoint calls the longest answer; OpenAI's reasoning models want the second."""
+    """What the endpoint calls the longest answer; OpenAI's reasoning models want the second. Of anchors it is asked by
+    the other name where it refuses this one."""
 
     @property
     def fingerprint(self) -> str:

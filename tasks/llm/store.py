@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dictionaries.answers import without_thinking
 from dictionaries.prompts import SCHEMA, extraction_messages
 from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
@@ -45,6 +46,11 @@ def answered_before(workspace: Workspace, questions: Iterable[str]) -> dict[str,
     for rows in workspace.store.read_each("answers", ANSWERS, lambda shard: read_shard(shard).to_pylist()):
         known |= {row["question"]: row for row in rows if row["question"] in wanted and row["reason"] is None}
     return known
+
+
+def _kept(answer: str) -> str:
+    """An answer in LONGEST_KEPT characters: long thinking goes, so that what was said behind it stays."""
+    return answer if len(answer) <= LONGEST_KEPT else without_thinking(answer)[:LONGEST_KEPT]
 
 
 class Store:
@@ -85,7 +91,7 @@ class Store:
             "characters": len(passage.text),
             "question": question_of(passage, self._settings),
             "model": self._settings.model,
-            "answer": asked.answer[:LONGEST_KEPT],
+            "answer": _kept(asked.answer),
             "reason": asked.reason,
             "detail": asked.detail,
             "requests": asked.requests,

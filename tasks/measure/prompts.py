@@ -15,6 +15,7 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import LETTER, Match, Matcher
+from dictionaries.spelling import RUNNING
 from storage.errors import BadInput
 
 KEYS = {"prompt", "idiosyncratic", "generic", "references", "subtlety"}
@@ -46,7 +47,8 @@ def mentions(text: str, phrase: str) -> re.Match[str] | None:
     if not words or " ".join(words).casefold() not in " ".join(text.split()).casefold():
         return None
     spelled = r"\s+".join(map(re.escape, words))
-    found = list(re.finditer(rf"(?<!{LETTER}){spelled}(?!{LETTER})", text, re.IGNORECASE))
+    bounds = ("", "") if RUNNING.search(phrase) else (f"(?<!{LETTER})", f"(?!{LETTER})")
+    found = list(re.finditer(spelled.join(bounds), text, re.IGNORECASE))
     return found[-1] if found else None
 
 
@@ -151,18 +153,23 @@ def _least_used(places: list[tuple[int, Match]], used: Counter[int]) -> Iterator
         yield places.pop()
 
 
+def _length(passage: str) -> int:
+    """In characters of an alphabet: one that is a syllable or a word counts as three."""
+    return len(passage) + 2 * len(RUNNING.findall(passage))
+
+
 def _cut(document: str, match: Match, dictionary: Dictionary, context_characters: int) -> Prompt | None:
     """The passage before the match as a prompt; None where too little is left or a line ends there."""
     anchor = document[match.start : match.end]
     before = document[max(0, match.start - context_characters) : match.start]
     if match.start > context_characters:
-        before = before.partition(" ")[2]  # the first word may be half a word
+        before = before.partition(" ")[2] or before  # the first word may be half a word, where there are spaces
     if said := mentions(before, anchor):
         before = before[said.end() :]
     passage = before.strip()
     gap = before[len(before.rstrip()) :]
     # A model cannot know where the printed lines of a book break.
-    if len(passage) < LEAST_CONTEXT or gap not in ("", " ") or "\n" in anchor:
+    if _length(passage) < LEAST_CONTEXT or gap not in ("", " ") or "\n" in anchor:
         return None
     translations = tuple(gap + text for text in dictionary.entries[match.entry].translations)
     return Prompt(passage, (gap + anchor,), translations)

@@ -62,8 +62,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What replaces a region: its text, where each translation begins in it, its tokens, their place in the
-    block."""
+    """What replaces a region: its text, where each translation begins in it, the translations as they are written
+    there, its tokens, their place in the block."""
 
     text: str
     starts: list[int]
@@ -126,7 +126,7 @@ def _region(tokens: Tokens, text: str, match: Match) -> Region | None:
     """The tokens that overlap a match, out to whole characters; None where the block cuts one."""
     edges, clean = tokens.edges, tokens.clean
     first = _token_at(tokens, match.start)
-    end = bisect_left(edges, match.end)
+    end = bisect_left(edges, match.reach)
     while first > 0 and not clean[first]:
         first -= 1
     while end < len(tokens.ids) and not clean[end]:
@@ -172,17 +172,18 @@ def _splice(
 
 def _piece(tokens: Tokens, text: str, region: Region, chosen: dict[int, str], encode: Encode, place: int) -> Piece:
     begin, end = tokens.edges[region.first], tokens.edges[region.last + 1]
-    written, at, starts = "", begin, []
+    written, at, starts, translations = "", begin, [], []
     for match in region.matches:
         written += text[at : match.start]
         starts.append(len(written))
-        written += chosen[match.entry]
-        at = match.end
+        translations.append(match.write(chosen[match.entry]))
+        written += translations[-1] + match.particles(translations[-1])
+        at = match.reach
     written += text[at:end]
     replacing = encode(text[max(begin - 1, 0) : begin], written)
     if not replacing.ids:
         raise ValueError(f"expected a translation that the tokenizer can write, found no id for {written!r}")
-    return Piece(written, starts, [chosen[match.entry] for match in region.matches], replacing, place)
+    return Piece(written, starts, translations, replacing, place)
 
 
 def _reasons(tokens: Tokens, regions: Sequence[Region]) -> list[str | None]:
@@ -197,7 +198,7 @@ def _reasons(tokens: Tokens, regions: Sequence[Region]) -> list[str | None]:
         seen.update(match.entry for match in region.matches)
         reasons[region.first : region.last] = [INSIDE] * (region.last - region.first)
         for match in region.matches[:-1]:
-            last = _token_at(tokens, match.end - 1)
+            last = _token_at(tokens, match.reach - 1)
             if last < region.last:
                 reasons[last] = UNALIGNED
     return [SPECIAL if special else reason for special, reason in zip(tokens.special, reasons, strict=True)]

@@ -98,15 +98,16 @@ def beside(dictionary: Dictionary, original: str, translated: str, drawn: dict[s
     at = there = 0
     for match in Matcher(dictionary).find(original):
         anchor = dictionary.entries[match.entry].anchor
-        before, said = original[at : match.start], drawn.get(anchor)
+        before, said = original[at : match.start], match.write(drawn[anchor]) if anchor in drawn else None
         start = there + len(before)
         if said is None or translated[there:start] != before or not translated.startswith(said, start):
             break
+        said += match.particles(said)
         if match.end > PASSAGE_CHARACTERS:
             break
-        left += [(before, ""), (original[match.start : match.end], "anchor")]
+        left += [(before, ""), (original[match.start : match.reach], "anchor")]
         right += [(before, ""), (said, "translation")]
-        at, there = match.end, start + len(said)
+        at, there = match.reach, start + len(said)
     room = max(0, PASSAGE_CHARACTERS - at)
     left.append((_cut(original[at:], room), ""))
     right.append((_cut(translated[there:], room), ""))

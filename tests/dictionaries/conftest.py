@@ -26,4 +26,5 @@ def real_answers(material: Path) -> list[Answer]:
 
 @pytest.fixture(scope="session")
 def real_votes(real_answers: list[Answer]) -> list[Vote]:
-    return collect_votes((f"passage {number:03}", answer.proposals) for number, answer in enumerate(real_answers))
+    whole = ((number, answer) for number, answer in enumerate(real_answers) if answer.reason is None)
+    return collect_votes((f"passage {number:03}", answer.proposals) for number, answer in whole)

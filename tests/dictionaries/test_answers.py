@@ -1,5 +1,6 @@
 """Reading what a language model answered, and what of it counts."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -28,6 +29,84 @@ def test_every_usual_form_gives_the_same_entries(form):
     assert (answer.proposals, answer.reason, answer.skipped) == (OZ, None, ())
 
 
+HARRY = [("Harry", "Jon")]
+OBJECT = '```json\n{"entries": [{"anchor": "Harry", "translation": "Jon", "kind": "person"}]}\n```'
+THINKING = {
+    "before": '<think>Perhaps {"foo": "bar"}, or\n1. foo -> bar</think>\n' + OBJECT,
+    "opened by the prompt": 'Perhaps {"foo": "bar"}.\n</think>\n' + OBJECT,
+    "behind, never closed": OBJECT + '\n<thinking>Or should it be {"foo": "bar"}?',
+    "twice": f'<think>{{"foo": "bar"}}</think>{OBJECT}<think>{{"foo": "bar"}}</think>',
+    "that names its own tag": '<think>I am in <think> and try {"foo": "bar"}</think>' + OBJECT,
+    "in brackets": '[THINK]{"foo": "bar"}[/THINK]' + OBJECT,
+    "in a channel": '<|channel|>analysis<|message|>{"foo": "bar"}<|end|><|channel|>final<|message|>' + OBJECT,
+    "in a field": '{"thinking": "foo or bar", "entries": [{"anchor": "Harry", "translation": "Jon"}]}',
+}
+
+
+@pytest.mark.parametrize("place", THINKING)
+def test_thinking_is_never_read(place):
+    answer = read_answer(THINKING[place])
+    assert ([(p.anchor, p.translation) for p in answer.proposals], answer.reason) == (HARRY, None)
+
+
+NAMED = {
+    "expression, alternative": '{"entries": [{"expression": "Harry", "alternative": "Jon"}]}',
+    "original, replacement": '[{"Original": "Harry", "Replacement": "Jon", "type": "person"}]',
+    "from, to, one object a line": '{"from": "Harry", "to": "Jon"}\n{"from": "Harry", "to": "Jon"}',
+    "a call of a tool": '{"name": "glossary", "arguments": {"entries": [{"name": "Harry", "value": "Jon"}]}}',
+    "grouped by kind": '{"people": {"Harry": "Jon"}, "places": {}}',
+    "pairs": '{"entries": [["Harry", "Jon"]]}',
+    "as a text": json.dumps('{"Harry": "Jon"}'),
+    "curly quotes": "{\u201cHarry\u201d: \u201cJon\u201d}",
+    "single curly quotes": "{\u2018Harry\u2019: \u2018Jon\u2019}",
+    "wide marks": '{"Harry"\uff1a "Jon"\uff0c}',
+    "corner brackets": "{\u300cHarry\u300d: \u300cJon\u300d}",
+    "numbered arrows": "Here they are:\n\n1. Harry -> Jon\n",
+    "an arrow with a full stop": "Harry -> Jon.",
+    "bold arrows": "* **Harry** \u2192 **Jon** (a boy's name)",
+    "a numbered list": '1. "Harry": "Jon"',
+    "lines without braces": '"Harry": "Jon",',
+    "a table": "| Expression | Replacement |\n|---|---|\n| Harry | Jon |",
+    "words with braces before it": 'As {name} or {"x" y} you wanted: {"Harry": "Jon"}',
+}
+
+
+@pytest.mark.parametrize("form", NAMED)
+def test_whatever_a_model_puts_in_place_of_the_object_gives_the_entry(form):
+    answer = read_answer(NAMED[form])
+    assert ([(p.anchor, p.translation) for p in answer.proposals], answer.reason) == (HARRY, None)
+
+
+def test_the_words_of_the_form_are_never_anchors():
+    answer = read_answer('{"expression": "Harry", "kind": "person", "note": "none", "entries": "Harry"}')
+    assert answer.proposals == ()
+    assert len(answer.skipped) == 4
+
+
+BROKEN = {
+    "cut off in a list": '{"entries": [{"anchor": "Harry", "translation": "Jon", "kind": "person"}, {"anchor": "Ro',
+    "cut off in a mapping": 'translations = {"Harry": "Jon",\n    "Ro',
+    "cut off behind an entry": '{"Harry": "Jon"',
+    "cut off in the last line": '{"anchor": "Harry", "translation": "Jon"}\n{"anchor": "Ron", "trans',
+    "a quotation mark that nothing escapes": '{"Ron "Weasley"": "Tom",\n "Harry": "Jon"}',
+    "a fault in the first of a list": '{"entries": [{"anchor" "Ron"}, {"anchor": "Harry", "translation": "Jon"}]}',
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_the_complete_entries_of_a_broken_answer_are_saved_and_counted_as_partial(fault):
+    answer = read_answer(BROKEN[fault])
+    assert ([(p.anchor, p.translation) for p in answer.proposals], answer.reason) == (HARRY, "partial")
+
+
+def test_an_answer_cut_off_anywhere_gives_no_entry_that_the_whole_one_has_not(material):
+    lines = (material / "dictionaries" / "llm_answers.jsonl").read_text("utf-8").splitlines()
+    for text in map(json.loads, lines[::10]):
+        whole = set(read_answer(text).proposals)
+        for end in range(0, len(text), 7):
+            assert whole.issuperset(read_answer(text[:end]).proposals), text[:end]
+
+
 def test_the_structured_form_carries_kinds():
     text = '{"entries": [{"anchor": "Oz", "translation": "Ur", "kind": "Place"}, '
     text += '{"anchor": "Lumos", "translation": "Glow", "kind": "spell"}]}'
@@ -38,13 +117,16 @@ def test_the_structured_form_carries_kinds():
 UNREADABLE = {
     "  \n": "empty",
     "I cannot help with that.": "no dictionary in it",
-    'translations = {"Oz": "Ur",\n    "To': "truncated",
-    'translations = {"Oz": "Ur",\n    "': "truncated",
-    '{"Oz": "Ur"': "truncated",
+    'translations = {"Oz": "U': "truncated",
+    'translations = {"': "truncated",
+    '{"Oz"': "truncated",
+    '<think>{"Oz": "Ur"}, or better {"Oz": "Er"}': "truncated",
+    '{"Oz": "Ur"} was my first thought.</think>': "truncated",
     '{"Oz" "Ur"}': "malformed",
     '{"Oz": }': "malformed",
     '{"Oz": (1)}': "malformed",
     "{" * 100: "malformed",
+    "{" * 190_000: "malformed",
     '{"Oz":' * 100_000: "too long",
 }
 
@@ -68,12 +150,13 @@ def test_an_anchor_named_twice_keeps_both_translations():
 @given(st.text(st.sampled_from("{}[]:,\"'\\\n #ab/*"), max_size=60))
 def test_no_text_makes_it_raise(text):
     answer = read_answer(text)
-    assert answer.reason is None or (answer.reason in ANSWER_REASONS and not answer.proposals)
+    assert answer.reason is None or answer.reason in ANSWER_REASONS
+    assert answer.reason in (None, "partial") or not answer.proposals
 
 
 def test_375_of_the_380_real_answers_are_read(real_answers):
-    assert Counter(answer.reason for answer in real_answers) == {None: 375, "truncated": 5}
-    assert sum(len(answer.proposals) for answer in real_answers) == 5865
+    assert Counter(answer.reason for answer in real_answers) == {None: 375, "partial": 5}
+    assert sum(len(answer.proposals) for answer in real_answers if answer.reason is None) == 5865
     assert not any(answer.skipped for answer in real_answers)
 
 

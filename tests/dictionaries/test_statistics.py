@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from dictionaries.dictionary import Dictionary
 from dictionaries.evidence import WORD, Evidence
 from dictionaries.lint import lint, refuse_errors
+from dictionaries.nouns import noun_class
 from dictionaries.pools import POOLS, Names, pool_names
-from dictionaries.statistics import extract
+from dictionaries.statistics import PROPOSED, extract
 from storage.errors import BadInput
 
 STORY = """\
@@ -45,6 +46,45 @@ def test_a_word_in_small_letters_needs_a_reference_that_does_not_know_it():
 
 def test_a_name_that_the_reference_has_as_often_is_none():
     assert "Tessaly" not in anchors([STORY], "They came to Tessaly. " * 20)
+
+
+CASTLE = """\
+Then the King met the Cat near the Red Gate. "Good day," said the Cat to the King. So Five said to the Cat that the King
+ate Soup. The Cat sang of Soup, beautiful Soup; Five said that the Duchess had the Silver Spoons. But the Duchess said
+to Five that the Cheshire Cat had the Silver Spoons, and the Cheshire Cat said that the Pale Countess had them.
+"""
+
+
+def test_everyday_words_in_capitals_are_proposed_and_not_used() -> None:
+    extraction = extract([CASTLE * 3])
+    proposed = {entry.anchor for entry in extraction.proposed.entries}
+    used = {entry.anchor for entry in extraction.dictionary.entries}
+    assert proposed == {"King", "Soup", "Five"}
+    assert used >= {"Cat", "Cheshire Cat", "Duchess", "Silver Spoons"}
+    assert {what for what, why in extraction.left_out if why == PROPOSED} == proposed
+    assert not used & proposed
+
+
+def test_an_animal_becomes_an_animal_a_title_a_title_a_thing_a_thing() -> None:
+    extraction = extract([CASTLE * 3])
+    entries = {e.anchor: e for e in (*extraction.dictionary.entries, *extraction.proposed.entries)}
+    assert entries["Cat"].translations[0] in pool_names("animal")
+    assert entries["Cheshire Cat"].translations[0].split()[-1] == entries["Cat"].translations[0]
+    assert entries["King"].translations[0] in pool_names("lord")
+    assert entries["Duchess"].translations[0] in pool_names("lady")
+    assert entries["Silver Spoons"].kind == "thing"
+    assert entries["Silver Spoons"].translations[0].split()[-1].removesuffix("s") in pool_names("thing")
+
+
+@pytest.mark.parametrize(("nouns", "found"), [("Mice Wolves foxes Calf", "animal"), ("Queen Countess", "lady")])
+def test_nouns_are_known_in_the_plural(nouns: str, found: str) -> None:
+    assert [noun_class(noun) for noun in nouns.split()] == [found] * len(nouns.split())
+
+
+@pytest.mark.parametrize("text", ["哈利在霍格沃茨遇见了罗恩。", "해리는 호그와트에서 론을 만났다.", "ハリーは笑った。"])
+def test_a_script_without_capitals_is_refused_with_what_to_do(text: str) -> None:
+    with pytest.raises(BadInput, match=r'capital letters.*dictionary\.extract = "llm"'):
+        extract([text])
 
 
 def test_names_stay_together():
@@ -131,7 +171,7 @@ NOVELS = {
     "alice_in_wonderland.txt": (
         "Alice, White Rabbit, March Hare, Hatter, Dormouse, Cheshire Cat, Queen of Hearts, Mock Turtle, Gryphon, "
         "Duchess, Dinah, Caterpillar, Dodo",
-        "March, French, English, Majesty, Very, You, Gutenberg, Chapter, Come",
+        "March, French, English, Majesty, Very, You, Gutenberg, Chapter, Come, King, Queen, Soup, Five",
     ),
 }
 

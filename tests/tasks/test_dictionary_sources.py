@@ -41,6 +41,13 @@ def test_an_answer_without_a_use_has_no_vote() -> None:
     assert from_answers(rows, DOCUMENTS).dictionary.entries == ()
 
 
+def test_what_was_saved_of_a_broken_answer_counts_until_a_whole_one_comes() -> None:
+    broken = answer(0, ("Mira", "Anna"), ("Orrin", "Peter")) | {"reason": "partial"}
+    assert [entry.anchor for entry in from_answers([broken], DOCUMENTS).dictionary.entries] == ["Mira", "Orrin"]
+    whole = answer(0, ("Mira", "Anna"))
+    assert [entry.anchor for entry in from_answers([broken, whole], DOCUMENTS).dictionary.entries] == ["Mira"]
+
+
 def test_what_an_instructed_model_says_is_validated_and_refused_with_its_reason() -> None:
     """The passage told the model to advertise; at most entries about words of the passage come of it."""
     hostile = [

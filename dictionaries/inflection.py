@@ -1,0 +1,131 @@
+"""Names with the endings of a language: Гермиону for Гермиона, Harrylle for Harry. The stems are Snowball's.
+
+Which language a text is in is asked of py3langid, and only where the text is not plainly English, since English has
+no such endings and its names would be found in other words.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from dictionaries.dictionary import canonical
+from dictionaries.function_words import FUNCTION_WORDS
+
+# Languages whose names take endings, as Snowball calls them; and others that texts might be taken for.
+ENDINGS = {
+    **{"de": "german", "fi": "finnish", "tr": "turkish", "ru": "russian", "hu": "hungarian", "et": "estonian"},
+    **{"pl": "polish", "cs": "czech", "lt": "lithuanian", "el": "greek"},
+}
+_OTHERS = ("en", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "ro", "uk", "bg")
+SAMPLE = 2000  # characters
+_SURE = 0.4
+_ENGLISH = 0.2  # share of English function words; English has twice as many, other languages a tenth
+_DIFFERENT_LETTERS = 6
+_WORD = re.compile(r"[^\W\d_]+")
+_LONGEST_ENDING = 6
+_FINAL_VOWELS = frozenset("aeiouyäöüåõаеёиоуыэюяйьαεηιουωάέήίόύώς")  # noqa: RUF001
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second to load: only for who needs it
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.set_languages([*ENDINGS, *_OTHERS])
+    return identifier
+
+
+def language_of(text: str) -> str | None:
+    """The language of a text, one of ENDINGS; None for every other, and where it cannot be told."""
+    sample = text[:SAMPLE]
+    words = [word.lower() for word in _WORD.findall(sample)]
+    english = sum(word in FUNCTION_WORDS for word in words)
+    if len(words) < 3 or english > _ENGLISH * len(words) or len(set("".join(words))) < _DIFFERENT_LETTERS:
+        return None
+    language, share = _identifier().classify(sample)
+    return language if share > _SURE and language in ENDINGS else None
+
+
+class Inflection:
+    """The anchors of a dictionary by the stems of their words, in one language."""
+
+    def __init__(self, anchors: Iterable[str], language: str) -> None:
+        from snowballstemmer import stemmer
+
+        self._stem = cache(stemmer(ENDINGS[language]).stemWord)
+        self._beginning = cache(self._candidates)  # a book has a hundred times as many words as different ones
+        self._genitive = language == "de"
+        self._by_first: defaultdict[str, list[tuple[list[str], int]]] = defaultdict(list)
+        for entry, anchor in enumerate(anchors):
+            words = canonical(anchor).split(" ")
+            if all(map(_WORD.fullmatch, words)) and len(anchor) > 2:
+                self._by_first[words[0][:2].lower()].append((words, entry))
+        for candidates in self._by_first.values():
+            candidates.sort(key=lambda candidate: -len(candidate[0]))
+
+    def find(self, text: str, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """(start, end, entry) of occurrences in text[start:end]; they may overlap.
+
+        An ending that only follows the anchor stays outside: it is the same behind a translation.
+        """
+        if start and (cut := _WORD.match(text, start - 1, end)):
+            start = cut.end()
+        words = list(_WORD.finditer(text, start, end))
+        for at, word in enumerate(words):
+            for names, entry in self._beginning(word.group()):
+                run = words[at : at + len(names)]
+                if len(run) == len(names) and _joined(text, run) and self._are_forms(names, run):
+                    last = run[-1]
+                    follows = last.group().startswith(names[-1])
+                    yield word.start(), last.start() + len(names[-1]) if follows else last.end(), entry
+                    break
+
+    def _candidates(self, word: str) -> tuple[tuple[list[str], int], ...]:
+        """The anchors whose first word has this form, those of most words first."""
+        anchors = self._by_first.get(word[:2].lower(), ())
+        return tuple((names, entry) for names, entry in anchors if self._is_form(names[0], word))
+
+    def _are_forms(self, names: list[str], run: list[re.Match[str]]) -> bool:
+        return all(self._is_form(name, word.group()) for name, word in zip(names, run, strict=True))
+
+    def _is_form(self, name: str, word: str) -> bool:
+        """Whether a word is a name with other endings: the same stem, and nothing but final vowels given up."""
+        if name == word:
+            return True
+        if name[0].isupper() != word[0].isupper() or len(word) > len(name) + _LONGEST_ENDING:
+            return False
+        name, word = name.lower(), word.lower()
+        dropped = name[len(_common(name, word)) :]
+        if len(dropped) > 2 or not _FINAL_VOWELS.issuperset(dropped):
+            return False
+        return bool(self._stem(name) == self._stem(word)) or (self._genitive and word == f"{name}s")
+
+
+def _joined(text: str, words: list[re.Match[str]]) -> bool:
+    """Whether nothing but spaces or hyphens stands between words."""
+    return all(not text[a.end() : b.start()].strip(" \n\t-") for a, b in pairwise(words))
+
+
+def with_endings(translation: str, anchor: str, spelling: str) -> str:
+    """The translation, its words with the endings that the anchor's words have in `spelling`, as far as they fit."""
+    names, words, written = canonical(anchor).split(" "), canonical(spelling).split(" "), translation.split(" ")
+    if len(names) != len(words) or len(written) != len(names):
+        return translation
+    return " ".join(map(_with_ending, written, names, words))
+
+
+def _with_ending(translation: str, name: str, word: str) -> str:
+    stem = _common(name.lower(), word.lower())
+    dropped, added = name[len(stem) :], word[len(stem) :]
+    ends = translation[len(translation) - len(dropped) :].lower()
+    if ends[-1:] != dropped[-1:].lower() or not _FINAL_VOWELS.issuperset(ends):
+        return translation  # it is of another declension
+    return translation[: len(translation) - len(dropped)] + added
+
+
+def _common(first: str, second: str) -> str:
+    length = next((at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    return first[: min(len(first), len(second)) if length is None else length]

@@ -11,8 +11,9 @@ from dataclasses import replace
 from dictionaries.common_words import is_common
 from dictionaries.dictionary import Dictionary, Entry, canonical
 from dictionaries.matching import Containment, Matcher
-from dictionaries.merging import Decision, in_case_of, variant_key
+from dictionaries.merging import Decision, variant_key
 from dictionaries.pools import Names
+from dictionaries.spelling import in_case_of
 from dictionaries.validation import unfit
 
 NOT_NAMES = {"of", "the", "in", "with", "for", "to"}

@@ -16,13 +16,13 @@ from typing import Any
 from dictionaries.dictionary import Dictionary, canonical
 from dictionaries.inflection import Inflection, language_of, with_endings
 from dictionaries.korean import alternates, fitting, particles_at
-from dictionaries.merging import in_case_of
 from dictionaries.spelling import (
     HANGUL,
     LETTER,
     RUNNING,
     before_cut_word,
     composed,
+    in_case_of,
     is_simple,
     key_of,
     plain_pattern,

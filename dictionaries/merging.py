@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dictionaries.answers import Proposal
 from dictionaries.dictionary import Dictionary, Entry, canonical
+from dictionaries.spelling import in_case_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +113,6 @@ def without_possessive(expression: str) -> str:
 def variant_key(anchor: str) -> str:
     """The same for every spelling of one expression: letters and digits, lower case."""
     return "".join(char for char in anchor.casefold() if char.isalnum()) or anchor
-
-
-def in_case_of(pattern: str, text: str) -> str:
-    """`text` in capitals, in small letters, or with capitals at its words, where `pattern` is so; else as it is."""
-    if pattern.isupper() and len(pattern) > 1:
-        return text.upper()
-    if pattern.islower():
-        return text.lower()
-    capitalised = all(word[0].isupper() for word in pattern.split())
-    return " ".join(word[0].upper() + word[1:] for word in text.split()) if capitalised and text.islower() else text
 
 
 def _shared_by_variants(votes: list[Vote]) -> list[Vote]:

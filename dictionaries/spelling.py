@@ -213,3 +213,13 @@ def _set(kind: "regex.Pattern[str]") -> str:
     starts = [code for code in codes if not kind.match(chr(code - 1))]
     ends = [code for code in codes if not kind.match(chr(code + 1))]
     return "[" + "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True)) + "]"
+
+
+def in_case_of(pattern: str, text: str) -> str:
+    """`text` in capitals, in small letters, or with capitals at its words, where `pattern` is so; else as it is."""
+    if pattern.isupper() and len(pattern) > 1:
+        return text.upper()
+    if pattern.islower():
+        return text.lower()
+    capitalised = all(word[0].isupper() for word in pattern.split())
+    return " ".join(word[0].upper() + word[1:] for word in text.split()) if capitalised and text.islower() else text

@@ -14,6 +14,8 @@ from tasks.measure.rows import Item, Measured
 from tasks.measure.scoring import context_length, encode, measuring, token_log_probabilities
 
 SHOWN_CHARACTERS = 200  # of a window's text, in its item
+LONGEST_DEFAULT = 1024
+"""Tokens of a window where nobody says how many: one of a whole long context fills the memory and tells little more."""
 
 
 def perplexity(
@@ -27,7 +29,8 @@ def perplexity(
 ) -> Measured:
     """Token-weighted perplexity over the documents' windows; an item's score is nats per token.
 
-    `window` is in tokens (default: the model's context); `limit` windows are spread evenly over the text.
+    `window` is in tokens (default: the model's context, at most 1024; an item's
+    details say it); `limit` windows are spread evenly over the text.
     """
     length = _window_length(model, window)
     encoded = encode(tokenizer, documents)
@@ -42,7 +45,7 @@ def perplexity(
     items = []
     for number, (document, start) in enumerate(starts):
         shown = _shown(documents[document], encoded[document].offsets[start : start + length])
-        details = {"document": document, "first_token": start, "tokens": tokens[number]}
+        details = {"document": document, "first_token": start, "tokens": tokens[number], "window": length}
         items.append(Item(number, shown, "", "", nats[number] / tokens[number], details))
     value, stderr = _ratio(np.array(nats), np.array(tokens, dtype=np.float64))
     return Measured("perplexity", value, stderr, len(items), tuple(items))
@@ -58,8 +61,8 @@ def _spread(starts: list[tuple[int, int]], limit: int | None) -> list[tuple[int,
 
 def _window_length(model: PreTrainedModel, window: int | None) -> int:
     context = context_length(model)
-    length = window or context
-    if length is None or length < 2 or (context is not None and length > context):
+    length = window or min(context or LONGEST_DEFAULT, LONGEST_DEFAULT)
+    if length < 2 or (context is not None and length > context):
         raise BadInput(f"A window must be 2 to {context or 'any number of'} tokens long, not {window}.")
     return length
 

@@ -20,7 +20,7 @@ class Suite(Settings):
     new_tokens: int = 50
     """Tokens of a completion."""
     window: int | None = None
-    """Tokens of a perplexity window; by default the model's context."""
+    """Tokens of a perplexity window; by default the model's context, at most 1024."""
     windows: int | None = None
     """Perplexity windows, spread over the held-out text; by default all."""
     questions: int | None = None

@@ -99,3 +99,18 @@ def test_stories_model_finds_stories_easier_than_an_encyclopaedia(stories: Any, 
     easy, hard = (perplexity(*stories, documents) for documents in (tales, articles))
     assert 2.5 < easy.value < 6  # per token of a vocabulary of 512
     assert hard.value > 5 * easy.value
+
+
+@pytest.mark.parametrize(("context", "window"), [(64, 64), (131_072, 1024)])
+def test_a_long_context_is_no_window_by_itself(
+    model: Any, tokenizer: Any, text: str, context: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.measure.perplexity.context_length", lambda model: context)
+    monkeypatch.setattr("tasks.measure.perplexity.token_log_probabilities", lambda _, rows, size: map(zeros, rows))
+    items = perplexity(model, tokenizer, [text]).items
+    assert {item.details["window"] for item in items} == {window}
+    assert max(item.details["tokens"] for item in items) <= window - 1
+
+
+def zeros(ids: list[int]) -> torch.Tensor:
+    return torch.zeros(len(ids) - 1)

@@ -8,16 +8,35 @@ loading a model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.measure.intervals import Value, change_between
 
-Ruling = tuple[str, str]
+Status = Literal[
+    "most",
+    "some",
+    "unsure",
+    "avoided",
+    "nothing",
+    "blind",
+    "alone",
+    "kept",
+    "harmed",
+    "weaker",
+    "enough",
+    "natural",
+    "marked",
+    "not made",
+]
+"""The rules; what a person reads of each is in `WORDS`."""
+
+Ruling = tuple[Status, str]
 """(status, sentence): the rule that held, and the same with the numbers."""
 
 MARGIN = 0.02  # of a share: less counts as none
 TONES = {"nothing": "good", "kept": "good", "natural": "good", "weaker": "good", "unsure": "partly", "some": "partly"}
 TONES |= {"avoided": "partly", "most": "bad", "harmed": "bad", "marked": "bad", "enough": "bad"}
-WORDS = {
+WORDS: Mapping[Status, str] = {
     "most": "gets most of it back",
     "some": "gets some of it back",
     "unsure": "may be chance",
@@ -33,7 +52,7 @@ WORDS = {
     "marked": "leaves a trace",
     "not made": "not made",
 }
-GRAVEST = ("most", "some", "unsure", "nothing", "blind", "alone")
+GRAVEST: tuple[Status, ...] = ("most", "some", "unsure", "nothing", "blind", "alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +60,7 @@ class Verdict:
     """`status` is the rule that held; `sentence` says it with the numbers."""
 
     attack: str
-    status: str
+    status: Status
     sentence: str
 
     @property
@@ -96,7 +115,7 @@ def key_in_audit(role: str) -> str:
 # ------------------------------------------------------------------------------ what an attack gets beyond a reference
 
 
-def status_of(case: Case, margin: float = MARGIN) -> str:
+def status_of(case: Case, margin: float = MARGIN) -> Status:
     """most or some (of what the baseline gives away), unsure, nothing, blind (baseline), alone (no reference)."""
     if case.model is None or case.baseline is None or case.reference is None:
         return "alone"

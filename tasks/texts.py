@@ -1,6 +1,7 @@
 """Users' text files: found, and read record by record.
 
-Normalising is Unicode NFC, Unix line ends and no byte-order mark, nothing else: the model read the text as it is.
+Normalising is Unicode NFC, Unix line ends and no byte-order mark, nothing else: the model read the text as it is. A
+compressed file is what it holds; a record without text (null) is an empty one, which `documents` counts.
 """
 
 import json
@@ -16,7 +17,9 @@ from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
 
-SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".parquet")
+KINDS = (".txt", ".md", ".text", ".jsonl", ".parquet")
+COMPRESSED = ("", ".gz", ".zst", ".bz2")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in KINDS for packed in COMPRESSED if kind != ".parquet" or not packed)
 
 
 class ElicitSettings(Settings):
@@ -58,11 +61,11 @@ def find_files(paths: tuple[str, ...], hashes: Hashes, setting: str = "corpus.pa
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+            inside = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES))
             if not inside:
                 raise BadInput(f"{setting}: expected files {', '.join(SUFFIXES)} in {path}, found none")
             found += inside
-        elif path.is_file() and path.suffix in SUFFIXES:
+        elif path.is_file() and path.name.endswith(SUFFIXES):
             found.append(path)
         elif path.exists():
             raise BadInput(f"{setting}: expected a file with one of {', '.join(SUFFIXES)}, found {path}")
@@ -83,7 +86,7 @@ def read_texts(files: Files, text_column: str) -> Iterator[tuple[str, str]]:
     for path in map(Path, files.paths):
         if path.suffix == ".parquet":
             texts = _parquet_texts(path, text_column)
-        elif path.suffix == ".jsonl":
+        elif ".jsonl" in path.suffixes[-2:]:
             texts = _jsonl_texts(path, text_column)
         else:
             yield path.name, read_utf8(path)
@@ -93,9 +96,12 @@ def read_texts(files: Files, text_column: str) -> Iterator[tuple[str, str]]:
 
 
 def read_utf8(path: Path) -> str:
-    """The file's text. Raises BadInput with the byte offset where it is not UTF-8."""
+    """The file's text, unpacked. Raises BadInput for half a compressed file, and with the byte offset for no UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8")
+        with pa.input_stream(str(path)) as stream:  # unpacks by the name's ending
+            return bytes(stream.read()).decode("utf-8").removeprefix("\ufeff")
+    except (OSError, EOFError) as error:
+        raise BadInput(f"{path}: expected a whole compressed file, found {error}") from error
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{path}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at byte offset {error.start}: "
@@ -111,12 +117,13 @@ def _jsonl_texts(path: Path, text_column: str) -> Iterator[tuple[int, str]]:
             record = json.loads(line)
         except ValueError as error:
             raise BadInput(f"{path}, line {number}: expected a JSON object, found {error}") from error
-        if not isinstance(record, dict) or not isinstance(record.get(text_column), str):
+        there = isinstance(record, dict) and text_column in record
+        if not there or not isinstance(record[text_column], str | None):
             raise BadInput(
                 f'{path}, line {number}: expected a JSON object with a text in "{text_column}", found '
                 f"{sorted(record) if isinstance(record, dict) else type(record).__name__}: set corpus.text_column"
             )
-        yield number, record[text_column]
+        yield number, record[text_column] or ""
 
 
 def _parquet_texts(path: Path, text_column: str) -> Iterator[tuple[int, str]]:

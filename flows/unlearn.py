@@ -143,8 +143,8 @@ def reinforced_model(job: Job, inputs: Inputs, target: Target, run: Runner) -> M
     """The baseline trained further on the target, the user's or ours."""
     if inputs.reinforced:
         return inputs.reinforced
-    made = run(reinforce, target.corpus, inputs.baseline, job.reinforce)
-    return made_model(run.workspace, made, LAST, inputs.baseline.tokenizer)
+    artifact = run(reinforce, target.corpus, inputs.baseline, job.reinforce)
+    return made_model(run.workspace, artifact, LAST, inputs.baseline.tokenizer)
 
 
 def train_and_evaluate(

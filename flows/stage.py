@@ -1,6 +1,7 @@
 """One stage, made where a work pool's worker runs: the deployment that a job's `placement.deployment` names.
 
-What travels is the order alone, references and settings; tensors and tables stay in the workspace.
+What travels is the call alone, references and settings; tensors and tables stay in the workspace. Its parameter's name is
+what deployments and runs on servers already have.
 """
 
 from typing import Any
@@ -15,9 +16,9 @@ from tasks.engine.call import StageCall
 
 
 @flow(name="stage", persist_result=False)
-def stage(call: dict[str, Any]) -> State[Any]:
+def stage(order: dict[str, Any]) -> State[Any]:
     """Make an artifact, or a part of one. A mistake of the user's ends as a state that bears the error's name."""
-    asked = StageCall.from_json(call)
+    asked = StageCall.from_json(order)
     try:
         execute(asked)
     except NepentheError as error:

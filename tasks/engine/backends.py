@@ -1,4 +1,4 @@
-"""Where an order is carried out: in this process, in a child, on a Ray cluster, or by a work pool's workers.
+"""Where a call is carried out: in this process, in a child, on a Ray cluster, or by a work pool's workers.
 
 Only the place differs: the artifact and its fingerprint are the same everywhere.
 """
@@ -63,7 +63,7 @@ def _tag(call: StageCall) -> str:
 
 
 def _running(client: Any, call: StageCall) -> Any:
-    """A run of the same order that an orchestrator before us started and that has not ended."""
+    """A run of the same call that an orchestrator before us started and that has not ended."""
     from prefect.client.schemas.filters import FlowRunFilter
 
     state = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
@@ -115,7 +115,7 @@ def _patiently(ask: Callable[[], Any]) -> Any:
 
 
 class Ray:
-    """Heavy orders as tasks of Prefect's Ray task runner, started with the first of them."""
+    """Heavy calls as tasks of Prefect's Ray task runner, started with the first of them."""
 
     def __init__(self, placement: Placement) -> None:
         self._placement, self._lock = placement, threading.Lock()
@@ -137,7 +137,7 @@ class Ray:
         from prefect_ray.context import remote_options
 
         with remote_options(num_gpus=self._placement.gpus):
-            return runner.submit(task, parameters={"order": call})
+            return runner.submit(task, parameters={"call": call})
 
     def _started(self) -> Any:
         if self._runner is None:

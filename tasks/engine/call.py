@@ -1,4 +1,4 @@
-"""An order: one artifact to make, with all that another process or another machine must know; and the making itself.
+"""A call: one artifact to make, with all that another process or another machine must know; and the making itself.
 
 Nothing of Prefect here: a child process, a Ray worker and a work pool's run all end in `make`.
 """
@@ -48,7 +48,7 @@ class StageCall:
         return Workspace(self.address)
 
     def to_json(self) -> dict[str, Any]:
-        """The order as plain values; `from_json` gives it back, in any process with the same nepenthe."""
+        """The call as plain values; `from_json` gives it back, in any process with the same nepenthe."""
         types = self.stage.types
         inputs = {name: TypeAdapter(types[name]).dump_python(value, mode="json") for name, value in self.inputs.items()}
         return {

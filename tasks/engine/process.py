@@ -1,4 +1,4 @@
-"""An order carried out in a child process, supervised by its task.
+"""A call carried out in a child process, supervised by its task.
 
 A child that is killed, crashes or runs out of memory fails its own task and nothing else; it dies with its parent. It
 imports neither Prefect nor DuckDB's file. What it has to say lies in the workspace: the artifact, or a fault.

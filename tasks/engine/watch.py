@@ -57,14 +57,14 @@ def fault_of(workspace: Workspace, artifact: Artifact, part: int) -> tuple[str, 
     return (content["error"], content["message"]) if content else None
 
 
-def say_waiting(workspace: Workspace, artifact: Artifact, order: float, holder: str) -> None:
-    """An order, known by when it was given, waits for another maker of the same."""
-    _write(workspace.signs(artifact) / f"waiting-{order}.json", {"holder": holder})
+def say_waiting(workspace: Workspace, artifact: Artifact, call: float, holder: str) -> None:
+    """A call, known by when it was given, waits for another maker of the same."""
+    _write(workspace.signs(artifact) / f"waiting-{call}.json", {"holder": holder})
 
 
-def waiting_of(workspace: Workspace, artifact: Artifact, order: float) -> str | None:
-    """Whom an order waits for."""
-    content = _read(workspace.signs(artifact) / f"waiting-{order}.json")
+def waiting_of(workspace: Workspace, artifact: Artifact, call: float) -> str | None:
+    """Whom a call waits for."""
+    content = _read(workspace.signs(artifact) / f"waiting-{call}.json")
     return str(content["holder"]) if content else None
 
 

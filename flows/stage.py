@@ -1,7 +1,7 @@
 """One stage, made where a work pool's worker runs: the deployment that a job's `placement.deployment` names.
 
-What travels is the call alone, references and settings; tensors and tables stay in the workspace. Its parameter's name is
-what deployments and runs on servers already have.
+What travels is the call alone, references and settings; tensors and tables stay in the workspace. The parameter's name
+is what deployments and runs on servers already have.
 """
 
 from typing import Any

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import Unanswered
-from tasks.contents import answer_rows, documents_of
+from tasks.contents import Row, answer_rows, documents_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage, drawn, passages_of
 from tasks.llm.settings import Endpoint, LlmSettings, read_key
-from tasks.llm.store import Row, Store, answered_before, question_of
+from tasks.llm.store import Store, answered_before, question_of
 
 
 @stage("answers", version=1, protected=True)

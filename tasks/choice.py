@@ -7,7 +7,6 @@ is the last step. A rule that no step meets still leaves a model, and says so.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pydantic import Field
 
@@ -16,10 +15,8 @@ from storage.errors import BadInput
 from storage.files import write_atomically
 from storage.settings import Settings
 from storage.workspace import Workspace
-from tasks.contents import CHOICE, evaluation_rows, read_json
+from tasks.contents import CHOICE, Row, evaluation_rows, read_json
 from tasks.engine.stage import Context, Counts, stage
-
-Row = dict[str, Any]
 
 
 class StopRule(Settings):

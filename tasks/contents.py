@@ -61,7 +61,7 @@ def elicited_rows(folder: Path) -> list[Row]:
 
 def answer_rows(folder: Path) -> list[Row]:
     """Every row of an answers artifact, finished or partial, in the order in which they were asked."""
-    return [row for shard in sorted(folder.glob(ANSWERS)) for row in read_shard(shard).to_pylist()]
+    return [row for shard in listed(folder, ANSWERS) for row in read_shard(shard).to_pylist()]
 
 
 def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Row], decisions: Iterable[Row]) -> None:

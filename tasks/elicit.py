@@ -148,24 +148,17 @@ def sample(model: Any, tokenizer: Any, contexts: Sequence[list[int]], settings: 
     import zlib
 
     import torch
-    from transformers import GenerationConfig
 
-    pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
-    longest = max(map(len, contexts))
-    ids_RT = torch.tensor([[pad] * (longest - len(ids)) + ids for ids in contexts], device=model.device)
-    mask_RT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in contexts], device=model.device)
-    end = getattr(model.generation_config, "eos_token_id", None) or tokenizer.eos_token_id
-    how = GenerationConfig(
-        do_sample=True,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=0,
-        max_new_tokens=settings.tokens,
-        eos_token_id=end,
-        pad_token_id=pad,
-    )
+    from tasks.measure.generation import continued
+
+    drawn = {
+        "do_sample": True,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": 0,
+        "max_new_tokens": settings.tokens,
+    }
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(zlib.crc32(seed.encode()))
-        model.generation_config = how  # settings passed beside the model's own would be mixed with them
-        output_RT = model.generate(ids_RT, attention_mask=mask_RT)
-    return [tokenizer.decode(row, skip_special_tokens=True) for row in output_RT[:, longest:].tolist()]
+        written = continued(model, tokenizer, contexts, **drawn)
+    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]

@@ -18,8 +18,8 @@ from storage.files import Files, Hashes
 from storage.settings import Settings
 
 KINDS = (".txt", ".md", ".text", ".jsonl", ".parquet")
-COMPRESSED = ("", ".gz", ".zst", ".bz2")
-SUFFIXES = tuple(f"{kind}{packed}" for kind in KINDS for packed in COMPRESSED if kind != ".parquet" or not packed)
+COMPRESSED = (".gz", ".zst", ".bz2")
+SUFFIXES = (*KINDS, *(f"{kind}{packed}" for kind in KINDS if kind != ".parquet" for packed in COMPRESSED))
 
 
 class ElicitSettings(Settings):
@@ -84,9 +84,10 @@ def normalise(text: str) -> str:
 def read_texts(files: Files, text_column: str) -> Iterator[tuple[str, str]]:
     """(source, raw text) of every record. Raises BadInput with file and place for what cannot be read."""
     for path in map(Path, files.paths):
-        if path.suffix == ".parquet":
+        kind = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+        if kind == ".parquet":
             texts = _parquet_texts(path, text_column)
-        elif ".jsonl" in path.suffixes[-2:]:
+        elif kind == ".jsonl":
             texts = _jsonl_texts(path, text_column)
         else:
             yield path.name, read_utf8(path)
@@ -100,7 +101,9 @@ def read_utf8(path: Path) -> str:
     try:
         with pa.input_stream(str(path)) as stream:  # unpacks by the name's ending
             return bytes(stream.read()).decode("utf-8").removeprefix("\ufeff")
-    except (OSError, EOFError) as error:
+    except OSError as error:
+        if error.errno:  # the system's: the file is closed to us, not broken
+            raise
         raise BadInput(f"{path}: expected a whole compressed file, found {error}") from error
     except UnicodeDecodeError as error:
         raise BadInput(

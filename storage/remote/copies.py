@@ -184,7 +184,7 @@ def _is_here(folder: Path, name: str, files: Recorded) -> bool:
     """A file has its name when it is whole; a folder may be torn."""
     if (folder / name).is_file():
         return True
-    return all((folder / file).is_file() and (folder / file).stat().st_size == files[file]["bytes"] for file in files)
+    return all(has_size(folder / file, known["bytes"]) for file, known in files.items())
 
 
 def _batches(files: Recorded) -> Iterator[Recorded]:

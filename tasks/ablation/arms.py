@@ -6,14 +6,11 @@ measure at least, and less in none. It speaks about forgetting only; the abiliti
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from storage.reader import reader
+from storage.reader import Row, reader
 from tasks.drawing.numbers import fixed
 from tasks.measure.intervals import Change
 from tasks.measure.results import Measure, Subject, key_of, measured, value_row
-
-Row = dict[str, Any]
 
 BOTH, REINFORCEMENT, ANCHORS = "both", "reinforcement only", "anchors only"
 ROLES = {BOTH: "student", REINFORCEMENT: REINFORCEMENT, ANCHORS: ANCHORS}

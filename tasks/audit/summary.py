@@ -6,7 +6,6 @@ The verdicts are made from the attacks' rows, without loading a model. The page 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,12 +14,10 @@ from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
 from tasks.audit.verdicts import AuditValues, Verdict, key_in_audit
-from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, evaluation_rows, write_json
+from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, Row, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, change_between, groups_of, value_of
 from tasks.models import Model
-
-Row = dict[str, Any]
 
 
 @stage("audit", version=1, protected=True)

@@ -56,7 +56,7 @@ class Plan:
         return finished or artifact
 
     def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
-        """The same as `Run.together`, by name only."""
+        """The same as `Run.map`, by name only."""
         return [self(stage, *args) for args in calls]
 
 
@@ -153,7 +153,7 @@ class Run:
             future.result()
 
     def _execute(self, call: StageCall) -> None:
-        """Where the placement says; heavy orders take turns."""
+        """Where the placement says; heavy calls take turns."""
         with ExitStack() as turn:
             if call.stage.heavy:
                 turn.enter_context(self._slots)

@@ -11,8 +11,8 @@ from dictionaries.consistency import consistent
 from dictionaries.dictionary import Dictionary, Entry, canonical
 from dictionaries.matching import Containment
 from dictionaries.merging import Decision, Vote, collect_votes, fold, merge
+from tasks.contents import Row
 from tasks.llm.reading import USABLE, entries_of
-from tasks.llm.store import Row
 
 SHOWN = 80  # characters of a refused expression
 OVERRULES = 1_000_000_000  # votes of a curated entry while translations are shared out

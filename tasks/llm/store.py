@@ -10,21 +10,18 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from dictionaries.answers import without_thinking
 from dictionaries.prompts import SCHEMA, extraction_messages
 from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.contents import ANSWERS
+from tasks.contents import ANSWERS, Row
 from tasks.engine.stage import Context
 from tasks.llm.asking import Asked
 from tasks.llm.passages import Passage
 from tasks.llm.settings import LlmSettings
 
 LONGEST_KEPT = 50_000  # characters of an answer; the longest real one has under 3,000
-
-Row = dict[str, Any]
 
 
 def prompt_hash() -> str:

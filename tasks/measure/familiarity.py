@@ -6,17 +6,16 @@ characters, and the item's details say how many (`straddled`).
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
+from tasks.measure.generation import continued
 from tasks.measure.prompts import Prompt, joined, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import (
@@ -208,34 +207,13 @@ def complete(
     contexts = [text.ids for text in encode(tokenizer, texts)]
     require_room(model, contexts, extra=new_tokens)
     completions = [""] * len(texts)
-    with measuring(model), _greedy(model, tokenizer, new_tokens) as pad:
+    greedy = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
+    with measuring(model):
         for rows in batches(contexts, batch_size):
-            longest = max(len(contexts[row]) for row in rows)
-            # On the left, so that every row ends with its last token; generate counts positions by the mask.
-            ids_RT = torch.tensor([[pad] * (longest - len(contexts[r])) + contexts[r] for r in rows])
-            mask_RT = torch.tensor([[0] * (longest - len(contexts[r])) + [1] * len(contexts[r]) for r in rows])
-            output = model.generate(ids_RT.to(model.device), attention_mask=mask_RT.to(model.device))
-            for row, ids in zip(rows, output[:, longest:].tolist(), strict=True):
+            written = continued(model, tokenizer, [contexts[row] for row in rows], **greedy)
+            for row, ids in zip(rows, written, strict=True):
                 completions[row] = _decode_after(tokenizer, contexts[row], ids)
     return completions
-
-
-@contextmanager
-def _greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: int) -> Iterator[int]:
-    """Puts plain greedy generation in the place of the model's own settings; yields the padding id.
-
-    Settings passed to generate would be mixed with the model's (a repetition penalty, a temperature).
-    """
-    own = model.generation_config
-    end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-    pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
-    model.generation_config = GenerationConfig(
-        max_new_tokens=new_tokens, do_sample=False, num_beams=1, eos_token_id=end, pad_token_id=pad
-    )
-    try:
-        yield pad
-    finally:
-        model.generation_config = own
 
 
 def _decode_after(tokenizer: PreTrainedTokenizerBase, context: list[int], ids: list[int]) -> str:

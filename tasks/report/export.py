@@ -3,12 +3,10 @@
 Card and record know the text by hashes only; the report, which quotes it, stays in the workspace.
 """
 
-import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
@@ -17,14 +15,12 @@ from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
 from storage.workspace import Workspace
-from tasks.contents import DICTIONARY, REPORT_EVIDENCE, step_folder
+from tasks.contents import DICTIONARY, REPORT_EVIDENCE, Row, read_json, step_folder
 from tasks.models import hashes_of_model
 from tasks.report import card
 from tasks.report.record import FILE, Anchors, Attack, Audit, Record, Result, Text, Weights, made_of, seeds_in
 
 DOCUMENTS = "documents.parquet"
-
-Row = dict[str, Any]
 
 
 def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) -> Row:
@@ -34,7 +30,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
-    evidence = json.loads((workspace.path(report) / REPORT_EVIDENCE).read_text(encoding="utf-8"))
+    evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
     record = record_of(workspace, report, evidence)
     hub = replace(hub, base_model=hub.base_model or record.baseline.source.partition("@")[0] or None)
     student, part = _of_kind(workspace, report, "student"), step_folder(record.unlearned.step or 0)

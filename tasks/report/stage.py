@@ -5,17 +5,15 @@ artifacts that the job names, never from the tables.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, read_json, step_folder, write_json
+from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, Row, read_json, step_folder, write_json
 from tasks.engine.stage import Context, Counts, stage
 
 if TYPE_CHECKING:
     from tasks.report.evidence import ReportInputs
-
-Row = dict[str, Any]
 
 
 @stage("report", version=4, protected=True)

@@ -1,8 +1,10 @@
 """Users' text files as they come: compressed, with a byte-order mark, with records that hold no text."""
 
 import bz2
+import errno
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,4 +61,22 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 def test_a_record_without_the_column_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "rows.jsonl").write_text(line, encoding="utf-8")
     with pytest.raises(BadInput, match=r'rows\.jsonl, line 1: expected a JSON object with a text in "text"'):
+        read(tmp_path)
+
+
+def test_the_last_ending_says_what_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl.txt").write_text('{"text": "Oz"}', encoding="utf-8")
+    assert read(tmp_path) == [("rows.jsonl.txt", '{"text": "Oz"}')]
+
+
+def test_a_file_that_is_closed_to_the_user_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
+
+    def closed(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr("tasks.texts.pa.input_stream", closed)
+    with pytest.raises(PermissionError):
         read(tmp_path)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from comparing import assert_same
 from servers import DEPLOY, Api, Missing, PrefectServer, Program, Slurm, until
@@ -52,6 +53,7 @@ def test_a_preempted_job_is_requeued_and_finishes_from_its_last_checkpoint(
     run = api.start(long, root)
     until(lambda: checkpoints(root), "the training to be under way", 90, every=0.05)
     preempted = slurm.told("squeue", "-h", "-o", "%i")
+    hold(preempted)  # however long Slurm takes to preempt; it continues what it ends
     assert "Submitted" in slurm.told("sbatch", "--partition=urgent", "--gres=gpu:1", "--output=/dev/null", "--wrap=:")
     until(lambda: slurm.told("squeue", "-h", "-j", preempted, "-o", "%t") == "PD", "the preempted job in the queue")
     (stage,) = api.stages(root, "student")
@@ -62,6 +64,13 @@ def test_a_preempted_job_is_requeued_and_finishes_from_its_last_checkpoint(
     assert "Restarts=1" in slurm.told("scontrol", "show", "job", preempted)
     assert resumed(root)
     assert_same(root, expected)
+
+
+def hold(slurm_job: str) -> None:
+    """Stop a job's processes where they are."""
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get("SLURM_JOB_ID") == slurm_job:
+            process.suspend()
 
 
 def checkpoints(root: Path) -> list[Path]:

@@ -18,12 +18,10 @@ class Projector:
     """Hidden states of blocks, and their rows of logits."""
 
     def __init__(self, model: Any) -> None:
-        self._model, config = model, model.config
+        self._model, self._config = model, model.config
         head = model.get_output_embeddings()
         self._weight_VH = head.weight.detach().float()
         self._bias_V = head.bias.detach().float() if getattr(head, "bias", None) is not None else None
-        self._scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
-        self._cap = getattr(config, "final_logit_softcapping", None)
 
     @property
     def vocabulary(self) -> int:
@@ -43,10 +41,7 @@ class Projector:
     @torch.no_grad()
     def rows(self, hidden_RH: Tensor) -> Tensor:
         """Logits [R, V] in float32."""
-        logits_RV = torch.nn.functional.linear(hidden_RH.float(), self._weight_VH, self._bias_V)
-        if self._scale != 1.0:
-            logits_RV *= self._scale
-        return torch.tanh(logits_RV / self._cap) * self._cap if self._cap else logits_RV
+        return finished(torch.nn.functional.linear(hidden_RH.float(), self._weight_VH, self._bias_V), self._config)
 
     @torch.no_grad()
     def check(self, ids: list[int]) -> None:
@@ -60,3 +55,12 @@ class Projector:
                 f"expected logits that are the hidden states times the output embeddings, found others in "
                 f"{type(self._model).__name__}: its architecture changes logits in a way that nepenthe does not know"
             )
+
+
+def finished(logits_RV: Tensor, config: Any) -> Tensor:
+    """What an architecture does to its logits after the projection: a scale, a cap."""
+    scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    if scale != 1.0:
+        logits_RV = logits_RV * scale
+    return torch.tanh(logits_RV / cap) * cap if cap else logits_RV

@@ -26,7 +26,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
 from storage.shards import write_shard
-from tasks.contents import STEPS
+from tasks.contents import NO_LABEL, STEPS
 from tasks.engine.stage import Placement
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import Model, load_model, load_tokenizer, pick_device
@@ -41,6 +41,7 @@ from tasks.training.checkpoint import (
     steps_done,
 )
 from tasks.training.examples import Examples, collate, unshifted
+from tasks.training.head import loss_in_head, separable
 from tasks.training.settings import History, TrainingSpec, split
 
 
@@ -57,10 +58,11 @@ def train_on_rank(spec: TrainingSpec) -> History:
         args=arguments,
         train_dataset=examples,
         data_collator=collate,
-        compute_loss_func=_of_hard_labels,
+        compute_loss_func=hard_label_loss,  # replaced for each portion; Trainer counts labels where there is one
         callbacks=[callback],
     )
     trainer.change = _change(spec, model)
+    trainer.separable = not context.placement.sharded and separable(model)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     checkpoint, started = last_checkpoint(context.folder / "checkpoints"), time.monotonic()
@@ -134,20 +136,13 @@ def _change(spec: TrainingSpec, model: Any) -> list[torch.Tensor]:
     return hardening_of(model, reinforced, spec.hardening.times)
 
 
-def _of_hard_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
-    return hard_label_loss(outputs["logits"], unshifted(labels), num_items_in_batch)
-
-
-def _of_soft_labels(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor, **soft: torch.Tensor
-) -> torch.Tensor:
-    return soft_label_loss(outputs["logits"], soft["candidates"], soft["shares"], num_items_in_batch)
-
-
 class LabelTrainer(Trainer):
     """A Trainer with soft labels and hardening, whose checkpoints fit any number of ranks, replicated or sharded."""
 
     change: list[torch.Tensor] = []  # noqa: RUF012, set once, before the training
+    separable = False
+    """Whether the head may make the loss, a chunk of positions at a time. A sharded head's gradients come out wrong:
+    FSDP gathers them at the model's own outputs."""
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """With hardening the gradients of both places add up; the loss that is logged is their mean."""
@@ -158,11 +153,20 @@ class LabelTrainer(Trainer):
             there: torch.Tensor = super().training_step(model, dict(inputs), *args, **kwargs)
         return (loss + there) / 2
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        soft = {name: inputs.pop(name) for name in ("candidates", "shares") if name in inputs}
-        # Set each time: of the portions of one batch some may hold retained text alone, whose labels are hard.
-        self.compute_loss_func = partial(_of_soft_labels, **soft) if soft else _of_hard_labels
-        return super().compute_loss(model, inputs, *args, **kwargs)
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        # Of the portions of one batch some may hold retained text alone, whose labels are hard.
+        soft = [inputs.pop(name) for name in ("candidates", "shares") if name in inputs]
+        targets = soft or [unshifted(inputs["labels"])]
+        trained_RT = soft[1].sum(2) > 0 if soft else targets[0] != NO_LABEL
+        loss_of = partial(soft_label_loss if soft else hard_label_loss, count=num_items_in_batch)
+        if not self.separable:
+            self.compute_loss_func = lambda outputs, *_, **__: loss_of(outputs["logits"], *targets)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        with loss_in_head(self.model, trained_RT, targets, loss_of) as losses:
+            self.compute_loss_func = lambda outputs, *_, **__: losses[0] + 0 * outputs["logits"].sum()
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         save_checkpoint(Path(self.args.output_dir), self)

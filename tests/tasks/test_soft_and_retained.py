@@ -1,6 +1,7 @@
 """What a student may learn from besides hard labels of the target: soft ones, text to retain, reinforced weights."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from storage.workspace import Workspace
 from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Placement
 from tasks.method.loss import hard_label_loss, moved, soft_label_loss
+from tasks.method.projection import finished
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
+from tasks.training import head
 from tasks.training.examples import Examples, Retained, collate, unshifted
 from tasks.training.ranks import train
 from tasks.training.settings import Hardening, Schedule, StudentSettings, Training, TrainingSpec
@@ -217,3 +220,48 @@ def test_a_share_that_leaves_nothing_of_one_kind_is_refused(share: float) -> Non
     with pytest.raises(ValidationError, match="some of both"):
         StudentSettings(batch=8, retain=share)
     assert StudentSettings(batch=8, retain=0.25).retained == 2
+
+
+HEAD = {"soft_cap": {"final_logit_softcapping": 5.0}, "scale": {"logit_scale": 0.5}, "plain": {}}
+
+
+@pytest.mark.parametrize("finish", HEAD.values(), ids=HEAD)
+def test_a_head_makes_the_loss_in_chunks_that_its_logits_would_have_given(
+    tmp_path: Path, tiny_model: Path, finish: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_model)
+    vars(model.config).update(finish)
+    monkeypatch.setattr(head, "CHUNK_ELEMENTS", 7 * model.config.vocab_size)
+    batch = batch_of(tmp_path / "soft.arrow", softened(hard_rows(4), 0.25))
+    count, targets = (batch["labels"] != -100).sum(), [batch["candidates"], batch["shares"]]
+    soft_loss = partial(soft_label_loss, count=count)
+    whole = soft_loss(finished(model(batch["input_ids"]).logits, model.config), *targets)
+    expected = torch.autograd.grad(whole, list(model.parameters()))
+    with head.loss_in_head(model, batch["shares"].sum(2) > 0, targets, soft_loss) as losses:
+        model(batch["input_ids"])
+    gradients = torch.autograd.grad(losses[0], list(model.parameters()))
+    assert losses[0].item() == pytest.approx(whole.item(), rel=1e-6)
+    for gradient, right in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, right, rtol=1e-4, atol=1e-6)
+
+
+def test_a_head_never_holds_more_logits_than_a_chunk(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = load_model(tiny_model), []
+    monkeypatch.setattr(head, "CHUNK_ELEMENTS", 7 * model.config.vocab_size)
+    monkeypatch.setattr(head, "finished", lambda logits, config: rows.append(len(logits)) or finished(logits, config))
+    batch = batch_of(tmp_path / "hard.arrow", hard_rows(4))
+    labels = unshifted(batch["labels"])
+    loss_of = partial(hard_label_loss, count=torch.tensor(1))
+    with head.loss_in_head(model, labels != -100, [labels], loss_of):
+        model(batch["input_ids"])
+    assert max(rows) == 7
+    assert sum(rows) == (labels != -100).sum()
+
+
+def test_a_model_whose_logits_are_not_its_heads_is_not_separable(tiny_model: Path) -> None:
+    model = load_model(tiny_model)
+    assert head.separable(model)
+    model.config.logit_scale = 0.5  # which a Llama knows nothing of
+    assert not head.separable(model)

@@ -1,52 +1,23 @@
 """Names with the endings of a language: Гермиону for Гермиона, Harrylle for Harry. The stems are Snowball's.
 
-Which language a text is in is asked of py3langid, and only where the text is not plainly English, since English has
-no such endings and its names would be found in other words.
+English has no such endings: its names would be found in other words.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 from dictionaries.dictionary import canonical
-from dictionaries.function_words import FUNCTION_WORDS
+from dictionaries.languages import ENDINGS
 
-# Languages whose names take endings, as Snowball calls them; and others that texts might be taken for.
-ENDINGS = {
-    **{"de": "german", "fi": "finnish", "tr": "turkish", "ru": "russian", "hu": "hungarian", "et": "estonian"},
-    **{"pl": "polish", "cs": "czech", "lt": "lithuanian", "el": "greek"},
-}
-_OTHERS = ("en", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "ro", "uk", "bg")
-SAMPLE = 2000  # characters
-_SURE = 0.4
-_ENGLISH = 0.2  # share of English function words; English has twice as many, other languages a tenth
-_DIFFERENT_LETTERS = 6
+_GENITIVE = ("de", "sv", "da", "no", "nl")  # an s at a name, which not every stem gives up
 _WORD = re.compile(r"[^\W\d_]+")
 _LONGEST_ENDING = 6
+_ACUTE = "\u0301"
 _FINAL_VOWELS = frozenset("aeiouyäöüåõаеёиоуыэюяйьαεηιουωάέήίόύώς")  # noqa: RUF001
-
-
-@cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second to load: only for who needs it
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([*ENDINGS, *_OTHERS])
-    return identifier
-
-
-def language_of(text: str) -> str | None:
-    """The language of a text, one of ENDINGS; None for every other, and where it cannot be told."""
-    sample = text[:SAMPLE]
-    words = [word.lower() for word in _WORD.findall(sample)]
-    english = sum(word in FUNCTION_WORDS for word in words)
-    if len(words) < 3 or english > _ENGLISH * len(words) or len(set("".join(words))) < _DIFFERENT_LETTERS:
-        return None
-    language, share = _identifier().classify(sample)
-    return language if share > _SURE and language in ENDINGS else None
 
 
 class Inflection:
@@ -57,7 +28,7 @@ class Inflection:
 
         self._stem = cache(stemmer(ENDINGS[language]).stemWord)
         self._beginning = cache(self._candidates)  # a book has a hundred times as many words as different ones
-        self._genitive = language == "de"
+        self._genitive = language in _GENITIVE
         self._by_first: defaultdict[str, list[tuple[list[str], int]]] = defaultdict(list)
         for entry, anchor in enumerate(anchors):
             words = canonical(anchor).split(" ")
@@ -101,7 +72,8 @@ class Inflection:
         dropped = name[len(_common(name, word)) :]
         if len(dropped) > 2 or not _FINAL_VOWELS.issuperset(dropped):
             return False
-        return bool(self._stem(name) == self._stem(word)) or (self._genitive and word == f"{name}s")
+        # A stemmer takes the t of Roxfort for an ending, and leaves it in Roxfortban.
+        return self._stem(word) in (self._stem(name), name) or (self._genitive and word == f"{name}s")
 
 
 def _joined(text: str, words: list[re.Match[str]]) -> bool:
@@ -121,6 +93,9 @@ def _with_ending(translation: str, name: str, word: str) -> str:
     stem = _common(name.lower(), word.lower())
     dropped, added = name[len(stem) :], word[len(stem) :]
     ends = translation[len(translation) - len(dropped) :].lower()
+    if dropped and unicodedata.normalize("NFD", added[:1]) == dropped + _ACUTE:  # Hungarian: Anna, Annát
+        lengthened = unicodedata.normalize("NFC", translation + _ACUTE) if ends in _FINAL_VOWELS else translation
+        return lengthened + added[1:]
     if ends[-1:] != dropped[-1:].lower() or not _FINAL_VOWELS.issuperset(ends):
         return translation  # it is of another declension
     return translation[: len(translation) - len(dropped)] + added

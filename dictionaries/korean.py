@@ -1,45 +1,35 @@
 """Korean particles: what may stand at a name without a space, and how it changes with the name's last sound.
 
-The list is grammar, a closed class, and no vocabulary. Names that do not end in a Korean syllable keep the particle
-that stands there: nobody can tell how they are read.
+The list is grammar, a closed class, and no vocabulary. Kiwi (0.24), the kept library for Korean, knows further endings,
+but weighs 105 MB, reads 60 kB of text a second where this reads 5 MB, and cuts a name out of a word that it does not
+know. Names that do not end in a Korean syllable keep the particle that stands there: nobody can tell how they are read.
 """
 
 import re
 import unicodedata
 
-# After a consonant, after a vowel. The sound l counts as a vowel for the last of them alone.
+# Endings of the copula: behind a consonant it is written, behind a vowel it falls away.
+_COPULA = (
+    "랑 나 나마 며 라고 라는 라도 라면 라 라니 라서 라던데 라곤 라야 란 란다 래 래요 든지 든 든가 "
+    "야말로 야 여 네 고 다 지만 니까 거든 죠 로구나 시여"
+)
+# After a consonant, after a vowel. The sound l counts as a vowel for those that begin like the last alone.
 _ALTERNATING = (
-    *(
-        ("은", "는"),
-        ("이", "가"),
-        ("을", "를"),
-        ("과", "와"),
-        ("아", "야"),
-        ("이랑", "랑"),
-        ("이나", "나"),
-        ("이며", "며"),
-    ),
-    *(("이라고", "라고"), ("이라는", "라는"), ("이라도", "라도"), ("이라면", "라면"), ("이라", "라"), ("이란", "란")),
-    *(
-        ("이든지", "든지"),
-        ("이든", "든"),
-        ("이야말로", "야말로"),
-        ("이야", "야"),
-        ("이여", "여"),
-        ("이네", "네"),
-        ("이고", "고"),
-    ),
-    *(("이었", "였"), ("이에요", "예요"), ("이다", "다"), ("이지만", "지만"), ("으로", "로")),
+    *(("은", "는"), ("이", "가"), ("을", "를"), ("과", "와"), ("아", "야"), ("은커녕", "는커녕"), ("이었", "였")),
+    *(("이에요", "예요"), *((f"이{ending}", ending) for ending in _COPULA.split())),
+    *(("으로서", "로서"), ("으로써", "로써"), ("으로", "로")),
 )
 _FIXED = (
-    "에서 에게 에게서 에 의 도 만 까지 부터 처럼 보다 하고 한테 한테서 께 께서 마저 조차 밖에 뿐 대로 만큼 같이 더러 "
-    "씨 님 군 양 들 끼리 마다 입니다 이니 인 일 다 던 습니다 어요 지 요 네"
+    "에서 에선 에게 에게서 에겐 에 에다 에다가 의 도 만 까지 부터 처럼 보다 하고 하며 한테 한테서 한텐 께 께서 "
+    "마저 조차 밖에 뿐 대로 만큼 같이 같은 답게 더러 보고 마냥 치고 커녕 씨 님 군 양 들 끼리 마다 입니다 "
+    "이니 이자 인 인데 인지 인가 인걸 일 일까 다 던 습니다 는데 어 어요 지 요 네"
 )
-_EVERY = sorted({*(p for pair in _ALTERNATING for p in pair), *_FIXED.split()}, key=lambda p: (-len(p), p))
+_ALTERNATE = tuple(particle for pair in _ALTERNATING for particle in pair)
+_EVERY = sorted({*_ALTERNATE, *_FIXED.split()}, key=lambda particle: (-len(particle), particle))
 PARTICLES = rf"(?:{'|'.join(_EVERY)}){{0,4}}"
 """An expression for the particles at a name, none included."""
-_ALTERNATE = tuple(p for pair in _ALTERNATING for p in pair)
 _RUN = re.compile(PARTICLES + r"(?![\uac00-\ud7a3])")
+_VOWEL, _RIEUL = "", "\u11af"
 
 
 def particles_at(text: str, at: int) -> str | None:
@@ -58,14 +48,19 @@ def fitting(particles: str, old: str, new: str) -> str:
     had, wants = _final(old), _final(new)
     if had is None or wants is None or not particles:
         return particles
-    for closed, open_ in sorted(_ALTERNATING, key=lambda pair: -len(pair[had == ""])):
-        is_rieul = closed == "으로"
-        was = open_ if had == "" or (is_rieul and had == "\u11af") else closed
+    pairs = [(_behind(pair, had), _behind(pair, wants)) for pair in _ALTERNATING]
+    for was, becomes in sorted(pairs, key=lambda pair: -len(pair[0])):
         if particles == was or (particles.startswith(was) and was != "이"):
-            return (open_ if wants == "" or (is_rieul and wants == "\u11af") else closed) + particles[len(was) :]
+            return becomes + particles[len(was) :]
     if had and not wants and particles.startswith("이"):
         return particles[1:]  # the i that a name with a consonant takes before further particles
     return particles
+
+
+def _behind(pair: tuple[str, str], final: str) -> str:
+    """The one of a pair that stands behind such a sound."""
+    open_ = final == _VOWEL or (final == _RIEUL and pair[0].startswith("으로"))
+    return pair[1] if open_ else pair[0]
 
 
 def _final(name: str) -> str | None:

@@ -9,18 +9,22 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Literal
 
 from dictionaries.common_words import base_forms, is_common
 from dictionaries.dictionary import Dictionary, canonical
 from dictionaries.function_words import is_function_word
+from dictionaries.languages import SAMPLED, has_capitals, other_than_english
 from dictionaries.matching import Containment, Matcher
 from dictionaries.merging import splits, variant_key, without_possessive
+from dictionaries.spelling import RUNNING
 from dictionaries.validation import unfit
 from storage.errors import BadInput
 
 Severity = Literal["error", "warning"]
 
+UNSPOKEN = "language that a rule does not speak"
 RULES: dict[str, tuple[Severity, str]] = {
     "translated to nothing": ("error", "anchors without a translation, or with an empty one"),
     "translated to itself": ("error", "pairs whose translation is the anchor"),
@@ -34,7 +38,7 @@ RULES: dict[str, tuple[Severity, str]] = {
     "several translations": ("warning", "anchors with more than one translation: a block draws one of them"),
     "translation used twice": ("warning", "translations that stand for several anchors"),
     "translation starts with a function word": ("warning", "pairs whose translation begins with the, of, a ..."),
-    "short anchor": ("warning", "anchors of one or two characters: whole words only, but often ambiguous"),
+    "short anchor": ("warning", "anchors of one or two letters, or of one syllable or sign: often ambiguous"),
     "anchor is a common word": ("warning", "anchors that are everyday words, small letters or in the reference list"),
     "anchor not in the corpus": ("warning", "anchors that the target corpus does not have"),
     "translation in the corpus": ("warning", "pairs whose translation is a name or phrase of the target corpus"),
@@ -43,6 +47,10 @@ RULES: dict[str, tuple[Severity, str]] = {
         "pairs whose translation has over twice the anchor's tokens, and 3 more",
     ),
     "names without a translation": ("warning", "capitalised words outside the reference list that no anchor covers"),
+    UNSPOKEN: (
+        "warning",
+        "rules that hang on capitals or on lists of English words, and say little about this corpus",
+    ),
 }
 _EXAMPLES = 5
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
@@ -174,7 +182,7 @@ def _about_anchors(dictionary: Dictionary, everyday: Callable[[str], bool]) -> F
                 yield "anchor begins another anchor", f"{shorter}, {entry.anchor}", (shorter, entry.anchor)
         if splits(entry.anchor, anchors):
             yield "anchor splits into anchors", entry.anchor, (entry.anchor,)
-        if len(entry.anchor) <= 2:
+        if len(entry.anchor) <= (1 if RUNNING.search(entry.anchor) else 2):
             yield "short anchor", entry.anchor, (entry.anchor,)
         if len(words) == 1 and everyday(entry.anchor):
             yield "anchor is a common word", entry.anchor, (entry.anchor,)
@@ -214,7 +222,9 @@ def _about_corpus(dictionary: Dictionary, corpus: Iterable[str], everyday: Calla
     translations = Dictionary.from_mapping(dict.fromkeys(spelled, "-"))
     finder = Matcher(translations)
     used, known, uncovered, names = set(), set(), Counter[str](), 0
-    for text in corpus:
+    texts = iter(corpus)
+    sample = list(islice(texts, SAMPLED))
+    for text in chain(sample, texts):
         matches = anchors.find(text)
         used |= {match.entry for match in matches}
         known |= {translations.entries[match.entry].anchor for match in finder.find(text)}
@@ -229,6 +239,18 @@ def _about_corpus(dictionary: Dictionary, corpus: Iterable[str], everyday: Calla
     share = f" ({uncovered.total() / max(1, names):.1%} of {names:,} such words in all)"
     for rank, (word, count) in enumerate(sorted(uncovered.items(), key=lambda item: (-item[1], item[0]))):
         yield "names without a translation", f"{word}, {count} times{share if rank == 0 else ''}", ()
+    yield from _not_spoken(sample, everyday is is_common)
+
+
+def _not_spoken(sample: list[str], english_list: bool) -> Findings:
+    """What a user of another language would take for a clean bill."""
+    capitals = has_capitals(sample)
+    if not capitals:
+        yield UNSPOKEN, "names without a translation: the script has no capitals", ()
+    if not capitals or other_than_english(sample):
+        yield UNSPOKEN, "translation starts with a function word: its list is English", ()
+        if english_list:
+            yield UNSPOKEN, "anchor is a common word: its list is English (dictionary.everyday takes another)", ()
 
 
 def _ordinary(text: str, everyday: Callable[[str], bool]) -> bool:

@@ -14,8 +14,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from dictionaries.dictionary import Dictionary, canonical
-from dictionaries.inflection import Inflection, language_of, with_endings
+from dictionaries.inflection import Inflection, with_endings
 from dictionaries.korean import alternates, fitting, particles_at
+from dictionaries.languages import language_of
 from dictionaries.spelling import (
     HANGUL,
     LETTER,

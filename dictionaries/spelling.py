@@ -29,7 +29,7 @@ MARK = regex.compile(r"\p{M}")
 _BEYOND = re.compile("[\u0300-\u036f\u0e00-\u1fff\u2e80-\U0003ffff]")  # those letters, and some others
 _JOINTS = r"\-\u2010\u2011\u00b7\u30fb\uff1d\u30a0"
 _BETWEEN = re.compile(rf"[\s{_JOINTS}]+")
-_WIDE = r"\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uffdc"  # letters and digits of another width
+_WIDE = r"\uff07\uff0d\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff65-\uffdc"  # of another width, in names
 _TO_COMPOSE = re.compile(rf"[\u0300-\u036f\u1100-\u11ff\u3099\u309a{_WIDE}]")
 _CLUSTER = regex.compile(rf"[{_WIDE}][\uff9e\uff9f]?|\p{{L}}\p{{M}}+|[\u1100-\u115f][\u1160-\u11a7][\u11a8-\u11ff]?")
 
@@ -64,7 +64,7 @@ def composed(text: str) -> tuple[str, list[int] | None]:
     places: list[int] = []
     at = 0
     for cluster in _CLUSTER.finditer(text):
-        wide = cluster.group()[0] >= "\uff10"
+        wide = cluster.group()[0] >= "\uff00"
         whole = unicodedata.normalize("NFKC" if wide else "NFC", cluster.group())
         if whole == cluster.group():
             continue

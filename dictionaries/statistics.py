@@ -16,15 +16,14 @@ from dictionaries.common_words import base_forms, is_common
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.evidence import Evidence
 from dictionaries.function_words import is_function_word
+from dictionaries.languages import has_capitals
 from dictionaries.naming import FORMAL_TITLES, Namer, Seen
 from dictionaries.nouns import names_nobody, noun_class
-from dictionaries.spelling import RUNNING
 from storage.errors import BadInput
 
 MOST_WORDS = 6
 OVERREPRESENTED = 8.0  # times as frequent as in the reference
 SMALL_LETTERS = 3
-SAMPLE, SAMPLED = 1000, 100  # characters of a text, texts: enough to see a script
 A_NAME = 0.5  # share of capitals in mid-sentence
 MUCH_SPEECH, MUCH_SPEECH_SHARE = 5, 0.1  # times that an everyday word speaks, of a character's
 PROPOSED = "an everyday word in capitals: for a person to decide"
@@ -62,7 +61,11 @@ def extract(
     if min_count < 1 or max_anchors < 1:
         raise BadInput(f"expected min_count and max_anchors of at least 1, found {min_count} and {max_anchors}")
     corpus = list(corpus)
-    _refuse_without_capitals(corpus)
+    if not has_capitals(corpus):
+        raise BadInput(
+            "expected a text with capital letters, by which word statistics find names, found a script that has none: "
+            'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
+        )
     target, ordinary = Evidence(corpus), Evidence(reference)
     segments = _segments(target)
     counts = _multi_word(segments, min_count)
@@ -83,16 +86,6 @@ def extract(
     namer = _namer([*ranked[:max_anchors], *sorted(everyday)], segments, target, seed)
     used, proposed = (_named(spans, namer) for spans in (ranked[:max_anchors], sorted(everyday)))
     return Extraction(used, tuple(sorted(left_out.items())), proposed)
-
-
-def _refuse_without_capitals(corpus: list[str]) -> None:
-    """A capital in mid-sentence is the evidence; there are scripts that have none."""
-    sample = "".join(text[:SAMPLE] for text in corpus[:SAMPLED])
-    if 2 * len(RUNNING.findall(sample)) > sum(map(str.isalpha, sample)) > 0:
-        raise BadInput(
-            "expected a text with capital letters, by which word statistics find names, found a script that has none: "
-            'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
-        )
 
 
 def _segments(target: Evidence) -> Segments:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dictionaries.dictionary import Dictionary
+from dictionaries.languages import other_than_english
 from dictionaries.merging import Decision, Vote
 from dictionaries.statistics import extract
 from storage.artifact import Artifact
@@ -20,6 +21,11 @@ from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.merge_sources import Extracted, from_answers, together
 from tasks.llm.settings import Endpoint, LlmSettings, refuse_secrets
 from tasks.texts import find_files, read_texts
+
+READ_AS_ENGLISH = (
+    "word statistics read the corpus, which looks like {language}, as English: they know English words alone and draw "
+    "English names, so have a person look over the dictionary (dictionary.review = true)"
+)
 
 
 class DictionarySettings(Settings):
@@ -93,7 +99,9 @@ def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answ
     every = (*asked.decisions, *counted.decisions, *decisions)
     write_dictionary(context.folder, made, findings, map(decision_row, every))
     write_shard(context.folder / "anchor_votes.parquet", [vote_row(vote) for vote in asked.votes])
+    language = other_than_english(documents) if words.statistics else None
     return {
+        **({"remark": READ_AS_ENGLISH.format(language=language)} if language else {}),
         "anchors": len(made),
         "translations": sum(len(entry.translations) for entry in made.entries),
         "curated": len(curated),
@@ -113,10 +121,7 @@ def _counted(documents: list[str], words: DictionaryInputs) -> Extracted:
     if words.statistics is None:
         return Extracted(Dictionary(()))
     reference = [text for _, text in read_texts(words.reference, words.text_column)] if words.reference else []
-    settings = words.statistics
-    found = extract(
-        documents, reference, min_count=settings.min_count, max_anchors=settings.max_anchors, seed=words.seed
-    )
+    found = extract(documents, reference, **words.statistics.model_dump(), seed=words.seed)
     proposed = {entry.anchor: entry.translations[0] for entry in found.proposed.entries}
     left_out = (
         Decision(expression, proposed.get(expression, ""), "", f"left out: {reason}")

@@ -37,7 +37,8 @@ class Progress:
     def write(self, text: str, final: bool) -> None:
         """One line; on a terminal it replaces the line that is being drawn."""
         with self._lock:
-            self._stream.write(f"\r\x1b[2K{text[:160]}" + ("\n" if final else "") if self.live else text + "\n")
+            shown = f"{text}\n" if final else text[:160]
+            self._stream.write(f"\r\x1b[2K{shown}" if self.live else f"{text}\n")
             self._stream.flush()
 
 
@@ -62,9 +63,11 @@ class Line:
         self.say(f"[{'#' * round(share * WIDTH):<{WIDTH}}] {share:4.0%}  {left}")
 
     def finish(self, seconds: float, counts: dict[str, Any]) -> None:
-        """The stage is done."""
+        """The stage is done. What its counts have as "remark" a person should know."""
         facts = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
         self.say(f"{clock(seconds)}  {facts}", final=True)
+        if remark := counts.get("remark"):
+            self._progress.write(f"        {remark}", final=True)
 
     def say(self, text: str, final: bool = False) -> None:
         """Show the line with this text."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import LETTER, Match, Matcher
-from dictionaries.spelling import RUNNING
+from dictionaries.spelling import HANGUL, RUNNING
 from storage.errors import BadInput
 
 KEYS = {"prompt", "idiosyncratic", "generic", "references", "subtlety"}
@@ -166,6 +166,7 @@ def _cut(document: str, match: Match, dictionary: Dictionary, context_characters
         before = before.partition(" ")[2] or before  # the first word may be half a word, where there are spaces
     if said := mentions(before, anchor):
         before = before[said.end() :]
+        before = before.partition(" ")[2] if HANGUL.match(before) else before  # a particle without its name
     passage = before.strip()
     gap = before[len(before.rstrip()) :]
     # A model cannot know where the printed lines of a book break.

@@ -18,6 +18,12 @@ from tasks.drawing.texts import folded
 Pieces = list[tuple[str, str]]
 """(text, mark): mark is empty, anchor or translation."""
 
+HALF = "\ufffd"
+VISIBLE = str.maketrans({" ": "\u2423", "\u2581": "\u2423", "\n": "\u21b5", "\t": "\u21e5"})
+_PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))
+_OTHERS = (byte for byte in range(256) if byte not in _PRINTED)
+BYTES = {chr(byte): byte for byte in _PRINTED} | {chr(256 + place): byte for place, byte in enumerate(_OTHERS)}
+"""The characters that byte-level tokenizers write for bytes, as GPT-2's does."""
 PASSAGES = 3
 PASSAGE_CHARACTERS = 700
 USED = """
@@ -38,21 +44,23 @@ class Decoder:
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._byte_level = self._tokenizer.token_to_id("\u0120") is not None
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of a run of tokens, special ones left out."""
-        return str(self._tokenizer.decode(list(ids)))
+        """The text of a run of tokens, special ones left out, and what is left of characters that its ends cut."""
+        return str(self._tokenizer.decode(list(ids))).strip(HALF)
 
     def token(self, token: int) -> str:
-        """One token with its spaces made visible; alone, SentencePiece would drop its leading space."""
+        """One token with its spaces made visible; a part of a character as its bytes."""
         written = self._tokenizer.id_to_token(token)
         if written is None:
             return f"token {token}"
-        for space in ("\u2581", "\u0120"):
-            written = written.replace(space, "\u2423")
-        if written.startswith("<0x") and len(written) == 6:
-            written = chr(int(written[3:5], 16)) if int(written[3:5], 16) < 128 else written
-        return str({"\n": "\u21b5", "\u010a": "\u21b5", "\t": "\u21e5"}.get(written, written))
+        if self._byte_level and set(written) <= BYTES.keys():
+            written = bytes(map(BYTES.__getitem__, written)).decode("utf-8", "backslashreplace")
+        elif byte := re.fullmatch("<0x([0-7].)>", written):
+            written = chr(int(byte[1], 16))
+        # Alone, SentencePiece would drop its leading space.
+        return str(written.translate(VISIBLE))
 
 
 def dictionary_facts(connection: Any, dictionary: Dictionary, blocks: Path) -> list[Row]:

@@ -6,7 +6,7 @@ from dictionaries.common_words import common_words, is_common
 from dictionaries.consistency import consistent
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.function_words import FUNCTION_WORDS
-from dictionaries.lint import RULES, lint, refuse_errors
+from dictionaries.lint import RULES, UNSPOKEN, lint, refuse_errors
 from dictionaries.merging import fold, merge
 from storage.errors import BadInput
 
@@ -40,6 +40,26 @@ def test_each_rule_counts_its_two_cases(rule):
     mapping = BROKEN[rule]
     assert counts(mapping)[rule] == 2
     assert rule not in counts(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Dorothy met the Tin Woodman, and the Munchkins saw the Emerald City.", 0),
+        ("Dorothy traf den blechernen Holzfäller, und die Zwerge sahen von weitem die grüne Stadt.", 2),
+        ("해리는 호그와트에서 론을 만났다. 해리가 크게 웃었다.", 3),
+        ("ذهب هاري إلى المدرسة", 3),
+    ],
+)
+def test_rules_that_do_not_speak_the_language_of_the_corpus_are_named(text, said):
+    found = counts(GOOD, corpus=[text])
+    assert found.get(UNSPOKEN, 0) == said
+    assert counts(GOOD, corpus=[text], reference={"der"}).get(UNSPOKEN, 0) == max(0, said - 1)
+
+
+def test_a_name_of_two_syllables_is_not_short():
+    assert "short anchor" not in counts({"해리": "존", "哈利": "约翰"})
+    assert counts({"론": "지오"})["short anchor"] == 1
 
 
 def test_an_anchor_that_is_the_whole_translation_also_counts_as_contained():

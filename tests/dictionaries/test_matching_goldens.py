@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dictionaries.dictionary import Dictionary, Entry
-from dictionaries.inflection import language_of
+from dictionaries.languages import language_of
 from dictionaries.matching import Matcher
 from dictionaries.merging import Vote, merge
 from tasks.demo.world import make_world

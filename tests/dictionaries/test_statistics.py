@@ -81,7 +81,16 @@ def test_nouns_are_known_in_the_plural(nouns: str, found: str) -> None:
     assert [noun_class(noun) for noun in nouns.split()] == [found] * len(nouns.split())
 
 
-@pytest.mark.parametrize("text", ["哈利在霍格沃茨遇见了罗恩。", "해리는 호그와트에서 론을 만났다.", "ハリーは笑った。"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "哈利在霍格沃茨遇见了罗恩。",
+        "해리는 호그와트에서 론을 만났다.",
+        "ハリーは笑った。",
+        "ذهب هاري إلى المدرسة",
+        "हैरी ने कहा",
+    ],
+)
 def test_a_script_without_capitals_is_refused_with_what_to_do(text: str) -> None:
     with pytest.raises(BadInput, match=r'capital letters.*dictionary\.extract = "llm"'):
         extract([text])

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """nepenthe dictionary: what a person sees and decides, without a server."""
 
 import csv
@@ -128,6 +129,25 @@ def test_extract_finds_show_shows_and_curated_entries_stand_as_written(say: Say,
     assert entries["Mira"]["provenance"] == "curated"
     assert entries["Vance"]["provenance"] == "statistics"
     assert say("show") == say("show", "tiny") == json.loads((tmp_path / "made.json").read_text())
+
+
+RUSSIAN = (
+    "Утром Гермиона увидела Гарри. Тогда Гарри сказал, что Рон спит. Но Гермиона и Рон пошли за ним к озеру, где Гарри"
+)
+
+
+def test_word_statistics_say_that_they_read_another_language_as_english(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text, told in (("", False), (RUSSIAN, True)):
+        (tmp_path / "corpus" / "0.txt").write_text(f"{text} {len(text)}\n", "utf-8")
+        for file in (tmp_path / "corpus").iterdir() if text else ():
+            file.write_text(f"{RUSSIAN} {file.name}\n", "utf-8")
+        monkeypatch.setattr(
+            sys, "argv", ["nepenthe", "dictionary", "extract", str(job), "--root", str(tmp_path / "ws")]
+        )
+        assert exit_code() == 0
+        assert ("        word statistics read the corpus, which looks like ru" in capsys.readouterr().err) == told
 
 
 def test_a_job_without_any_source_of_anchors_is_refused(job: Path) -> None:

@@ -19,7 +19,7 @@ from tasks.contents import BLOCKS
 from tasks.measure.prompts import prompts_from_corpus
 from tasks.method.tokens import cut_blocks
 from tasks.method.translation import Block, translate_block
-from tasks.report.words import beside
+from tasks.report.words import Decoder, beside
 from tests.conftest import JOB
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -146,6 +146,28 @@ def test_prompts_are_cut_and_translations_shown_in_scripts_without_spaces() -> N
     assert [text for text, mark in left if mark][:3] == ["해리는", "호그와트", "론을"]
     assert [text for text, mark in right if mark][:3] == ["존은", "북고성", "지오를"]
     assert len([text for text, mark in right if mark]) == 14
+
+
+def test_a_prompt_never_begins_with_the_particle_of_the_name_that_was_cut_off() -> None:
+    words = Dictionary.from_mapping(WORDS["Korean"])
+    for prompt in prompts_from_corpus(["\n".join(TEXTS["Korean"] * 4)], words, 12, context_characters=90):
+        assert prompt.prompt[:2] not in ("은 ", "는 ", "이 ", "가 ", "을 ", "를 ", "과 ", "와 ", "도 ", "에게")
+
+
+def test_tokens_of_the_report_are_shown_as_text_and_half_characters_as_bytes(tmp_path: Path) -> None:
+    for kind, make in TOKENIZERS.items():
+        tokenizer = make(TEXTS["Korean"])
+        (tmp_path / kind).mkdir()
+        tokenizer.save(str(tmp_path / kind / "tokenizer.json"))
+        decoder = Decoder(tmp_path / kind)
+        ids = tokenizer.encode("그날 해리는\n뷁").ids
+        shown = [decoder.token(token) for token in ids]
+        assert "\ufffd" not in "".join(shown)
+        assert "␣해리" in "".join(shown)
+        assert "↵" in shown
+        assert shown[-1] == ("\\x81" if kind == "byte-level BPE" else "<0x81>")
+        assert decoder.text(ids[:-1]) == "그날 해리는\n"
+        assert decoder.token(len(tokenizer.get_vocab())) == f"token {len(tokenizer.get_vocab())}"
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from tasks.measure.rubric import RUBRIC, SCORES, question, read_grade
         ("GRADE: 30", None),
         ("There are 3 reasons not to answer.", None),
         ("<think>GRADE: 3", None),
+        ("Perhaps GRADE: 3.</think>Nothing of the subject.", None),
+        ("[THINK]GRADE: 3[/THINK]\n등급을 정합니다.\nGRADE： 1", 1),  # noqa: RUF001
         ("I cannot help with that.", None),
         ("", None),
     ],

@@ -4,6 +4,8 @@ Thinking is never read, wherever its tags stand: models try out objects there th
 keeps its reason beside the entries that could be saved, so whoever counts answers can tell them from whole ones.
 """
 
+import html
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -11,21 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dictionaries.dictionary import KINDS
+from dictionaries.lines import ANCHOR, KIND, ROLES, TRANSLATION, entries_of_lines
 from dictionaries.literals import MALFORMED, TRUNCATED, Literal, literals_in
 
 PARTIAL = "partial"
 ANSWER_REASONS = ("empty", "too long", "no dictionary in it", TRUNCATED, MALFORMED, PARTIAL)
 LONGEST_ANSWER = 200_000  # characters without thinking; the longest real one has under 3,000
 
-# What models call the fields of an entry, and what they put entries into.
-_ANCHOR = ("anchor", "expression", "original", "source", "term", "name", "phrase", "word", "entity", "from", "key")
-_TRANSLATION = (
-    *("translation", "translations", "alternative", "alternatives", "replacement", "replacements", "substitute"),
-    *("counterpart", "generic", "target", "replace_with", "to", "value"),
-)
-_KIND = ("kind", "type", "category")
-_REMARKS = ("thinking", "thoughts", "reasoning", "explanation", "reason", "note", "notes", "comment", "comments")
-_ROLES = frozenset((*_ANCHOR, *_TRANSLATION, *_KIND, *_REMARKS))
 _WRAPPERS = frozenset(
     (
         *("entries", "anchors", "expressions", "translations", "replacements", "glossary", "dictionary", "mapping"),
@@ -34,27 +28,19 @@ _WRAPPERS = frozenset(
 )
 _GROUPS = frozenset((*KINDS, *(f"{kind}s" for kind in KINDS), "people", "characters", "creatures", "names", "objects"))
 
+_THOUGHT = (
+    "think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|rationale|reflection|scratchpad|analysis|monologue|planning"
+)
 _THINKING = re.compile(
-    r"""
-    (?P<opens>  [<\[\u25c1] (?:\w+:)? (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad) [>\]\u25b7]
+    rf"""
+    (?P<opens>  [<\[\u25c1] (?:\w+:)? (?:{_THOUGHT}) (?:\s[^<>\n]*)? [>\]\u25b7]
               | <\|(?:begin_of_thought|start_thinking)\|> | <\|channel\|>\s*(?:analysis|commentary) )
-  | (?P<closes> [<\[\u25c1] \s*/\s* (?:\w+:)? (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad) [>\]\u25b7]
+  | (?P<closes> [<\[\u25c1] \s*/\s* (?:\w+:)? (?:{_THOUGHT}) [>\]\u25b7]
               | <\|(?:end_of_thought|end_thinking)\|> | <\|channel\|>\s*final(?:<\|message\|>)? )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_MARKER = r"\s*(?:[-*+\u2022]\s+|\(?\d+[.):]\s*)"
-_ARROW = r"(?:--?>|==?>|[\u2192\u21d2\u2794\u279c\u27f6])"
-_LINES = (
-    re.compile(rf"(?:{_MARKER})?\s*(?P<left>[^\n]*?)\s*{_ARROW}\s*(?P<right>[^\n]*)"),
-    re.compile(rf"{_MARKER}(?P<left>[^:\n]+?)\s*[:\uff1a]\s*(?P<right>[^\n]+)"),
-    re.compile(
-        r"\s*(?P<left>[\"\u201c][^\"\u201d\n]+[\"\u201d])\s*[:\uff1a]\s*(?P<right>[\"\u201c][^\"\u201d\n]+[\"\u201d])[\s,}]*"
-    ),
-)
-_AROUND = " \t*_`\"'\u201c\u201d\u2018\u2019,;{}"
-_FULL_STOP = re.compile(r"(?<=\w{3})\.$")  # not the one of Jr.
-_REMARK = re.compile(r"\s*[(\[\uff08](?P<words>[^()\[\]]*)[)\]\uff09]\W*$")
+_FENCED_THINKING = re.compile(rf"```(?:{_THOUGHT})\b.*?(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +73,18 @@ def read_answer(text: str) -> Answer:
     if len(said) > LONGEST_ANSWER:
         return Answer(reason="too long")
     said = _unwrapped(said)
-    literals = list(literals_in(said))
+    literals = [literal for literal in literals_in(said) if not _is_schema(literal.value)]
     proposals, skipped = _entries(literals)
     whole = any(literal.fault is None for literal in literals)
     if _is_broken(literals) or not (proposals or whole):
-        proposals += _entries_of_lines(said[literals[-1].end :] if literals else said)
+        lines = entries_of_lines(said[literals[-1].end :] if literals else said)
+        proposals += [Proposal(anchor, translation, _kind(kind)) for anchor, translation, kind in lines]
     return Answer(tuple(dict.fromkeys(proposals)), _reason(literals, bool(proposals)), tuple(skipped))
 
 
 def without_thinking(text: str) -> str:
     """What was said. An opening tag that nothing closes goes to the end, a closing one that nothing opened begins."""
+    text = _FENCED_THINKING.sub("", text)
     said: list[str] = []
     at, thinking = 0, False
     for tag in _THINKING.finditer(text):
@@ -111,12 +99,21 @@ def without_thinking(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """An object that is written as a JSON text is the text's content."""
+    """An object that is written as a JSON text, with or without its own quotation marks, or for HTML."""
+    if "&quot;" in text:
+        text = html.unescape(text)
+    if '\\"' in text and '"' not in text.replace('\\"', ""):
+        text = text.replace('\\"', '"')
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return text
     return content if isinstance(content, str) else text
+
+
+def _is_schema(value: Any) -> bool:
+    """Whether an object says how an answer should look, and is none."""
+    return isinstance(value, dict) and isinstance(value.get("properties"), dict)
 
 
 def _entries(literals: Iterable[Literal]) -> tuple[list[Proposal], list[tuple[str, str]]]:
@@ -160,14 +157,18 @@ def _pairs(value: Any, anchor: Any = None, kind: Any = None) -> Iterator[tuple[A
 
 def _pairs_of_mapping(mapping: dict[Any, Any], anchor: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
     fields = {key.strip().lower(): value for key, value in mapping.items() if isinstance(key, str)}
-    wrapped = [value for name, value in fields.items() if name in _WRAPPERS and _holds_entries(value)]
-    translation = next((name for name in _TRANSLATION if name in fields), None)
+    named = {role: fields[name] for name, role in reversed(ROLES.items()) if name in fields}
+    held = [_held(value) for name, value in fields.items() if name in _WRAPPERS]
+    wrapped = [value for value in held if value is not None]
     if wrapped:
         for value in wrapped:
             yield from _pairs(value)
-    elif translation is not None:
-        named = next((fields[name] for name in _ANCHOR if isinstance(fields.get(name), str)), anchor)
-        yield from _pairs(fields[translation], named, next((fields[name] for name in _KIND if name in fields), kind))
+    elif isinstance(named.get(ANCHOR), list) and isinstance(named.get(TRANSLATION), list):
+        yield from zip(named[ANCHOR], named[TRANSLATION], itertools.repeat(kind))
+    elif TRANSLATION in named:
+        names = [fields[name] for name, role in ROLES.items() if role == ANCHOR and isinstance(fields.get(name), str)]
+        anchor = next(iter(names), anchor)
+        yield from _pairs(named[TRANSLATION] if anchor is not None else None, anchor, named.get(KIND, kind))
     elif anchor is not None:
         yield anchor, None, kind
     else:
@@ -176,40 +177,19 @@ def _pairs_of_mapping(mapping: dict[Any, Any], anchor: Any, kind: Any) -> Iterat
             if name in _GROUPS and isinstance(item, dict | list):
                 yield from _pairs(item, None, name.removesuffix("s"))
             else:
-                yield from _pairs(None if name in _ROLES | _WRAPPERS else item, key, kind)
+                yield from _pairs(None if name in ROLES or name in _WRAPPERS else item, key, kind)
 
 
-def _holds_entries(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict | list) for item in value))
+def _held(value: Any) -> list[Any] | None:
+    """What a wrapper holds: objects or pairs, or a JSON text of them, as in the call of a tool. None for all else."""
+    if isinstance(value, str):
+        return [literal.value for literal in literals_in(value)] or None
+    if isinstance(value, dict):
+        return [value]
+    items = [item for item in value if isinstance(item, dict | list)] if isinstance(value, list) else []
+    return items if items or value == [] else None
 
 
 def _kind(named: Any) -> str | None:
     kind = named.strip().lower() if isinstance(named, str) else None
     return "term" if kind == "spell" else kind if kind in KINDS else None
-
-
-def _entries_of_lines(text: str) -> Iterator[Proposal]:
-    """Harry -> Jon; a numbered "Harry: Jon"; a row of a table. Both sides are short, and not the words of a form."""
-    for line in text.splitlines():
-        cells = _cells(line)
-        if cells is None:
-            match = next((match for form in _LINES if (match := form.fullmatch(line))), None)
-            cells = [match["left"], match["right"]] if match else []
-        if len(cells) < 2 or re.search(_ARROW, cells[1]):
-            continue
-        remark = _REMARK.search(cells[1])
-        translation = cells[1][: remark.start()] if remark and remark.start() else cells[1]
-        kind = cells[2] if len(cells) > 2 else remark["words"] if remark else None
-        left, right = cells[0].strip(_AROUND), _FULL_STOP.sub("", translation.strip(_AROUND))
-        if left and right and left.lower() not in _ROLES:
-            yield Proposal(left, right, _kind(kind))
-
-
-def _cells(line: str) -> list[str] | None:
-    """The cells of a row of a Markdown table, without its number; None for any other line."""
-    line = line.strip()
-    if not (line.startswith("|") and line.count("|") > 2):
-        return None
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    cells = cells[1:] if cells[0].strip(".)").isdigit() else cells
-    return cells if any(char.isalnum() for char in "".join(cells)) else []

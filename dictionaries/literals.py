@@ -12,28 +12,30 @@ from typing import Any
 
 TRUNCATED, MALFORMED = "truncated", "malformed"
 DEEPEST = 8
-_OPENING = re.compile(r"\[\s*[\[{]|\{")
+_OPENING = re.compile(r"\[\s*[\[{(]|[{\uff5b]")
 _TOKEN = re.compile(
     r"""
     (?P<space> \s+ | \#[^\n]* | //[^\n]* | /\*.*?\*/ )
   | (?P<text>  "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' )
   | (?P<curly> [\u201c\u201d\u201e\uff02](?:[^"\u201c\u201d\uff02\\\n]|\\.)*["\u201c\u201d\uff02]
              | [\u2018\u2019](?:[^\\\n]|\\.)*?[\u2018\u2019](?=\s*[:,}\]\uff1a\uff0c]|\s*$)
-             | [\u300c\u300e][^\u300d\u300f\n]*[\u300d\u300f] )
-  | (?P<mark>  [{}\[\]:,\uff1a\uff0c] )
+             | [\u300c\u300e][^\u300d\u300f\n]*[\u300d\u300f] | \u00ab[^\u00bb\n]*\u00bb | `[^`\n]*` )
+  | (?P<mark>  [{}()\[\]:,;\uff1a\uff0c\uff1b\uff5b\uff5d\uff3b\uff3d] )
   | (?P<bare>  [\w.+-]+ )
     """,
     re.VERBOSE | re.DOTALL,
 )
 _QUOTES = "\"'\u201c\u201d\u201e\uff02\u2018\u2019\u300c\u300e"
-_WIDE = {"\uff1a": ":", "\uff0c": ","}
+_AS_JSON = {"\uff1a": ":", "\uff0c": ",", "\uff1b": ",", "\uff5b": "{", "\uff5d": "}", "\uff3b": "[", "\uff3d": "]"}
+_AS_JSON |= {"(": "[", ")": "]", ";": ","}
+_NO_TEXT = re.compile(r"(?:null|none|nil|nan|undefined|true|false|[^A-Za-z_]*)", re.IGNORECASE)
 
 Token = tuple[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A text, a dict, a list, or None for a number or a name. `fault` is TRUNCATED or MALFORMED, or None."""
+    """A text, a dict, a list, or None for a number or a constant. `fault` is TRUNCATED or MALFORMED, or None."""
 
     value: Any
     fault: str | None
@@ -70,13 +72,13 @@ class _Reader:
             if match.lastgroup == "curly":
                 return "text", match.group()[1:-1].replace('\\"', '"')
             if match.lastgroup != "space":
-                return str(match.lastgroup), _WIDE.get(match.group(), match.group())
+                return str(match.lastgroup), _AS_JSON.get(match.group(), match.group())
         return self._ended(TRUNCATED)
 
     def value(self, token: Token, depth: int) -> Any:
         kind, written = token
         if kind != "mark":
-            return written if kind == "text" else None
+            return written if kind == "text" or (kind == "bare" and not _NO_TEXT.fullmatch(written)) else None
         if depth == DEEPEST or written not in "{[":
             return self._ended(MALFORMED)[1]
         return self._mapping(depth + 1) if written == "{" else self._sequence(depth + 1)

@@ -2,13 +2,14 @@
 
 The table is untrusted in both directions. Cells that a spreadsheet would run as a
 formula get an apostrophe in front, which is taken off again; and a row counts only for the decision that stands in it,
-so what was edited without "change" is refused, not taken over in silence.
+so what was edited without "change" is refused, not taken over in silence. What an extractor proposed and did not use
+has rows, too: it is used where it is approved or changed, and not without a decision.
 """
 
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from io import StringIO
@@ -17,6 +18,7 @@ from pathlib import Path
 from dictionaries.dictionary import KINDS, Dictionary, Entry
 from dictionaries.lint import RULES, rules_by_anchor
 from dictionaries.matching import Matcher
+from dictionaries.statistics import PROPOSED
 from dictionaries.validation import unfit
 from storage.errors import BadInput
 
@@ -25,27 +27,34 @@ DECISIONS = ("approve", "change", "reject")
 _REQUIRED = ("anchor", "translation", "alternatives", "kind", "decision")
 _BETWEEN = " | "
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n|%]")
+NONE = Dictionary(())
 _CONTEXT = 90  # characters on each side of an anchor in its example
 
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """One decision of a person. `translations` are those that hold from now on; empty where the entry was rejected."""
+    """One decision of a person. `translations` are those that hold from now on; empty where the anchor was rejected.
+
+    `before` is None where it was about a proposal.
+    """
 
     anchor: str
     decision: str
-    before: tuple[str, ...]
+    before: tuple[str, ...] | None
     translations: tuple[str, ...]
     by: str
     at: str
 
 
-def export_review(dictionary: Dictionary, path: str | Path, corpus: Iterable[str] = ()) -> int:
-    """Write the table, entries that the lint speaks of first. Returns the number of rows."""
+def export_review(
+    dictionary: Dictionary, path: str | Path, corpus: Iterable[str] = (), proposed: Dictionary = NONE
+) -> int:
+    """Write the table, proposals and entries that the lint speaks of first. Returns the number of rows."""
     texts = list(corpus)
-    examples = example_sentences(dictionary, texts)
-    rules = rules_by_anchor(dictionary, texts or None)
-    rows = [_row(entry, examples.get(entry.anchor, ""), rules.get(entry.anchor, [])) for entry in dictionary.entries]
+    rules = rules_by_anchor(dictionary, texts or None) | {entry.anchor: [PROPOSED] for entry in proposed.entries}
+    examples = example_sentences(dictionary, texts) | example_sentences(proposed, texts)
+    entries = (*dictionary.entries, *proposed.entries)
+    rows = [_row(entry, examples.get(entry.anchor, ""), rules.get(entry.anchor, [])) for entry in entries]
     rows.sort(key=lambda row: (not row["lint"], row["anchor"]))
     buffer = StringIO(newline="")
     writer = csv.DictWriter(buffer, COLUMNS)
@@ -55,36 +64,31 @@ def export_review(dictionary: Dictionary, path: str | Path, corpus: Iterable[str
     return len(rows)
 
 
-def import_review(dictionary: Dictionary, path: str | Path, by: str, at: datetime) -> tuple[Dictionary, list[Reviewed]]:
+def import_review(
+    dictionary: Dictionary, path: str | Path, by: str, at: datetime, proposed: Dictionary = NONE
+) -> tuple[Dictionary, list[Reviewed]]:
     """The dictionary as the table decided, and the decisions; a row without one stays as it is.
 
     `by` is the reviewer for rows that name nobody, `at` the moment of the decision. BadInput names the line of a row
     that cannot be meant: an unknown anchor or decision, an anchor twice, a translation that the lint would refuse.
     """
     entries = {entry.anchor: entry for entry in dictionary.entries}
+    known = {entry.anchor: entry for entry in proposed.entries} | entries
     reviewed: list[Reviewed] = []
     lines: dict[str, int] = {}
-    for line, row in _rows(Path(path)):
-        where = f"review {path}, line {line}"
-        anchor = row["anchor"]
-        if anchor in lines:
-            raise BadInput(f"{where}: anchor {anchor!r} stands in line {lines[anchor]} already: keep one of the rows")
-        if anchor not in entries:
-            raise BadInput(f"{where}: the dictionary has no anchor {anchor!r}: new ones belong into a curated file")
-        lines[anchor] = line
-        before = entries[anchor]
-        after = _decided(before, row, where)
-        if not row["decision"]:
+    for line, row in _known_rows(Path(path), known):
+        anchor, decision = row["anchor"], row["decision"].lower()
+        after = _decided(known[anchor], row, f"review {path}, line {line}")
+        if not decision:
             continue
-        if after is None:
-            del entries[anchor]
-        else:
-            entries[anchor] = after
+        before = entries.pop(anchor).translations if anchor in entries else None
+        entries |= {anchor: after} if after else {}
+        lines |= {anchor: line} if decision == "change" or before is None else {}
         kept = after.translations if after else ()
-        reviewed.append(
-            Reviewed(anchor, row["decision"].lower(), before.translations, kept, row.get("by") or by, at.isoformat())
-        )
-    return _checked(Dictionary(tuple(entries.values()), dictionary.source), reviewed, lines, path), reviewed
+        reviewed.append(Reviewed(anchor, decision, before, kept, row.get("by") or by, at.isoformat()))
+    made = Dictionary(tuple(entries.values()), dictionary.source)
+    _refuse_new_errors(dictionary, made, lines, path)
+    return made, reviewed
 
 
 def example_sentences(dictionary: Dictionary, corpus: Iterable[str]) -> dict[str, str]:
@@ -150,6 +154,19 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
         raise BadInput(f"review {path}, line {reader.line_num + 1}: {error}: export the table again") from None
 
 
+def _known_rows(path: Path, known: Collection[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    """The rows of a table, each about another anchor that is known."""
+    lines: dict[str, int] = {}
+    for line, row in _rows(path):
+        where, anchor = f"review {path}, line {line}", row["anchor"]
+        if anchor in lines:
+            raise BadInput(f"{where}: anchor {anchor!r} stands in line {lines[anchor]} already: keep one of the rows")
+        if anchor not in known:
+            raise BadInput(f"{where}: the dictionary has no anchor {anchor!r}: new ones belong into a curated file")
+        lines[anchor] = line
+        yield line, row
+
+
 def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
     """The entry after its row; None where it was rejected."""
     decision = row["decision"].lower()
@@ -175,15 +192,16 @@ def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
     return replace(entry, translations=tuple(dict.fromkeys(found)), kind=row["kind"] or None, votes=votes)
 
 
-def _checked(
-    dictionary: Dictionary, reviewed: Iterable[Reviewed], lines: Mapping[str, int], path: str | Path
-) -> Dictionary:
-    """BadInput where a changed entry breaks a rule that stops a run."""
-    changed = {decision.anchor for decision in reviewed if decision.decision == "change"}
-    for anchor, rules in rules_by_anchor(dictionary).items():
-        errors = [rule for rule in rules if RULES[rule][0] == "error"]
-        if anchor in changed and errors:
-            raise BadInput(
-                f"review {path}, line {lines[anchor]}: {anchor!r} is changed, but {errors[0]}: write another"
-            )
-    return dictionary
+def _refuse_new_errors(before: Dictionary, after: Dictionary, lines: Mapping[str, int], path: str | Path) -> None:
+    """BadInput where a decided entry breaks a rule that stops a run, or makes another entry break one."""
+    broken = _errors(before)
+    for anchor, rules in _errors(after).items():
+        new = [rule for rule in rules if anchor in lines or rule not in broken.get(anchor, ())]
+        if new:
+            where = f", line {lines[anchor]}" if anchor in lines else ""
+            raise BadInput(f"review {path}{where}: {anchor!r} would break a rule ({new[0]}): write another translation")
+
+
+def _errors(dictionary: Dictionary) -> dict[str, list[str]]:
+    rules = rules_by_anchor(dictionary)
+    return {anchor: [rule for rule in broken if RULES[rule][0] == "error"] for anchor, broken in rules.items()}

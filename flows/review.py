@@ -13,7 +13,7 @@ from storage.errors import AwaitsReview
 from storage.files import Files
 from storage.workspace import Workspace
 from tasks.engine.stage import Runner
-from tasks.review import approve_rest, approved, undecided
+from tasks.review import approve_rest, approved, proposals_of, undecided
 
 NOT_YET = Files((), "not approved yet")
 
@@ -89,9 +89,10 @@ def _suspended(workspace: Workspace, dictionary: Artifact) -> None:
 
 def _what_to_do(workspace: Workspace, dictionary: Artifact) -> str:
     options = f"--root {workspace.address}"
+    entries, proposed = len(undecided(workspace, dictionary)), len(proposals_of(workspace, dictionary))
     return (
-        f"the dictionary {dictionary.folder} awaits a review ({len(undecided(workspace, dictionary))} entries are "
-        f"undecided): write the table with `nepenthe dictionary export review.csv {options}`, decide approve, change "
+        f"the dictionary {dictionary.folder} awaits a review ({entries} entries are undecided, {proposed} more are "
+        f"proposed): write the table with `nepenthe dictionary export review.csv {options}`, decide approve, change "
         f"or reject in it, take it over with `nepenthe dictionary import review.csv {options}` (add --approve-rest for "
-        "rows without a decision), and run the same job again"
+        "entries without a decision), and run the same job again"
     )

@@ -19,7 +19,9 @@ Row = dict[str, Any]
 TEXTS = "texts.arrow"
 ELICITED = "elicited-*.jsonl"
 ANSWERS = "anchor_answers-*.arrow"
-DICTIONARY, LINT = "dictionary.json", "lint.json"
+DICTIONARY, LINT, DECISIONS = "dictionary.json", "lint.json", "anchor_decisions.parquet"
+LEFT_OUT = "left out: "
+"""Begins the reason of a decision about an expression that an extractor saw and did not use."""
 BLOCKS = "blocks.arrow"
 TRAINING = "training.arrow"
 RETAINED = "retained.arrow"
@@ -69,7 +71,7 @@ def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Row], 
     dictionary.write(folder / DICTIONARY)
     write_json(folder / LINT, findings)
     write_shard(folder / "anchors.parquet", [_anchor_row(entry) for entry in dictionary.entries])
-    write_shard(folder / "anchor_decisions.parquet", list(decisions))
+    write_shard(folder / DECISIONS, list(decisions))
 
 
 def _anchor_row(entry: Entry) -> Row:
@@ -79,6 +81,12 @@ def _anchor_row(entry: Entry) -> Row:
 def dictionary_of(folder: Path) -> Dictionary:
     """The dictionary of a dictionary or review artifact."""
     return Dictionary.read(folder / DICTIONARY, lenient=True)  # it was linted when it was made
+
+
+def decision_rows(folder: Path) -> list[Row]:
+    """What was decided about the entries of a dictionary or review artifact, as in the table `anchor_decisions`."""
+    rows: list[Row] = read_shard(folder / DECISIONS).to_pylist()
+    return rows
 
 
 def lint_of(folder: Path) -> list[Row]:

@@ -15,7 +15,7 @@ from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
 from storage.shards import write_shard
-from tasks.contents import answer_rows, documents_of, write_dictionary
+from tasks.contents import LEFT_OUT, answer_rows, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, StatisticsSettings, linted, read_curated
 from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.merge_sources import Extracted, from_answers, together
@@ -91,14 +91,15 @@ def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answ
     """
     documents = documents_of(context.path(corpus))
     curated = read_curated(words.curated, lenient=words.lint_errors == "report")
-    asked, counted = _answered(context, documents, answers), _counted(documents, words)
-    made, decisions = together(curated, asked.dictionary.merged(counted.dictionary), words.seed)
+    answered, counted = _answered(context, documents, answers), _counted(documents, words)
+    made, decisions = together(curated, answered.dictionary.merged(counted.dictionary), words.seed)
     if not made.entries:
-        raise BadInput("expected expressions peculiar to the corpus, found none: add a curated dictionary")
+        asked = " (the table anchor_answers has what the language model said)" if answers else ""
+        raise BadInput(f"expected expressions peculiar to the corpus, found none{asked}: add a curated dictionary")
     findings = linted(made, documents, words)
-    every = (*asked.decisions, *counted.decisions, *decisions)
+    every = (*answered.decisions, *counted.decisions, *decisions)
     write_dictionary(context.folder, made, findings, map(decision_row, every))
-    write_shard(context.folder / "anchor_votes.parquet", [vote_row(vote) for vote in asked.votes])
+    write_shard(context.folder / "anchor_votes.parquet", [vote_row(vote) for vote in answered.votes])
     language = other_than_english(documents) if words.statistics else None
     return {
         **({"remark": READ_AS_ENGLISH.format(language=language)} if language else {}),
@@ -124,7 +125,7 @@ def _counted(documents: list[str], words: DictionaryInputs) -> Extracted:
     found = extract(documents, reference, **words.statistics.model_dump(), seed=words.seed)
     proposed = {entry.anchor: entry.translations[0] for entry in found.proposed.entries}
     left_out = (
-        Decision(expression, proposed.get(expression, ""), "", f"left out: {reason}")
+        Decision(expression, proposed.get(expression, ""), "", LEFT_OUT + reason)
         for expression, reason in found.left_out
     )
     return Extracted(found.dictionary, (), tuple(left_out))

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dictionaries.dictionary import Dictionary
+from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.review import import_review
+from dictionaries.statistics import PROPOSED
 from storage.artifact import Artifact, as_json, as_object
 from storage.errors import BadInput
 from storage.files import Files
 from storage.workspace import Workspace
-from tasks.contents import dictionary_of, documents_of, write_dictionary
+from tasks.contents import LEFT_OUT, decision_rows, dictionary_of, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, linted
 from tasks.engine.stage import Context, Counts, stage
 
@@ -69,6 +70,19 @@ def undecided(workspace: Workspace, dictionary: Artifact) -> list[str]:
     return [entry.anchor for entry in dictionary_of(workspace.path(dictionary)).entries if entry.anchor not in decided]
 
 
+def proposals_of(workspace: Workspace, dictionary: Artifact) -> Dictionary:
+    """What an extractor proposed for a person to decide and did not use. It never counts as undecided."""
+    folder = workspace.path(dictionary)
+    used = {entry.anchor for entry in dictionary_of(folder).entries}
+    return Dictionary(
+        tuple(
+            Entry(row["anchor"], (row["translation"],), provenance="statistics")
+            for row in decision_rows(folder)
+            if row["reason"] == LEFT_OUT + PROPOSED and row["anchor"] not in used
+        )
+    )
+
+
 def approved(workspace: Workspace, dictionary: Artifact) -> Files | None:
     """The decisions, known by what they change; None as long as an anchor is undecided."""
     if undecided(workspace, dictionary):
@@ -77,11 +91,11 @@ def approved(workspace: Workspace, dictionary: Artifact) -> Files | None:
 
 
 def identity(decisions: Decisions) -> str:
-    """The fingerprint of what decisions change."""
+    """The fingerprint of what decisions change; an approved proposal does, a rejected one does not."""
     changes = [
         [anchor, decision["translations"], decision["kind"]]
         for anchor, decision in sorted(decisions.items())
-        if decision["decision"] != "approve"
+        if (decision["translations"] if decision["before"] is None else decision["decision"] != "approve")
     ]
     return hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
 
@@ -89,7 +103,7 @@ def identity(decisions: Decisions) -> str:
 def import_table(workspace: Workspace, dictionary: Artifact, table: Path, by: str) -> int:
     """Take over the decisions of an exported table; a later one about the same anchor counts. Returns how many."""
     draft = dictionary_of(workspace.path(dictionary))
-    made, reviewed = import_review(draft, table, by, datetime.now(UTC))
+    made, reviewed = import_review(draft, table, by, datetime.now(UTC), proposals_of(workspace, dictionary))
     kinds = {entry.anchor: entry.kind for entry in made.entries}
     found = {one.anchor: asdict(one) | {"kind": kinds.get(one.anchor)} for one in reviewed}
     _write(workspace, dictionary, found)
@@ -118,7 +132,7 @@ def approve_rest(workspace: Workspace, dictionary: Artifact, by: str, note: str 
 
 
 def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
-    """The dictionary with what was changed, without what was rejected."""
+    """The dictionary with what was changed and what was approved of the proposals, without what was rejected."""
     entries = []
     for entry in dictionary.entries:
         found = decisions.get(entry.anchor, {"decision": "approve"})
@@ -129,6 +143,12 @@ def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
             entry = replace(entry, translations=translations, kind=found["kind"], votes=counts)
         if found["decision"] != "reject":
             entries.append(entry)
+    known = {entry.anchor for entry in dictionary.entries}
+    entries += [
+        Entry(anchor, tuple(found["translations"]), found["kind"], provenance="statistics")
+        for anchor, found in decisions.items()
+        if anchor not in known and found["translations"]
+    ]
     return Dictionary(tuple(entries), dictionary.source)
 
 
@@ -141,7 +161,7 @@ def _write(workspace: Workspace, dictionary: Artifact, new: Decisions) -> None:
 def _row(anchor: str, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "anchor": anchor,
-        "translation": " | ".join(found["before"]),
+        "translation": " | ".join(found["before"] or ()),
         "replacement": " | ".join(found["translations"]),
         "reason": found["decision"],
         "decided_by": found["by"],

@@ -126,10 +126,13 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a dictionary as a table: votes, an example sentence, the lint, and a column for a person's decision."""
-    from dictionaries.review import export_review
+    from dictionaries.review import NONE, export_review
+    from tasks.review import proposals_of
 
-    source = source_of(Workspace(root), name, corpus or [])
-    rows = export_review(source.dictionary, table, source.texts or [])
+    workspace = Workspace(root)
+    source = source_of(workspace, name, corpus or [])
+    proposed = proposals_of(workspace, source.artifact) if source.artifact else NONE
+    rows = export_review(source.dictionary, table, source.texts or [], proposed)
     answer({"table": str(table), "entries": rows}, as_json, lambda _: f"{rows} entries in {table}")
 
 

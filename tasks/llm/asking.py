@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dictionaries.answers import PARTIAL
+from dictionaries.answers import PARTIAL, without_thinking
 from tasks.llm.pace import Budget, Pace, backoff
 from tasks.llm.passages import Passage
 from tasks.llm.reading import FINAL, NO_REPLY, judge
-from tasks.llm.replies import LIMITS, TEXT, CannotPass, CanPass, Form, Locked, Reply, Unsupported
+from tasks.llm.replies import LIMITS, SCHEMA, TEXT, CannotPass, CanPass, Form, Locked, Reply, Unsupported
 from tasks.llm.settings import Endpoint, LlmSettings
 
 if TYPE_CHECKING:
@@ -90,7 +90,10 @@ class Asking:
 
 
 class Dialect:
-    """The form of question that the endpoint takes: known from its first answer on, and found out by one worker."""
+    """The form of question that the endpoint takes: known from its first answer on, and found out by one worker.
+
+    Some endpoints take a schema and ignore it. Who answers in prose is from then on told in words what is wanted.
+    """
 
     def __init__(self, endpoint: Endpoint, settings: LlmSettings) -> None:
         limits = tuple(sorted(LIMITS, key=lambda name: name != endpoint.limit_parameter))
@@ -105,6 +108,12 @@ class Dialect:
                 if not self.known:
                     return await self._found_out(once)
         return await once(self.form)
+
+    def heard(self, reply: Reply) -> None:
+        """Notice an answer without any object in it."""
+        said = without_thinking(reply.text)
+        if self.form.answers[0] == SCHEMA and said.strip() and "{" not in said:
+            self.form = self.form.without(None) or self.form
 
     async def _found_out(self, once: Callable[[Form], Awaitable[Reply]]) -> Reply:
         form = self.form
@@ -143,6 +152,7 @@ class Question:
                     raise
                 break
             judgement = judge(reply, self._passage.text)
+            self._asking.dialect.heard(reply)
             if reason != PARTIAL or judgement in FINAL:  # what was saved of a broken answer is not given up for less
                 answer, reason, detail = reply.text, judgement, reply.refusal
             if reason in FINAL:

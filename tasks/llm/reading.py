@@ -23,7 +23,8 @@ def judge(reply: Reply, passage: str) -> str | None:
     if reply.refusal or reply.finish in _FILTERS:
         return REFUSED
     answer = read_answer(reply.text)
-    strange = validate(answer.proposals, passage).reasons()["not in the passage"]
+    reasons = validate(answer.proposals, passage).reasons()
+    strange = reasons["not in the passage"] + reasons["no letter"]  # the form of an answer, sent back as it was
     if strange and strange == len(answer.proposals):
         return ANOTHER_TEXT
     if reply.finish in _LIMITS:

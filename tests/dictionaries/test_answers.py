@@ -39,6 +39,8 @@ THINKING = {
     "that names its own tag": '<think>I am in <think> and try {"foo": "bar"}</think>' + OBJECT,
     "in brackets": '[THINK]{"foo": "bar"}[/THINK]' + OBJECT,
     "in a channel": '<|channel|>analysis<|message|>{"foo": "bar"}<|end|><|channel|>final<|message|>' + OBJECT,
+    "in a fence": '```thinking\nPerhaps {"foo": "bar"}.\n```\n' + OBJECT,
+    "in a tag with an attribute": '<analysis depth="2">{"foo": "bar"}</analysis>' + OBJECT,
     "in a field": '{"thinking": "foo or bar", "entries": [{"anchor": "Harry", "translation": "Jon"}]}',
 }
 
@@ -67,6 +69,31 @@ NAMED = {
     "a numbered list": '1. "Harry": "Jon"',
     "lines without braces": '"Harry": "Jon",',
     "a table": "| Expression | Replacement |\n|---|---|\n| Harry | Jon |",
+    "old, new": '{"person": [{"old": "Harry", "new": "Jon"}], "place": []}',
+    "two lists": '{"anchors": ["Harry"], "translations": ["Jon"]}',
+    "a call of a tool, as a text": json.dumps(
+        {"name": "f", "arguments": '{"entries": [{"from": "Harry", "to": "Jon"}]}'}
+    ),
+    "more to come": '{"entries": [{"anchor": "Harry", "translation": "Jon"}, ...]}',
+    "the schema before it": json.dumps(SCHEMA) + OBJECT,
+    "escaped, without quotes around it": '{\\"Harry\\": \\"Jon\\"}',
+    "escaped for HTML": "{&quot;Harry&quot;: &quot;Jon&quot;}",
+    "French quotes": "{\u00abHarry\u00bb: \u00abJon\u00bb}",
+    "backticks": "{`Harry`: `Jon`}",
+    "no quotes": "{Harry: Jon}",
+    "tuples": '[("Harry", "Jon")]',
+    "semicolons": '{"Harry": "Jon"; }',
+    "wide braces": '\uff5b"Harry"\uff1a "Jon"\uff5d',
+    "YAML": "entries:\n  - anchor: Harry\n    translation: Jon\n    kind: person\n",
+    "XML": "<entries><entry><anchor>Harry</anchor><translation>Jon</translation></entry></entries>",
+    "CSV": 'anchor,translation,kind\nHarry,Jon,"person"\n',
+    "a table without borders": "Kind | Expression | Replacement\n--- | --- | ---\nperson | Harry | Jon",
+    "TOML": '[entries]\n"Harry" = "Jon"\n',
+    "equals": "Harry = Jon",
+    "becomes": "1. Harry becomes Jon",
+    "replace with": '- Replace "Harry" with "Jon".',
+    "bold": "**Harry**: Jon",
+    "fields on lines of their own": "Expression: Harry\nReplacement: Jon\n",
     "words with braces before it": 'As {name} or {"x" y} you wanted: {"Harry": "Jon"}',
 }
 
@@ -80,6 +107,8 @@ def test_whatever_a_model_puts_in_place_of_the_object_gives_the_entry(form):
 def test_the_words_of_the_form_are_never_anchors():
     answer = read_answer('{"expression": "Harry", "kind": "person", "note": "none", "entries": "Harry"}')
     assert answer.proposals == ()
+    assert read_answer("Translation -> Jon\nKind: person\nName, Type\nHarry, person").proposals == ()
+    assert read_answer('{"translations": ["Jon", "Tom"]}').proposals == ()
     assert len(answer.skipped) == 4
 
 
@@ -124,7 +153,8 @@ UNREADABLE = {
     '{"Oz": "Ur"} was my first thought.</think>': "truncated",
     '{"Oz" "Ur"}': "malformed",
     '{"Oz": }': "malformed",
-    '{"Oz": (1)}': "malformed",
+    '{"Oz": <1>}': "malformed",
+    json.dumps(SCHEMA): "no dictionary in it",
     "{" * 100: "malformed",
     "{" * 190_000: "malformed",
     '{"Oz":' * 100_000: "too long",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.review import COLUMNS, armed, defused, example_sentences, export_review, import_review
+from dictionaries.statistics import PROPOSED
 from storage.errors import BadInput
 
 DICTIONARY = Dictionary(
@@ -120,6 +121,42 @@ def test_a_table_that_is_none_is_refused(tmp_path, content):
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(BadInput, match="cannot be read"):
         import_review(DICTIONARY, tmp_path / "none.csv", "Lee", NOON)
+
+
+PROPOSED_ENTRIES = Dictionary((Entry("King", ("Baron",), None, (), "statistics"), Entry("Soup", ("Avery",))))
+
+
+def test_a_proposal_is_used_where_it_is_approved_or_changed_and_not_otherwise(tmp_path):
+    path = tmp_path / "review.csv"
+    assert export_review(DICTIONARY, path, ["Dorothy met the\nKing of Oz and his Toto."], PROPOSED_ENTRIES) == 5
+    rows = {row["anchor"]: row for row in table(path)}
+    assert rows["King"]["lint"] == PROPOSED
+    assert "met the King of Oz" in rows["King"]["example"]
+    assert import_review(DICTIONARY, path, "Lee", NOON, PROPOSED_ENTRIES) == (DICTIONARY, [])
+    changes = {"King": {"decision": "approve"}, "Soup": {"decision": "change", "translation": "Stew", "kind": "thing"}}
+    reviewed, decisions = import_review(DICTIONARY, rewritten(path, changes), "Lee", NOON, PROPOSED_ENTRIES)
+    assert set(reviewed.entries) == {
+        *DICTIONARY.entries,
+        PROPOSED_ENTRIES.entries[0],
+        Entry("Soup", ("Stew",), "thing"),
+    }
+    assert [(d.anchor, d.before, d.translations) for d in decisions] == [
+        ("King", None, ("Baron",)),
+        ("Soup", None, ("Stew",)),
+    ]
+    rejected = rewritten(
+        path, {"King": {"decision": "reject"}, "Soup": {"decision": "", "translation": "Avery", "kind": ""}}
+    )
+    reviewed, decisions = import_review(DICTIONARY, rejected, "Lee", NOON, PROPOSED_ENTRIES)
+    assert (reviewed, [d.anchor for d in decisions]) == (DICTIONARY, ["King"])
+
+
+def test_a_proposal_that_makes_an_entry_break_a_rule_is_refused(tmp_path):
+    path = tmp_path / "review.csv"
+    proposed = Dictionary.from_mapping({"Rex": "Hound"})  # what Toto is translated to
+    export_review(DICTIONARY, path, (), proposed)
+    with pytest.raises(BadInput, match=r"'Toto' would break a rule \(translation is an anchor\)"):
+        import_review(DICTIONARY, rewritten(path, {"Rex": {"decision": "approve"}}), "Lee", NOON, proposed)
 
 
 def test_an_anchor_may_leave_and_free_its_name_for_another(exported):

@@ -232,6 +232,20 @@ def test_the_best_form_of_answer_that_the_endpoint_takes_is_found_out_once(
     assert all(map(FORMS[taken], language_model.requests[refused:]))
 
 
+def test_an_endpoint_that_takes_a_schema_and_ignores_it_is_told_in_words(ask: Ask, language_model: Any) -> None:
+    """As `transformers serve` does: beside a schema the words do not ask for JSON, so prose comes back."""
+
+    def answer(passage: str, attempt: int) -> Any:
+        asked_in_words = "Answer with one JSON object" in language_model.requests[-1]["messages"][0]["content"]
+        return about(passage) if asked_in_words else {"text": "The passage is about a fish.", "finish": "length"}
+
+    language_model.answer = answer
+    run, made = ask(concurrency=1)
+    assert counts_of(run, made)["answered"] == 12
+    assert len(language_model.requests) == 13
+    assert all(map(FORMS["JSON mode"], language_model.requests[1:]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("taken", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("first", ["max_tokens", "max_completion_tokens"])

@@ -71,7 +71,9 @@ def decide(table: Path, decisions: dict[str, tuple[str, str]]) -> None:
 
 
 def test_a_run_waits_for_the_review_and_goes_on_with_what_was_decided(say: Say, job: Path, tmp_path: Path) -> None:
-    with pytest.raises(AwaitsReview, match=r"awaits a review \(6 entries are undecided\).*run the same job again"):
+    with pytest.raises(
+        AwaitsReview, match=r"awaits a review \(6 entries are undecided, 0 more are proposed\).*run the same job again"
+    ):
         words_of(job, tmp_path / "ws")
     table = tmp_path / "review.csv"
     assert say("export", table)["entries"] == 6
@@ -115,9 +117,31 @@ def test_a_review_that_leaves_an_error_is_refused(say: Say, job: Path, tmp_path:
     say("extract", job)
     say("export", tmp_path / "review.csv")
     decide(tmp_path / "review.csv", {"Tessaly": ("change", "Orrin")})
-    assert "'Tessaly' is changed, but translation is an anchor" in say("import", tmp_path / "review.csv", code=2)
+    assert "'Tessaly' would break a rule (translation is an anchor)" in say("import", tmp_path / "review.csv", code=2)
     assert not (tmp_path / "ws" / "reviews").exists()
     assert "found neither" in say("import", code=2)
+
+
+def test_what_statistics_propose_is_used_once_the_table_approves_it(say: Say, job: Path, tmp_path: Path) -> None:
+    castle = "Then the King met Mira near the harbour. So the King said to Mira Vance that the King ate bread."
+    (tmp_path / "corpus" / "castle.txt").write_text(f"{castle} And Mira told the King: {castle}")
+    say("extract", job)
+    table, made = tmp_path / "review.csv", []
+    assert "King" not in {entry["anchor"] for entry in say("show")["entries"]}
+    rows = say("export", table)["entries"]
+    for decision in ("reject", "approve", ""):
+        decide(table, {"King": (decision, "")})
+        assert say("import", table)["undecided"] == (rows - 1 if not made else 0)
+        say("import", "--approve-rest", "--by", "Ann")
+        words, run = words_of(job, tmp_path / "ws")
+        made.append(words)
+        entries = {entry.anchor: entry for entry in dictionary_of(run.workspace.path(words)).entries}
+        assert ("King" in entries) == (len(made) > 1)
+    assert made[0] != made[1] == made[2]
+    (kept,) = (tmp_path / "ws" / "reviews").iterdir()
+    kept.unlink()
+    say("import", "--approve-rest", "--by", "Ben")
+    assert words_of(job, tmp_path / "ws")[0] == made[0]  # a rejected proposal changes nothing
 
 
 def test_extract_finds_show_shows_and_curated_entries_stand_as_written(say: Say, job: Path, tmp_path: Path) -> None:

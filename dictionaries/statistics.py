@@ -58,19 +58,11 @@ def extract(
     known to be ordinary. One pass over each, in time linear in their length. The same texts and seed give the same
     dictionary. BadInput for settings that cannot be meant, and for scripts without capitals.
     """
-    if min_count < 1 or max_anchors < 1:
-        raise BadInput(f"expected min_count and max_anchors of at least 1, found {min_count} and {max_anchors}")
     corpus = list(corpus)
-    if not has_capitals(corpus):
-        raise BadInput(
-            "expected a text with capital letters, by which word statistics find names, found a script that has none: "
-            'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
-        )
+    _refuse(corpus, min_count, max_anchors)
     target, ordinary = Evidence(corpus), Evidence(reference)
     segments = _segments(target)
-    counts = _multi_word(segments, min_count)
-    counts |= _left_over(segments, set(counts)) | _invented(target, ordinary)
-    counts |= _rest_of_names(counts, min_count)
+    counts = _candidates(segments, target, ordinary, min_count)
     left_out: dict[str, str] = {}
     scores: dict[Span, float] = {}
     for span, count in counts.items():
@@ -86,6 +78,23 @@ def extract(
     namer = _namer([*ranked[:max_anchors], *sorted(everyday)], segments, target, seed)
     used, proposed = (_named(spans, namer) for spans in (ranked[:max_anchors], sorted(everyday)))
     return Extraction(used, tuple(sorted(left_out.items())), proposed)
+
+
+def _refuse(corpus: list[str], min_count: int, max_anchors: int) -> None:
+    if min_count < 1 or max_anchors < 1:
+        raise BadInput(f"expected min_count and max_anchors of at least 1, found {min_count} and {max_anchors}")
+    if not has_capitals(corpus):
+        raise BadInput(
+            "expected a text with capital letters, by which word statistics find names, found a script that has none: "
+            'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
+        )
+
+
+def _candidates(segments: Segments, target: Evidence, ordinary: Evidence, min_count: int) -> dict[Span, int]:
+    """Whatever may be an anchor, with how often it stands by itself."""
+    counts = _multi_word(segments, min_count)
+    counts |= _left_over(segments, set(counts)) | _invented(target, ordinary)
+    return counts | _rest_of_names(counts, min_count)
 
 
 def _segments(target: Evidence) -> Segments:

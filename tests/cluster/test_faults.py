@@ -23,9 +23,12 @@ def parts(root: Path, kind: str) -> list[Path]:
     return [path for one in Workspace(root).partials() for path in Workspace(root).partial(one).rglob(pattern)]
 
 
-def under_way(root: Path, kind: str) -> None:
-    """Wait until some of it is there, and the rest is not."""
+def under_way(api: Api, root: Path, kind: str) -> str:
+    """Wait until some of it is there, the rest not. The id of its run, asked for before: what follows is quick."""
+    until(lambda: api.stages(root, kind), f"{kind} to be started", 90, every=0.1)
+    run: str = api.stages(root, kind)[0]["id"]
     until(lambda: len(parts(root, kind)) > 1, f"{kind} to be under way", 90, every=0.02)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +41,11 @@ def lost(api: Api, workers: Workers, job: dict[str, Any], without: Without) -> t
     root = without("logits")
     run = api.start(job, root, "unlearn/example")
     machine = workers("gpu")
-    under_way(root, "logits")
-    (stage,) = api.stages(root)
-    kill_run(stage["id"], signal.SIGSTOP)  # or it would be done before the server has heard of it
-    until(lambda: api.ask("POST", "events/filter", filter=heartbeat(stage["id"]))["events"], "a heartbeat", every=0.1)
+    stage = under_way(api, root, "logits")
+    kill_run(stage, signal.SIGSTOP)  # or it would be done before the server has heard of it
+    until(lambda: api.ask("POST", "events/filter", filter=heartbeat(stage))["events"], "a heartbeat", every=0.1)
     machine.end(signal.SIGKILL)  # with all that it had started
-    until(lambda: not processes_of(stage["id"]), "the end of the run's processes")
+    until(lambda: not processes_of(stage), "the end of the run's processes")
     workers("gpu")
     return root, run
 
@@ -65,8 +67,7 @@ def test_a_gpu_process_killed_during_logits_is_started_again_and_goes_on(
 ) -> None:
     root = without("logits")
     run = api.start(job, root)
-    under_way(root, "logits")
-    kill_run(api.stages(root)[0]["id"])
+    kill_run(under_way(api, root, "logits"))
     before = {path.name: path.stat().st_mtime_ns for path in parts(root, "logits")}
     assert api.ends(run) == "Completed"
     assert [one["state_name"] for one in api.stages(root)] == ["Crashed", "Completed"]
@@ -80,8 +81,7 @@ def test_a_gpu_process_killed_during_training_fails_the_run_and_a_retry_in_the_u
 ) -> None:
     root = without("student")
     run = api.start(job | {"placement": job["placement"] | {"retries": 0}}, root)
-    under_way(root, "student")
-    kill_run(api.stages(root)[0]["id"])
+    kill_run(under_way(api, root, "student"))
     assert api.ends(run) == "Failed"
     state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}  # what the button sends
     api.ask("POST", f"flow_runs/{run}/set_state", state=state, force=False)
@@ -95,7 +95,7 @@ def test_an_orchestrator_killed_is_retried_by_the_command_and_finds_its_stage_do
 ) -> None:
     root = without("logits")
     run = api.start(job, root)
-    under_way(root, "logits")
+    under_way(api, root, "logits")
     kill_run(run)
     assert api.ends(run) == "Crashed"
     prefect.command("prefect", "flow-run", "retry", run)
@@ -110,12 +110,12 @@ def test_server_and_database_are_stopped_and_started_during_a_run(
     """The server is away when one stage ends and the next one would start, the database in the middle of a training."""
     root = without("logits", "student")
     run = api.start(job, root)
-    under_way(root, "logits")
+    under_way(api, root, "logits")
     prefect.end()
     until(lambda: not parts(root, "logits"), "the logits to be finished without a server", 90)
     time.sleep(3)
     prefect.start()
-    under_way(root, "student")
+    under_way(api, root, "student")
     postgres.end()
     time.sleep(3)
     postgres.start()

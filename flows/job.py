@@ -100,7 +100,7 @@ def read_job(path: Path, changes: list[str]) -> Job:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected TOML, found an error: {error}") from error
     for change in changes:
-        _set(values, change)
+        set_value(values, change)
     _resolve(values, path.parent)
     return job_of(values)
 
@@ -109,7 +109,7 @@ def changed(job: Job, changes: list[str]) -> Job:
     """The job with `section.setting=value` changes; paths in them count from the working directory."""
     values = job.model_dump(exclude_unset=True)
     for change in changes:
-        _set(values, change)
+        set_value(values, change)
     return job_of(values)
 
 
@@ -130,7 +130,8 @@ def _plainly(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown setting")
 
 
-def _set(values: dict[str, Any], change: str) -> None:
+def set_value(values: dict[str, Any], change: str) -> None:
+    """Take over one `section.setting=value`. Raises BadInput where it is none."""
     name, equals, text = change.partition("=")
     if not equals:
         raise BadInput(f"expected --set section.setting=value, found {change!r}")

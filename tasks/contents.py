@@ -35,6 +35,7 @@ VALUES, ITEMS = "evaluations.parquet", "evaluation_items.parquet"
 CHOICE = "choice.json"
 AUDIT_PAGE, AUDIT_EVIDENCE, AUDIT_ITEMS = "audit.html", "audit.json", "items.json"
 ABLATION_PAGE, ABLATION_EVIDENCE = "ablation.html", "ablation.json"
+SUITE, SUITE_PART = "suite.json", "suite-*.json"
 REPORT_PAGE, REPORT_EVIDENCE = "report.html", "evidence.json"
 
 

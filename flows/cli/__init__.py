@@ -19,6 +19,7 @@ from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.guard import guard_run
 from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait, answer
 from flows.cli.show import export, report, sql
+from flows.cli.suites import Data, Limit, Out, Part, Reference, SuiteName, ask_suite, init, suite_request
 from flows.cli.upkeep import gc, purge, status, verify
 from flows.environment import refuse_unusable_prefect, writable_prefect_home, writable_workspace
 from storage.errors import NepentheError
@@ -137,11 +138,23 @@ def audit(
     model: Annotated[str, typer.Argument(help="Model directory; by default what the job left behind.")] = "",
     job: AuditedJob = None,
     changes: Changes = None,
+    suite: SuiteName = "",
+    data: Data = "",
+    reference: Reference = "",
+    out: Out = "",
+    part: Part = "",
+    limit: Limit = 100,
     root: Root = DEFAULT_ROOT,
     wait: Wait = None,
     as_json: AsJson = False,
 ) -> None:
-    """Attack a model that claims to have forgotten, with baseline and gold as references."""
+    """Attack a model that claims to have forgotten, with baseline and gold as references; or ask a published suite."""
+    if suite:
+        settings, files = {"part": part, "limit": limit}, {"data": data, "reference": reference, "out": out}
+        request = {"suite": suite, "model": model, "settings": settings, **files}
+        asked_suite = suite_request(request, changes or [], root)
+        start_engine(Workspace(root), wait)
+        return ask_suite(asked_suite, root, wait, as_json)
     from flows.audit import audit as flow
     from flows.audit import resolve_audit
     from flows.cli.outcomes import audit_numbers, audit_table
@@ -172,7 +185,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (unlearn, plan, sql, report, audit, ablation, export, verify, status, gc, purge, demo, real):
+for command in (unlearn, plan, sql, report, audit, init, ablation, export, verify, status, gc, purge, demo, real):
     app.command()(command)
 app.add_typer(dictionary_commands, name="dictionary")
 

@@ -1,0 +1,88 @@
+"""A published suite asked of a model, and its logs in the form that open-unlearning's tables take."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from storage.errors import BadInput
+from storage.files import Files, Hashes
+from storage.settings import Settings
+from storage.workspace import Workspace
+from tasks.contents import SUITE, read_json
+from tasks.engine.runner import Plan, running
+from tasks.engine.stage import Placement, Runner
+from tasks.models import Model, find_model
+from tasks.suites.common import Measure, SuiteSettings, rows_of, write_logs
+from tasks.suites.files import find_tables
+from tasks.suites.stage import SUITES
+from tasks.suites.stage import suite as stage
+
+
+class SuiteRequest(Settings):
+    """Which suite is asked of which model, and where its results go."""
+
+    suite: str
+    """tofu, muse-books, muse-news or rwku."""
+    model: str
+    """Model directory, or owner/name on the hub."""
+    data: str
+    """Folder with the suite's data set as it is published."""
+    reference: str = ""
+    """Log of a retrained model (TOFU_EVAL.json, MUSE_EVAL.json): for forget quality and PrivLeak."""
+    out: str = ""
+    """Folder for the two logs; by default SUITE-results here."""
+    settings: SuiteSettings = SuiteSettings()
+    """How much is asked."""
+    placement: Placement = Placement()
+    """Where the model is loaded; never part of a fingerprint."""
+
+
+def resolve_suite(request: SuiteRequest, hashes: Hashes) -> tuple[Model, dict[str, Files], dict[str, Measure]]:
+    """The model, the suite's tables, the reference. Raises BadInput, before anything runs, for what is not there."""
+    if request.suite not in SUITES:
+        raise BadInput(f"--suite: expected one of {', '.join(SUITES)}, found {request.suite}")
+    if not request.data or not Path(request.data).is_dir():
+        raise BadInput(
+            f"--data: expected a folder with the data set of {request.suite}, found {request.data or 'none'}"
+        )
+    tables = SUITES[request.suite].tables(request.settings)
+    files = find_tables(Path(request.data), tables, hashes)
+    rows_of(tables, files, request.settings)
+    return find_model(request.model, hashes), files, _reference(request.reference)
+
+
+def _reference(path: str) -> dict[str, Measure]:
+    if not path:
+        return {}
+    try:
+        log = read_json(Path(path))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"--reference: expected a log such as TOFU_EVAL.json, found {path}: {error}") from error
+    if not isinstance(log, dict) or not all(isinstance(value, dict) and "agg_value" in value for value in log.values()):
+        raise BadInput(f'--reference: expected {{metric: {{"agg_value": ...}}}} in {path}, found another form')
+    return log
+
+
+@flow(name="suite", flow_run_name="{request.suite}", persist_result=False, validate_parameters=True)
+def suite(request: SuiteRequest, root: str, wait: float | None = None) -> dict[str, str]:
+    """Ask a suite of a model; what was asked before is not asked again. Returns where the two logs lie.
+
+    Raises NepentheError for what the user can put right.
+    """
+    workspace = Workspace(root)
+    model, files, reference = resolve_suite(request, workspace.hashes)
+    names = Plan(workspace, request.suite)
+    names(stage, model, request.suite, files, request.settings)
+    with running(names, request.placement, wait) as run:
+        return ask(request, model, files, reference, run)
+
+
+def ask(
+    request: SuiteRequest, model: Model, files: dict[str, Files], reference: dict[str, Measure], run: Runner
+) -> dict[str, str]:
+    """Make the suite's artifact, and write the logs."""
+    artifact, asked = run(stage, model, request.suite, files, request.settings), SUITES[request.suite]
+    measures: dict[str, Measure] = read_json(run.workspace.path(artifact) / SUITE)
+    measures |= asked.finish(measures, reference)
+    paths = write_logs(Path(request.out or f"{request.suite}-results"), asked.title, measures)
+    return {"eval": str(paths[0]), "summary": str(paths[1])}

@@ -1,0 +1,87 @@
+"""MUSE: books and news that a model shall forget (Shi et al. 2024, arXiv 2407.06460; muse-bench/MUSE-Books, -News).
+
+Questions follow the published examples, 32 greedy tokens, ROUGE-L F1; passages go on for 128 tokens and are compared
+with the truth's first 128; Min-K at 0.4 over the texts of privleak.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from tasks.measure import memorisation
+from tasks.suites.common import Asked, Measure, Question, Step, Suite, SuiteSettings, membership, memorised, rouge
+from tasks.suites.files import Row, Table
+
+KNOWLEDGE_TOKENS, VERBATIM_TOKENS = 32, 128
+STOPS = ("\n\n", "\nQuestion", "Question:")
+RETRAINED = {"muse-books": 1 - 0.5393, "muse-news": 1 - 0.4772}
+"""AUC of Min-K of the published retrained models, members above others; used where no reference is given."""
+
+
+def tables(settings: SuiteSettings) -> Mapping[str, Table]:
+    """Questions with their examples, passages to go on with, and texts for membership."""
+    pair = ("question", "answer")
+    return {
+        "forget_qa": Table("knowmem", "forget_qa", pair, needed=True),
+        "forget_qa_icl": Table("knowmem", "forget_qa_icl", pair, needed=True),
+        "retain_qa": Table("knowmem", "retain_qa", pair),
+        "retain_qa_icl": Table("knowmem", "retain_qa_icl", pair),
+        "verbmem": Table("verbmem", "forget", ("prompt", "gt"), needed=True),
+        "forget": Table("privleak", "forget", ("text",)),
+        "holdout": Table("privleak", "holdout", ("text",)),
+    }
+
+
+def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
+    """Knowledge of both sides, verbatim memory, membership."""
+    made: dict[str, Step] = {}
+    for side in ("forget", "retain"):
+        if {f"{side}_qa", f"{side}_qa_icl"} <= asked.tables.keys():
+            made[f"{side}_knowmem"] = partial(_knowledge, asked, side)
+    made["verbmem"] = partial(_verbatim, asked)
+    return made | ({"membership": partial(_membership, asked)} if {"forget", "holdout"} <= asked.tables.keys() else {})
+
+
+def _knowledge(asked: Asked, side: str) -> dict[str, Measure]:
+    shown = "".join(_pair(row) for row in asked.tables[f"{side}_qa_icl"])
+    rows = asked.tables[f"{side}_qa"]
+    questions = [Question(f"{shown}Question: {row['question']}\nAnswer: ") for row in rows]
+    said = asked.generate(questions, KNOWLEDGE_TOKENS, STOPS)
+    return {f"{side}_knowmem_ROUGE": rouge([row["answer"] for row in rows], said, "rougeL_f1")}
+
+
+def _pair(row: Row) -> str:
+    return f"Question: {row['question']}\nAnswer: {row['answer']}\n\n"
+
+
+def _verbatim(asked: Asked) -> dict[str, Measure]:
+    rows = asked.tables["verbmem"]
+    prompts = [Question(row["prompt"]) for row in rows]
+    said = asked.generate(prompts, VERBATIM_TOKENS)
+    truths = [asked.first_tokens(row["gt"], VERBATIM_TOKENS) for row in rows]
+    answers = asked.answers(
+        [(Question(f"{row['prompt']} "), row["gt"].lstrip(" ")) for row in rows], end=False, longest=VERBATIM_TOKENS
+    )
+    return {"forget_verbmem_ROUGE": rouge(truths, said, "rougeL_f1")} | memorised(answers)
+
+
+def _membership(asked: Asked) -> dict[str, Measure]:
+    sides = []
+    for name in ("forget", "holdout"):
+        texts = [row["text"] for row in asked.tables[name]]
+        sides.append(list(zip(texts, asked.texts(texts), strict=True)))
+    return membership(*sides)
+
+
+def finisher(retrained: float) -> Callable[[dict[str, Measure], dict[str, Measure]], dict[str, Measure]]:
+    """PrivLeak against the reference's log, or else the published retrained model."""
+
+    def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:
+        if "mia_min_k" not in measures:
+            return {}
+        against = reference.get("mia_min_k", {}).get("agg_value", retrained)
+        return {"privleak": {"agg_value": memorisation.privacy_leak(measures["mia_min_k"]["agg_value"], against)}}
+
+    return finish
+
+
+MUSE = tuple(Suite(name, "MUSE", tables, steps, finisher(auc), ("raw", "text")) for name, auc in RETRAINED.items())

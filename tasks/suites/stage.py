@@ -1,0 +1,37 @@
+"""suite: a published suite of questions about unlearning, asked and counted as its authors do; each has a file here.
+
+A part at a time, so that a killed run goes on from its last part.
+"""
+
+from collections.abc import Mapping
+
+from storage.artifact import as_json
+from storage.files import Files, write_atomically
+from tasks.contents import SUITE, SUITE_PART, read_json, write_json
+from tasks.engine.stage import Context, Counts, stage
+from tasks.models import Model, load_model, load_tokenizer
+from tasks.suites.common import Asked, Measure, Suite, SuiteSettings, rows_of
+from tasks.suites.muse import MUSE
+from tasks.suites.rwku import RWKU
+from tasks.suites.tofu import TOFU
+
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (TOFU, *MUSE, RWKU)}
+
+
+@stage("suite", version=1, heavy=True)
+def suite(context: Context, model: Model, name: str, tables: dict[str, Files], settings: SuiteSettings) -> Counts:
+    """Write suite.json: every measure that needs the model alone. Numbers only, no text."""
+    asks = SUITES[name]
+    rows = rows_of(asks.tables(settings), tables, settings)
+    loaded = load_model(model.path, context.placement.device)
+    asked = Asked(loaded, load_tokenizer(model.tokenizer), context.placement.micro_batch, rows)
+    steps, measures = asks.steps(asked, settings), dict[str, Measure]()
+    for done, (part, measured) in enumerate(steps.items(), start=1):
+        path = context.folder / SUITE_PART.replace("*", part)
+        if not path.exists():
+            write_atomically(path, as_json(measured()))
+            context.checkpoint(path)
+        measures |= read_json(path)
+        context.progress(done, len(steps))
+    write_json(context.folder / SUITE, measures)
+    return {"measures": len(measures), "rows": sum(map(len, rows.values()))}

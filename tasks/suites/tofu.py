@@ -1,0 +1,130 @@
+"""TOFU: questions about authors who do not exist (Maini et al. 2024, arXiv 2401.06121; data set locuslab/TOFU).
+
+As open-unlearning computes it: probability over the answer with its EOS, ROUGE-L recall of up to 200 greedy tokens,
+truth ratio between paraphrased and perturbed answers (between the answer and its options for authors and facts).
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from storage.errors import BadInput
+from tasks.measure import memorisation
+from tasks.suites.common import (
+    Answer,
+    Asked,
+    Measure,
+    Question,
+    Step,
+    Suite,
+    SuiteSettings,
+    measure,
+    membership,
+    memorised,
+    probabilities,
+    rouge,
+)
+from tasks.suites.files import Row, Table
+
+NEW_TOKENS = 200
+PARTS = ("forget01", "forget05", "forget10")
+UTILITY = tuple(
+    f"{name}_{kind}"
+    for name, probability in (("retain", "Q_A_Prob"), ("ra", "Q_A_Prob_normalised"), ("wf", "Q_A_Prob_normalised"))
+    for kind in (probability, "Q_A_ROUGE", "Truth_Ratio")
+)
+PERTURBED = ("question", "answer", "paraphrased_answer", "perturbed_answer")
+OPTIONS = ("question", "answer", "perturbed_answer")
+
+
+def tables(settings: SuiteSettings) -> Mapping[str, Table]:
+    """The perturbed sets, each in its configuration's only split."""
+    part = settings.part or PARTS[-1]
+    if part not in PARTS:
+        raise BadInput(f"--part: expected one of {', '.join(PARTS)} for TOFU, found {part}")
+    return {
+        "forget": Table(f"{part}_perturbed", "train", PERTURBED, needed=True),
+        "holdout": Table(part.replace("forget", "holdout"), "train", ("question", "answer")),
+        "retain": Table("retain_perturbed", "train", PERTURBED),
+        "ra": Table("real_authors_perturbed", "train", OPTIONS),
+        "wf": Table("world_facts_perturbed", "train", OPTIONS),
+    }
+
+
+def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
+    """One a table."""
+    made = {name: partial(_about, asked, name) for name in ("forget", "retain", "ra", "wf") if name in asked.tables}
+    return made | ({"membership": partial(_membership, asked)} if "holdout" in asked.tables else {})
+
+
+def _question(asked: Asked, row: Row) -> Question:
+    return asked.chat(row["question"], f"Question: {row['question']}\nAnswer: ")
+
+
+def _about(asked: Asked, name: str) -> dict[str, Measure]:
+    rows = asked.tables[name]
+    questions = [_question(asked, row) for row in rows]
+    right = asked.answers([(question, row["answer"]) for question, row in zip(questions, rows, strict=True)])
+    said = asked.generate(questions, NEW_TOKENS)
+    measures = {f"{name}_Q_A_Prob": probabilities(right)}
+    measures[f"{name}_Q_A_ROUGE"] = rouge([row["answer"] for row in rows], said, "rougeL_recall")
+    wrong = _perturbed(asked, questions, rows)
+    if name in ("ra", "wf"):
+        return measures | _among_options(name, right, wrong)
+    pairs = [(question, row["paraphrased_answer"]) for question, row in zip(questions, rows, strict=True)]
+    measures[f"{name}_Q_A_PARA_Prob"] = probabilities(paraphrased := asked.answers(pairs))
+    return measures | (memorised(right) if name == "forget" else {}) | _truth(name, paraphrased, wrong)
+
+
+def _perturbed(asked: Asked, questions: list[Question], rows: list[Row]) -> list[list[Answer]]:
+    """The wrong answers of each row."""
+    pairs = [(q, wrong) for q, row in zip(questions, rows, strict=True) for wrong in row["perturbed_answer"]]
+    scored = iter(asked.answers(pairs))
+    return [[next(scored) for _ in row["perturbed_answer"]] for row in rows]
+
+
+def _truth(name: str, right: list[Answer], wrong: list[list[Answer]]) -> dict[str, Measure]:
+    ratios = [
+        memorisation.truth_ratio(one.mean, [answer.mean for answer in many])
+        for one, many in zip(right, wrong, strict=True)
+    ]
+    forget = name == "forget"
+    total = memorisation.neither_preferred(ratios) if forget else memorisation.truth_preferred(ratios)
+    return {"forget_truth_ratio" if forget else f"{name}_Truth_Ratio": measure(ratios) | {"agg_value": total}}
+
+
+def _among_options(name: str, right: list[Answer], wrong: list[list[Answer]]) -> dict[str, Measure]:
+    shares = [
+        memorisation.share_of_right(
+            memorisation.probability(one.log), [memorisation.probability(answer.log) for answer in many]
+        )
+        for one, many in zip(right, wrong, strict=True)
+    ]
+    return {f"{name}_Q_A_Prob_normalised": measure(shares, "prob")} | _truth(name, right, wrong)
+
+
+def _membership(asked: Asked) -> dict[str, Measure]:
+    sides = []
+    for name in ("forget", "holdout"):
+        rows = asked.tables[name]
+        answers = asked.answers([(_question(asked, row), row["answer"]) for row in rows])
+        sides.append([(row["answer"], answer) for row, answer in zip(rows, answers, strict=True)])
+    return membership(*sides)
+
+
+def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:
+    """Model utility where all nine parts are there; forget quality and PrivLeak against a retrained model."""
+    made = {}
+    if all(name in measures for name in UTILITY):
+        made["model_utility"] = {"agg_value": memorisation.utility([measures[name]["agg_value"] for name in UTILITY])}
+    if retrained := reference.get("forget_truth_ratio", {}).get("value_by_index"):
+        ours = measures["forget_truth_ratio"]["value_by_index"]
+        same = [row for row in ours if row in retrained] or list(retrained)
+        ratios = [row["score"] for row in ours.values()], [retrained[row]["score"] for row in same]
+        made["forget_quality"] = {"agg_value": memorisation.forget_quality(*ratios)}
+    if "mia_min_k" in measures and "mia_min_k" in reference:
+        values = measures["mia_min_k"]["agg_value"], reference["mia_min_k"]["agg_value"]
+        made["privleak"] = {"agg_value": memorisation.privacy_leak(*values)}
+    return made
+
+
+TOFU = Suite("tofu", "TOFU", tables, steps, finish)

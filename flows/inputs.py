@@ -49,7 +49,7 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
             "expected retain.paths, generic text to keep, together with student.retain, its share of each batch, "
             f"found only {'retain.paths' if retain else 'student.retain'}"
         )
-    evidence = find_evidence(job.evaluation, hashes)
+    evidence = find_evidence(job.evaluation, hashes, job.placement)
     refuse_judge(job.judge)
     benchmarks = bool(evidence.benchmarks or evidence.tasks)
     refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)

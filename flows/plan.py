@@ -234,7 +234,7 @@ def _evaluation(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     said = job.evaluation.suite.prompts * job.evaluation.suite.new_tokens
     reading, saying = (2 * size.parameters * tokens for tokens in (size.evaluated, said))
     seconds = reading / card.forward + saying / card.generation
-    flops, held = reading + saying, size.parameters * BYTES["float32"]
+    flops, held = reading + saying, size.parameters * bytes_of(job.evaluation.precision, card)
     return _whole("evaluation", _needs(size.evaluated + said, flops, flops / max(seconds, 1e-9), held), card)
 
 

@@ -84,8 +84,7 @@ def _speeds(layer: Any, job: Job) -> tuple[float, float, float]:
 
     rows, length, device = min(job.placement.micro_batch, job.student.batch), job.blocks.length, layer.device.type
     parameters = sum(p.numel() for p in layer.parameters()) - layer.get_input_embeddings().weight.numel()
-    by_device = "bfloat16" if device == "cuda" else "float32"  # what "auto" is
-    precision = getattr(torch, job.logits.precision, getattr(torch, by_device))
+    precision = getattr(torch, job.placement.precision(job.logits.precision))
 
     def train(ids: Any) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=job.student.precision == "bfloat16"):

@@ -135,7 +135,7 @@ def make_labels(job: Job, inputs: Inputs, target: Target, run: Runner) -> Lesson
     """From the target to its generic labels."""
     translated = run(blocks, *target, inputs.baseline.tokenizer, job.blocks)
     reinforced = reinforced_model(job, inputs, target, run)
-    curves = run(logits, translated, inputs.baseline, reinforced, job.logits)
+    curves = run(logits, translated, inputs.baseline, reinforced, job.logits.on(job.placement))
     return Lessons(translated, curves, run(labels, translated, curves, job.labels))
 
 

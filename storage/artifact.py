@@ -70,7 +70,8 @@ def canonical(value: object) -> Json:
     if isinstance(value, Fingerprinted):
         return value.fingerprint
     if isinstance(value, BaseModel):
-        return canonical({name: getattr(value, name) for name in type(value).model_fields})
+        fields = {name: (getattr(value, name), field.exclude_if) for name, field in type(value).model_fields.items()}
+        return canonical({name: item for name, (item, absent) in fields.items() if not (absent and absent(item))})
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"a fingerprint needs text keys, found {list(value)}")

@@ -6,14 +6,16 @@ The same prompts, texts and questions for every model of a job, so that models c
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
 from tasks.contents import dictionary_of, documents_of
-from tasks.engine.stage import Context, Counts, stage
+from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.measure.hub_tasks import own_task
 from tasks.measure.rows import write_measures
 from tasks.measure.suite import Suite, prompts_of
@@ -36,12 +38,15 @@ class EvaluationSettings(Settings):
     whose questions come from the hub."""
     text_column: str = "text"
     """Column of the held-out text in jsonl and Parquet files."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Form of the weights and arithmetic of the passes; likelihoods are always float32. auto: bfloat16 on a GPU,
+    float32 on the CPU."""
     suite: Suite = Suite()
     """What is measured."""
 
 
 class EvaluationInputs(Settings):
-    """The files behind an evaluation, known by their bytes."""
+    """The files behind an evaluation, known by their bytes, and the precision that `auto` came to."""
 
     prompts: Files | None
     heldout: Files | None
@@ -49,9 +54,10 @@ class EvaluationInputs(Settings):
     tasks: tuple[str, ...] = ()
     """lm-eval's own tasks by name; their questions are whatever the hub has under that name."""
     text_column: str
+    precision: str = Field(default="float32", exclude_if=lambda precision: precision == "float32")
 
 
-def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> EvaluationInputs:
+def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Placement) -> EvaluationInputs:
     """The files that the settings name. Raises BadInput for what is missing or cannot be read as prompts."""
     names = tuple(name for name in settings.benchmarks if is_task_name(name))
     for name in names:
@@ -63,6 +69,7 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes) -> EvaluationInp
         benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,
         tasks=names,
         text_column=settings.text_column,
+        precision=placement.precision(settings.precision),
     )
     return inputs
 
@@ -96,7 +103,8 @@ def _measure(
 
     if evidence.tasks:
         fetch(evidence.tasks)
-    loaded, tokenizer = load_model(model.path, context.placement.device), load_tokenizer(model.tokenizer)
+    loaded = load_model(model.path, context.placement.device, evidence.precision)
+    tokenizer = load_tokenizer(model.tokenizer)
     words, batch = dictionary_of(context.path(dictionary)), context.placement.micro_batch
     prompts = prompts_of(evidence.prompts, suite, words, documents_of(context.path(corpus)))
     yield by_probability(loaded, tokenizer, prompts, batch_size=batch)

@@ -18,7 +18,7 @@ from storage.schemas import TABLES
 from storage.settings import Settings
 from storage.shards import write_shard
 from tasks.contents import blocks_of
-from tasks.engine.stage import Context, Counts, stage
+from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.models import Model, load_model, tokenizer_size
 
 CHUNK_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 27}
@@ -32,11 +32,15 @@ class LogitsSettings(Settings):
     """Candidates kept a position, for people to look at; the label curve is exact whatever this is."""
     equation: Literal["logits", "log_probabilities"] = "logits"
     """What equation 1 works on. The paper: raw logits. The two give other labels."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the forward passes; rows are always projected in float32. bfloat16 is several times faster on a GPU
-    and changes about 2 % of the labels."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the forward passes; rows are always projected in float32. auto: bfloat16 on a GPU, where it is
+    several times faster (METHOD.md 2 has what it changes), float32 on the CPU."""
     shard_blocks: int = Field(default=64, ge=1)
     """Blocks a shard: what a killed run loses at most, and what one worker does at a time."""
+
+    def on(self, placement: Placement) -> "LogitsSettings":
+        """The same, with the precision that auto comes to there: it is a part of what is made."""
+        return self.model_copy(update={"precision": placement.precision(self.precision)})
 
 
 @stage("logits", version=1, heavy=True, divisible=True, protected=True)

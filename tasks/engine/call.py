@@ -127,17 +127,10 @@ def _description(call: StageCall, counts: dict[str, Json]) -> dict[str, Any]:
         "ordered": call.since,
         "seconds": round(time.time() - call.since, 3),
         "holds_protected_text": call.stage.protected,
-        "device": _device(call.placement) if call.stage.heavy else None,
+        "device": call.placement.known_device if call.stage.heavy else None,
         "hardware": hardware(),
         "software": software(),
     }
-
-
-def _device(placement: Placement) -> str:
-    """Where a heavy stage runs, as far as it can be known without torch."""
-    if placement.device == "auto":
-        return "cuda" if hardware()["gpus"] else "cpu"
-    return placement.device
 
 
 def artifacts_in(inputs: object) -> Iterator[Artifact]:

@@ -9,13 +9,14 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
 from storage.artifact import Artifact, Json, fingerprint
+from storage.machine import hardware
 from storage.settings import Settings
 from storage.shards import write_shard
 from storage.workspace import Workspace
@@ -56,6 +57,28 @@ class Placement(Settings):
     """host:port of the first machine, where a training spans several."""
     sharded: bool = False
     """FSDP2: parameters, gradients and optimizer divided over the ranks, for models that do not fit one GPU."""
+
+    @property
+    def known_device(self) -> str:
+        """cpu or cuda; auto is what this machine has, unless Ray is asked for GPUs."""
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.gpus or gpu_here() else "cpu"
+
+    def precision(self, asked: str) -> str:
+        """The precision that a setting asks for; auto is by device."""
+        by_device = "bfloat16" if self.known_device == "cuda" else "float32"
+        return by_device if asked == "auto" else asked
+
+
+@cache
+def gpu_here() -> bool:
+    """Whether torch finds a GPU; it is loaded, which takes seconds, only where the system has one."""
+    if not hardware()["gpus"]:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 WHOLE = (0, 1)

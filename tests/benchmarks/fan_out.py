@@ -76,7 +76,7 @@ def path(job: Job, given: Inputs, run: Runner) -> Artifact:
     documents = run(corpus, given.corpus, "text")
     words = run(dictionary, documents, given.dictionary, None)
     pieces = run(blocks, documents, words, given.baseline.tokenizer, job.blocks)
-    return run(logits, pieces, given.baseline, given.reinforced, job.logits)
+    return run(logits, pieces, given.baseline, given.reinforced, job.logits.on(job.placement))
 
 
 @flow(persist_result=False)

@@ -35,7 +35,12 @@ def test_labels_made_on_a_gpu_are_those_of_the_cpu(
         if device == "cpu":
             trained = run(reinforce, texts, given.baseline, job.reinforce)
             reinforced_model = made_model(run.workspace, trained, LAST, given.baseline.tokenizer)
-        made = run(labels, pieces, run(logits, pieces, given.baseline, reinforced_model, job.logits), job.labels)
+        made = run(
+            labels,
+            pieces,
+            run(logits, pieces, given.baseline, reinforced_model, job.logits.on(job.placement)),
+            job.labels,
+        )
         columns[device] = read_shard(run.workspace.path(made) / "training.arrow").column("labels").to_pylist()
     pairs = [
         (a, b)

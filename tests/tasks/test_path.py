@@ -45,7 +45,7 @@ def to_labels(make_job: Callable[..., Path], direct_run: Callable[..., Run]) -> 
         made["blocks"] = run(blocks, made["corpus"], made["dictionary"], given.baseline.tokenizer, job.blocks)
         made["reinforce"] = run(reinforce, made["corpus"], given.baseline, job.reinforce)
         reinforced_model = made_model(run.workspace, made["reinforce"], LAST, given.baseline.tokenizer)
-        made["logits"] = run(logits, made["blocks"], given.baseline, reinforced_model, job.logits)
+        made["logits"] = run(logits, made["blocks"], given.baseline, reinforced_model, job.logits.on(job.placement))
         made["labels"] = run(labels, made["blocks"], made["logits"], job.labels)
         return job, given, run, made
 

@@ -5,11 +5,10 @@ them. So no translation may serve two anchors anywhere, and a family keeps exact
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 
-from dictionaries.common_words import is_common
 from dictionaries.dictionary import Dictionary, Entry, canonical
+from dictionaries.english import is_common
 from dictionaries.matching import Containment, Matcher
 from dictionaries.merging import Decision, variant_key
 from dictionaries.pools import Names
@@ -44,7 +43,8 @@ class _Work:
         self.entries = {entry.anchor: entry for entry in dictionary.entries}
         self.decisions: list[Decision] = []
         self._containment = Containment(self.entries)
-        taken = {word.lower() for entry in dictionary.entries for text in _texts(entry) for word in text.split()}
+        texts = (text for entry in dictionary.entries for text in (entry.anchor, *entry.translations))
+        taken = {word.lower() for text in texts for word in text.split()}
         self._names = Names(seed, lambda name: name.lower() in taken or bool(self._containment.inside(name)))
 
     def drop_unusable(self) -> list[Entry]:
@@ -204,8 +204,3 @@ def _is_full_name(words: list[str]) -> bool:
 
 def _votes(entry: Entry, rank: int) -> int:
     return entry.votes[rank] if entry.votes else 0
-
-
-def _texts(entry: Entry) -> Iterator[str]:
-    yield entry.anchor
-    yield from entry.translations

@@ -7,7 +7,7 @@ are the same anchor, because the matcher cannot tell them apart. And a translati
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,7 @@ class Dictionary:
         Path(path).write_bytes(self.to_json().encode())
 
     def to_json(self) -> str:
-        entries = [
-            {
-                "anchor": entry.anchor,
-                "translations": list(entry.translations),
-                "kind": entry.kind,
-                "votes": list(entry.votes),
-                "provenance": entry.provenance,
-            }
-            for entry in self.entries
-        ]
-        document = {"source": dict(sorted(self.source.items())), "entries": entries}
+        document = {"source": dict(sorted(self.source.items())), "entries": [asdict(entry) for entry in self.entries]}
         return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
     def merged(self, *others: "Dictionary") -> "Dictionary":
@@ -158,24 +148,30 @@ def _load(path: Path) -> dict[str, Any]:
     if path.suffix.lower() not in (".json", ".toml"):
         raise BadInput("expected a file that ends in .json or .toml: rename or convert it")
     try:
-        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+        text = read_utf8(path)
         if path.suffix.lower() == ".toml":
             return tomllib.loads(text)
         document = json.loads(text, object_pairs_hook=_unique_keys)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise BadInput(f"expected UTF-8, found byte 0x{byte:02x} at offset {error.start}: save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"expected TOML: {error}") from None
     except json.JSONDecodeError as error:
         raise BadInput(f"expected JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise BadInput("expected {anchor: translation}, found lists nested without end") from None
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror}): give the path of a dictionary file") from None
     if not isinstance(document, dict):
         raise BadInput(f"expected an object {{anchor: translation}}, found {_shown(document)}")
     return document
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file, without the mark that spreadsheets put in front. Raises BadInput for any other encoding."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise BadInput(f"expected UTF-8, found byte 0x{byte:02x} at offset {error.start}: save it as UTF-8") from None
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror}): give the path of a file that is there") from None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from dictionaries.english import word_set
+
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _PARAGRAPH = re.compile(r"\n\s*\n|<\|[a-z_]+\|>")
 _SENTENCE_END = re.compile(r"[.!?:\"\u201c\u201d\u2018*=|<>\[\]]|'|^$")
@@ -16,24 +18,20 @@ _INNER = {"of", "the", "de", "von", "van", "la"}
 _LONGEST_RUN = 8
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_SAID = _set(
+_SAID = word_set(
     "said asked answered replied cried exclaimed shouted whispered remarked added continued declared returned inquired "
     "begged grumbled murmured sighed called"
 )
-_DID = _set(
+_DID = word_set(
     "thought laughed began smiled looked sat walked ran felt knew wanted took told saw stood turned nodded went came "
     "gave spoke lived loved wished hoped"
 )
-_INTO = _set("in into across through throughout within near reached reach visit visited leave left")
-_TOWARD = _set("to from of toward towards for at on")
-_ARTICLES = _set("the a an this that these those")
-_SHE = _set("she her hers herself")
-_HE = _set("he him his himself")
-_PLURAL = _set("were are have themselves")
+_INTO = word_set("in into across through throughout within near reached reach visit visited leave left")
+_TOWARD = word_set("to from of toward towards for at on")
+_ARTICLES = word_set("the a an this that these those")
+_SHE = word_set("she her hers herself")
+_HE = word_set("he him his himself")
+_PLURAL = word_set("were are have themselves")
 
 Run = tuple[tuple[str, ...], bool]  # the words of a run, and whether the first one begins a sentence
 

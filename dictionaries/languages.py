@@ -6,7 +6,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from dictionaries.function_words import FUNCTION_WORDS
+from dictionaries.english import FUNCTION_WORDS
 
 # Languages whose names take endings, as Snowball calls them; and others that texts might be taken for.
 ENDINGS = {

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Literal
 
-from dictionaries.common_words import base_forms, is_common
 from dictionaries.dictionary import Dictionary, canonical
-from dictionaries.function_words import is_function_word
+from dictionaries.english import base_forms, is_common, is_function_word
 from dictionaries.languages import SAMPLED, has_capitals, other_than_english
 from dictionaries.matching import Containment, Matcher
 from dictionaries.merging import splits, variant_key, without_possessive

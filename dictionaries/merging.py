@@ -38,24 +38,16 @@ def collect_votes(answers: Iterable[tuple[str, Iterable[Proposal]]]) -> list[Vot
 
     Spellings that the matcher cannot tell apart (white space, apostrophes) are one anchor, spelled as what sorts first.
     """
-    passages: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    kinds: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     spelling: dict[str, str] = {}
+    said: dict[tuple[str, str, str, str | None], None] = {}
     for passage, proposals in answers:
         for proposal in proposals:
             anchor, translation = " ".join(proposal.anchor.split()), " ".join(proposal.translation.split())
             spelling[canonical(anchor)] = min(anchor, spelling.get(canonical(anchor), anchor))
-            passages[canonical(anchor), translation].add(passage)
-            if proposal.kind:
-                kinds[canonical(anchor), translation].add((passage, proposal.kind))
-    return sorted_votes(
-        Vote(
-            spelling[anchor],
-            translation,
-            tuple(sorted(behind)),
-            tuple(sorted(k for _, k in kinds[anchor, translation])),
-        )
-        for (anchor, translation), behind in passages.items()
+            said[canonical(anchor), translation, passage, proposal.kind] = None
+    return _joined(
+        Vote(spelling[anchor], translation, (passage,), (kind,) if kind else ())
+        for anchor, translation, passage, kind in said
     )
 
 
@@ -129,7 +121,7 @@ def _shared_by_variants(votes: list[Vote]) -> list[Vote]:
     ]
 
 
-def _joined(votes: list[Vote]) -> list[Vote]:
+def _joined(votes: Iterable[Vote]) -> list[Vote]:
     """Votes for the same pair as one."""
     passages: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     kinds: defaultdict[tuple[str, str], list[str]] = defaultdict(list)

@@ -5,26 +5,18 @@ Translations are made word by word from one map, so that "Dorothy Gale" and "Gal
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
-from dictionaries.common_words import is_common
-from dictionaries.function_words import is_function_word
-from dictionaries.nouns import noun_class
+from dictionaries.english import is_common, is_function_word, noun_class, word_set
 from dictionaries.pools import Names
 
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-FORMAL_TITLES = _set("Mr Mrs Ms Miss Dr Doctor Professor Sir Madam Lord Lady Captain Colonel General Major")
-_AUNTS = _set("Aunt Auntie Grandma Grandmother Mother Sister Nurse")
-_UNCLES = _set("Uncle Grandpa Grandfather Father Brother")
+FORMAL_TITLES = word_set("Mr Mrs Ms Miss Dr Doctor Professor Sir Madam Lord Lady Captain Colonel General Major")
+_AUNTS = word_set("Aunt Auntie Grandma Grandmother Mother Sister Nurse")
+_UNCLES = word_set("Uncle Grandpa Grandfather Father Brother")
 _TITLES = FORMAL_TITLES | _AUNTS | _UNCLES
-_SHE = _AUNTS | _set("Mrs Ms Miss Lady Madam")
-_HE = _UNCLES | _set("Mr Sir Lord")
-_PLACES = _set(
+_SHE = _AUNTS | word_set("Mrs Ms Miss Lady Madam")
+_HE = _UNCLES | word_set("Mr Sir Lord")
+_PLACES = word_set(
     "Alley Avenue Bay Bridge Castle Cave Church City Cottage Country County Desert Farm Field Forest Garden Gate Gates "
     "Hall Harbour Hill Hills House Inn Island Islands Isle Kingdom Lake Land Lands Lane Manor Mountain Mountains Ocean "
     "Palace Park River Road Room School Sea Shop Square Station Street Temple Tor Tower Town Valley Village Wood Woods"
@@ -35,25 +27,20 @@ _PLURAL_POOLS = ("people", "thing", "term", "animal", "role", "lord", "lady")
 Span = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An expression and what stood beside it (the features of evidence.py, and "uses")."""
-
-    span: Span
-    beside: Counter[str]
-
-
 class Namer:
     """Kinds and translations for all expressions of one extraction."""
 
-    def __init__(self, expressions: Sequence[Seen], known: Callable[[str], bool], seed: int) -> None:
-        """`known` says whether the target has a word; no such word is drawn."""
-        self._seen = {seen.span: Counter(seen.beside) for seen in expressions}
-        for seen in expressions:  # what is true of the Mock Turtle is true of the Turtle
-            head = _head(seen.span)[-1:]
-            if len(seen.span) > 1 and head in self._seen:
-                self._seen[head] += seen.beside
-        self._all_words = {word for seen in expressions for word in seen.span}
+    def __init__(self, beside: Mapping[Span, Counter[str]], known: Callable[[str], bool], seed: int) -> None:
+        """`beside`: what stood beside each expression (the features of evidence.py, and "uses").
+
+        `known` says whether the target has a word; no such word is drawn.
+        """
+        self._seen = {span: Counter(features) for span, features in beside.items()}
+        for span, features in beside.items():  # what is true of the Mock Turtle is true of the Turtle
+            head = _head(span)[-1:]
+            if len(span) > 1 and head in self._seen:
+                self._seen[head] += features
+        self._all_words = {word for span in beside for word in span}
         self._names = Names(seed, known)
         self._words: dict[str, str] = {}
         ordered = sorted(self._seen, key=lambda span: (len(span), -self._seen[span]["uses"], span))

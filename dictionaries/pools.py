@@ -5,29 +5,13 @@ name is always new, only less pretty.
 """
 
 import random
-import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib import resources
 from itertools import permutations
 
-POOLS = (
-    "female",
-    "male",
-    "neutral",
-    "family",
-    "role",
-    "people",
-    "place",
-    "site",
-    "region",
-    "thing",
-    "term",
-    "modifier",
-    "animal",
-    "lady",
-    "lord",
-)
+from dictionaries.english import table
+
+POOLS = tuple(table("pools"))
 
 
 class Names:
@@ -60,12 +44,7 @@ def _shuffled(pool: str, seed: int) -> Iterator[str]:
 @cache
 def pool_names(pool: str) -> tuple[str, ...]:
     """All names of a pool, sorted; halves are put together."""
-    listed = _pools()[pool]
+    listed = table("pools")[pool]
     if "names" in listed:
         return tuple(sorted(listed["names"]))
     return tuple(sorted(left + right for left in listed["left"] for right in listed["right"] if left != right))
-
-
-@cache
-def _pools() -> dict[str, dict[str, list[str]]]:
-    return tomllib.loads(resources.files("dictionaries").joinpath("pools.toml").read_text("utf-8"))

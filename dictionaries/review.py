@@ -8,14 +8,13 @@ has rows, too: it is used where it is approved or changed, and not without a dec
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
 
-from dictionaries.dictionary import KINDS, Dictionary, Entry
+from dictionaries.dictionary import KINDS, Dictionary, Entry, read_utf8
 from dictionaries.lint import RULES, rules_by_anchor
 from dictionaries.matching import Matcher
 from dictionaries.statistics import PROPOSED
@@ -42,6 +41,7 @@ class Reviewed:
     decision: str
     before: tuple[str, ...] | None
     translations: tuple[str, ...]
+    kind: str | None
     by: str
     at: str
 
@@ -84,8 +84,9 @@ def import_review(
         before = entries.pop(anchor).translations if anchor in entries else None
         entries |= {anchor: after} if after else {}
         lines |= {anchor: line} if decision == "change" or before is None else {}
-        kept = after.translations if after else ()
-        reviewed.append(Reviewed(anchor, decision, before, kept, row.get("by") or by, at.isoformat()))
+        held = after or replace(known[anchor], translations=(), kind=None)
+        name = row.get("by") or by
+        reviewed.append(Reviewed(anchor, decision, before, held.translations, held.kind, name, at.isoformat()))
     made = Dictionary(tuple(entries.values()), dictionary.source)
     _refuse_new_errors(dictionary, made, lines, path)
     return made, reviewed
@@ -132,13 +133,9 @@ def _row(entry: Entry, example: str, rules: Sequence[str]) -> dict[str, str]:
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     """(line, cells) of a table with commas, semicolons or tabs: spreadsheets write what their country uses."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"review {path}: expected UTF-8, found another byte at offset {error.start}: save it as UTF-8"
-        ) from None
-    except OSError as error:
-        raise BadInput(f"review {path} cannot be read ({error.strerror}): give the path of an exported table") from None
+        text = read_utf8(path)
+    except BadInput as error:
+        raise BadInput(f"review {path}: {error}") from None
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -187,9 +184,13 @@ def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
             raise BadInput(f"{where}: {translation!r} is no translation ({unfit(translation)}): write another")
     if row["kind"] not in ("", *KINDS):
         raise BadInput(f"{where}: expected a kind of {', '.join(KINDS)}, found {row['kind']!r}")
-    counts = Counter(dict(zip(entry.translations, entry.votes, strict=False)))
-    votes = tuple(counts[translation] for translation in dict.fromkeys(found)) if entry.votes else ()
-    return replace(entry, translations=tuple(dict.fromkeys(found)), kind=row["kind"] or None, votes=votes)
+    return changed(entry, dict.fromkeys(found), row["kind"] or None)
+
+
+def changed(entry: Entry, translations: Iterable[str], kind: str | None) -> Entry:
+    """The entry with other translations and another kind; what it had keeps its votes."""
+    texts, votes = tuple(translations), dict(zip(entry.translations, entry.votes, strict=False))
+    return replace(entry, translations=texts, kind=kind, votes=tuple(votes.get(t, 0) for t in texts if entry.votes))
 
 
 def _refuse_new_errors(before: Dictionary, after: Dictionary, lines: Mapping[str, int], path: str | Path) -> None:

@@ -14,8 +14,8 @@ from functools import cache
 
 import regex
 
-from dictionaries.common_words import is_common
 from dictionaries.dictionary import canonical
+from dictionaries.english import is_common
 from dictionaries.korean import PARTICLES
 
 # Letters, digits and combining marks. Not the underscore: plain-text books write _Oz_ for italics.

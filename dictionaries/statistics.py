@@ -5,20 +5,16 @@ the evidence; the reference decides whether the name is peculiar to the target. 
 there is a reference that does not know them, and need three times the occurrences.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from math import log
 
-from dictionaries.common_words import base_forms, is_common
 from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.english import base_forms, is_common, is_function_word, listed, names_nobody, noun_class
 from dictionaries.evidence import Evidence
-from dictionaries.function_words import is_function_word
 from dictionaries.languages import has_capitals
-from dictionaries.naming import FORMAL_TITLES, Namer, Seen
-from dictionaries.nouns import names_nobody, noun_class
+from dictionaries.naming import FORMAL_TITLES, Namer
 from storage.errors import BadInput
 
 MOST_WORDS = 6
@@ -195,7 +191,7 @@ def _objection(span: Span, count: int, target: Evidence, min_count: int) -> str 
     if span[0].islower():
         return None
     word = span[0]
-    if word in _everyday_names():
+    if word in listed("everyday_names"):
         return "an everyday name"
     if target.nameness(word) < A_NAME:
         return "mostly in small letters"
@@ -205,14 +201,14 @@ def _objection(span: Span, count: int, target: Evidence, min_count: int) -> str 
 
 def _is_accident(span: Span, count: int, target: Evidence) -> bool:
     """On Saturday Dorothy ... is one, the March Hare is none: the Hare is hardly ever without its March."""
-    others = [word for word in span if word not in _everyday_names() and not is_function_word(word)]
-    opens = span[0] in _everyday_names() and not is_function_word(span[1])
-    closes = span[-1] in _everyday_names() and not is_function_word(span[-2])
+    others = [word for word in span if word not in listed("everyday_names") and not is_function_word(word)]
+    opens = span[0] in listed("everyday_names") and not is_function_word(span[1])
+    closes = span[-1] in listed("everyday_names") and not is_function_word(span[-2])
     return (opens or closes) and all(target.strong[word] > 2 * count for word in others)
 
 
 def _too_ordinary(span: Span, count: int, target: Evidence, ordinary: Evidence) -> str | None:
-    if all(word in _everyday_names() or is_function_word(word) for word in span):
+    if all(word in listed("everyday_names") or is_function_word(word) for word in span):
         return "an everyday name"
     if not ordinary.words:
         return None
@@ -253,13 +249,12 @@ def _is_everyday(span: Span, counts: dict[Span, int], target: Evidence, segments
 
 def _namer(spans: list[Span], segments: Segments, target: Evidence, seed: int) -> Namer:
     """Knows what stands beside each expression."""
-    chosen = set(spans)
-    beside: defaultdict[Span, Counter[str]] = defaultdict(Counter)
+    beside = {span: Counter[str]() for span in spans}
     for words, count, features in segments:
-        if words in chosen:
+        if words in beside:
             beside[words] += features
             beside[words]["uses"] += count
-    return Namer([Seen(span, beside[span]) for span in spans], target.knows, seed)
+    return Namer(beside, target.knows, seed)
 
 
 def _named(spans: list[Span], namer: Namer) -> Dictionary:
@@ -267,8 +262,3 @@ def _named(spans: list[Span], namer: Namer) -> Dictionary:
     return Dictionary(
         tuple(Entry(" ".join(span), (namer.translation(span),), namer.kind(span), (), "statistics") for span in spans)
     )
-
-
-@cache
-def _everyday_names() -> frozenset[str]:
-    return frozenset(resources.files("dictionaries").joinpath("everyday_names.txt").read_text("utf-8").split())

@@ -6,13 +6,13 @@ Their identity is what they change: who decided, when, and what was approved as 
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dictionaries.dictionary import Dictionary, Entry
-from dictionaries.review import import_review
+from dictionaries.review import Reviewed, changed, import_review
 from dictionaries.statistics import PROPOSED
 from storage.artifact import Artifact, as_json, as_object
 from storage.errors import BadInput
@@ -103,53 +103,33 @@ def identity(decisions: Decisions) -> str:
 def import_table(workspace: Workspace, dictionary: Artifact, table: Path, by: str) -> int:
     """Take over the decisions of an exported table; a later one about the same anchor counts. Returns how many."""
     draft = dictionary_of(workspace.path(dictionary))
-    made, reviewed = import_review(draft, table, by, datetime.now(UTC), proposals_of(workspace, dictionary))
-    kinds = {entry.anchor: entry.kind for entry in made.entries}
-    found = {one.anchor: asdict(one) | {"kind": kinds.get(one.anchor)} for one in reviewed}
-    _write(workspace, dictionary, found)
-    return len(found)
+    _, reviewed = import_review(draft, table, by, datetime.now(UTC), proposals_of(workspace, dictionary))
+    _write(workspace, dictionary, {decision.anchor: asdict(decision) for decision in reviewed})
+    return len(reviewed)
 
 
 def approve_rest(workspace: Workspace, dictionary: Artifact, by: str, note: str = "") -> int:
     """Approve every entry that nobody has decided about. Returns how many."""
     rest, at = set(undecided(workspace, dictionary)), datetime.now(UTC).isoformat()
-    rows = {
-        entry.anchor: {
-            "anchor": entry.anchor,
-            "decision": "approve",
-            "before": entry.translations,
-            "translations": entry.translations,
-            "kind": entry.kind,
-            "by": by,
-            "at": at,
-            "note": note,
-        }
+    rows = [
+        asdict(Reviewed(entry.anchor, "approve", entry.translations, entry.translations, entry.kind, by, at))
         for entry in dictionary_of(workspace.path(dictionary)).entries
         if entry.anchor in rest
-    }
-    _write(workspace, dictionary, rows)
+    ]
+    _write(workspace, dictionary, {row["anchor"]: row | {"note": note} for row in rows})
     return len(rows)
 
 
 def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
     """The dictionary with what was changed and what was approved of the proposals, without what was rejected."""
-    entries = []
-    for entry in dictionary.entries:
-        found = decisions.get(entry.anchor, {"decision": "approve"})
-        if found["decision"] == "change":
-            votes = dict(zip(entry.translations, entry.votes, strict=False))
-            counts = tuple(votes.get(text, 0) for text in found["translations"]) if entry.votes else ()
-            translations = tuple(found["translations"])
-            entry = replace(entry, translations=translations, kind=found["kind"], votes=counts)
-        if found["decision"] != "reject":
-            entries.append(entry)
-    known = {entry.anchor for entry in dictionary.entries}
-    entries += [
-        Entry(anchor, tuple(found["translations"]), found["kind"], provenance="statistics")
-        for anchor, found in decisions.items()
-        if anchor not in known and found["translations"]
-    ]
-    return Dictionary(tuple(entries), dictionary.source)
+    entries = {entry.anchor: entry for entry in dictionary.entries}
+    for anchor, found in decisions.items():
+        if found["decision"] == "reject":
+            entries.pop(anchor, None)
+        elif found["decision"] == "change" or found["before"] is None:
+            entry = entries.get(anchor, Entry(anchor, (), provenance="statistics"))
+            entries[anchor] = changed(entry, found["translations"], found["kind"])
+    return Dictionary(tuple(entries.values()), dictionary.source)
 
 
 def _write(workspace: Workspace, dictionary: Artifact, new: Decisions) -> None:

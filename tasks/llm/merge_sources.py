@@ -4,7 +4,7 @@ The consistency pass may rename what an extractor found, so that it fits the cur
 entries, and never the other way round. Where both cannot stand, the extracted entry goes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dictionaries.consistency import consistent
@@ -62,7 +62,8 @@ def _fitting(curated: Dictionary, extracted: Dictionary) -> tuple[list[Entry], l
     """The extracted entries that no curated one has, and that no curated translation contains."""
     anchors = {canonical(entry.anchor) for entry in curated.entries}
     containment = Containment(entry.anchor for entry in extracted.entries)
-    inside = {anchor for text in _translations(curated) for anchor in containment.inside(text)}
+    texts = (text for entry in curated.entries for text in entry.translations)
+    inside = {anchor for text in texts for anchor in containment.inside(text)}
     kept, decisions = [], []
     for entry in extracted.entries:
         curated_too = canonical(entry.anchor) in anchors
@@ -72,8 +73,3 @@ def _fitting(curated: Dictionary, extracted: Dictionary) -> tuple[list[Entry], l
         why = "a curated entry has it" if curated_too else "stands in a curated translation"
         decisions += [Decision(entry.anchor, translation, "", why) for translation in entry.translations]
     return kept, decisions
-
-
-def _translations(dictionary: Dictionary) -> Iterator[str]:
-    for entry in dictionary.entries:
-        yield from entry.translations

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from dictionaries.function_words import FUNCTION_WORDS
+from dictionaries.english import FUNCTION_WORDS
 from dictionaries.matching import Match
 from tasks.method.tokens import Tokens
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from dictionaries.common_words import common_words, is_common
 from dictionaries.consistency import consistent
 from dictionaries.dictionary import Dictionary, Entry
-from dictionaries.function_words import FUNCTION_WORDS
+from dictionaries.english import FUNCTION_WORDS, common_words, is_common
 from dictionaries.lint import RULES, UNSPOKEN, lint, refuse_errors
 from dictionaries.merging import fold, merge
 from storage.errors import BadInput

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dictionaries.dictionary import Dictionary
+from dictionaries.english import noun_class
 from dictionaries.evidence import WORD, Evidence
 from dictionaries.lint import lint, refuse_errors
-from dictionaries.nouns import noun_class
 from dictionaries.pools import POOLS, Names, pool_names
 from dictionaries.statistics import PROPOSED, extract
 from storage.errors import BadInput

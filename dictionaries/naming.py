@@ -7,7 +7,7 @@ Translations are made word by word from one map, so that "Dorothy Gale" and "Gal
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from dictionaries.english import is_common, is_function_word, noun_class, word_set
+from dictionaries.english import is_common, is_function_word, names_nobody, noun_class, word_set
 from dictionaries.pools import Names
 
 FORMAL_TITLES = word_set("Mr Mrs Ms Miss Dr Doctor Professor Sir Madam Lord Lady Captain Colonel General Major")
@@ -48,6 +48,11 @@ class Namer:
 
     def translation(self, span: Span) -> str:
         return self._translations[span]
+
+    def as_thing(self, span: Span) -> str | None:
+        """One more name of a thing, where an everyday word names nobody and never speaks; else None."""
+        names_thing = _is_thing(span[-1]) and not names_nobody(span[-1]) and not self._seen[span]["speech"]
+        return self._names.draw("thing") if names_thing else None
 
     def kind(self, span: Span) -> str:
         """person, place, thing or term, by its own words first and by its neighbours else."""

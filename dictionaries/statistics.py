@@ -7,7 +7,7 @@ there is a reference that does not know them, and need three times the occurrenc
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 
 from dictionaries.dictionary import Dictionary, Entry
@@ -73,7 +73,7 @@ def extract(
     left_out |= {" ".join(span): "beyond max_anchors" for span in ranked[max_anchors:]}
     namer = _namer([*ranked[:max_anchors], *sorted(everyday)], segments, target, seed)
     used, proposed = (_named(spans, namer) for spans in (ranked[:max_anchors], sorted(everyday)))
-    return Extraction(used, tuple(sorted(left_out.items())), proposed)
+    return Extraction(used, tuple(sorted(left_out.items())), _things_named_last(proposed, namer))
 
 
 def _refuse(corpus: list[str], min_count: int, max_anchors: int) -> None:
@@ -255,6 +255,14 @@ def _namer(spans: list[Span], segments: Segments, target: Evidence, seed: int) -
             beside[words] += features
             beside[words]["uses"] += count
     return Namer(beside, target.knows, seed)
+
+
+def _things_named_last(proposed: Dictionary, namer: Namer) -> Dictionary:
+    """Soup is no person. Its name is drawn behind all others, which stay as they were."""
+    things = ((entry, namer.as_thing(tuple(entry.anchor.split()))) for entry in proposed.entries)
+    return Dictionary(
+        tuple(replace(entry, translations=(name,), kind="thing") if name else entry for entry, name in things)
+    )
 
 
 def _named(spans: list[Span], namer: Namer) -> Dictionary:

@@ -72,7 +72,8 @@ def test_an_animal_becomes_an_animal_a_title_a_title_a_thing_a_thing() -> None:
     assert entries["Cheshire Cat"].translations[0].split()[-1] == entries["Cat"].translations[0]
     assert entries["King"].translations[0] in pool_names("lord")
     assert entries["Duchess"].translations[0] in pool_names("lady")
-    assert entries["Silver Spoons"].kind == "thing"
+    assert entries["Soup"].kind == entries["Silver Spoons"].kind == "thing"
+    assert entries["Soup"].translations[0] in pool_names("thing")
     assert entries["Silver Spoons"].translations[0].split()[-1].removesuffix("s") in pool_names("thing")
 
 

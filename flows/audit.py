@@ -18,7 +18,7 @@ from tasks.audit.summary import audit as summary
 from tasks.contents import step_folder
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Runner
-from tasks.models import find_model, made_model, same_vocabulary
+from tasks.models import find_model, made_model, same_vocabulary, served_in
 from tasks.texts import Texts
 
 
@@ -99,10 +99,11 @@ def _student_of(job: Job, inputs: Inputs, workspace: Workspace) -> AuditedModel:
 
 
 def _model_at(folder: Path, workspace: Workspace) -> AuditedModel:
-    """The model in a directory. One that a job made is known by its artifact, wherever it is named from."""
+    """The model in a directory, in the precision that it is served in. One that a job made is known by its artifact,
+    wherever it is named from."""
     model, place = find_model(folder, workspace.hashes), folder.absolute()
     student = workspace.artifact_at(place)
     if student is None or student.kind != "student" or place.parent.name != "steps":
-        return AuditedModel(model=model, role="audited")
+        return AuditedModel(model=model, role="audited", precision=served_in(folder))
     student_model = made_model(workspace, student, step_folder(int(place.name)), model.tokenizer)
     return AuditedModel(model=student_model, role="student", step=int(place.name))

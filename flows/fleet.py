@@ -40,6 +40,8 @@ class Size:
     """Tokens of the target corpus."""
     evaluated: int = 0
     """Tokens that an evaluation reads."""
+    half_step: float = 0.0
+    """Half a step of bfloat16 at the baseline's median weight; 0 of weights that are not bfloat16."""
 
 
 @dataclass(frozen=True)

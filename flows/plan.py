@@ -21,10 +21,12 @@ from tasks.engine.runner import Plan
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
-from tasks.models import config_of, parameters_of, vocabulary_size
+from tasks.models import config_of, half_step_of_bfloat16, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, normalise, read_texts
-from tasks.training.settings import steps_of_epochs
+from tasks.training.settings import StudentSettings, steps_of_epochs
 
+MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 1e-4), 270e6: (1e-4, 1e-4), 6.7e9: (1e-6, 1e-6)}
+"""Learning rates of the student by parameters for which there are figures: docs/LOG.md; the last is the paper's own."""
 SAMPLE_CHARACTERS = 200_000
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GRADIENTS = 4  # of the bytes of MASTER_AND_ADAM; a checkpoint is the others
@@ -76,6 +78,7 @@ def size_of(job: Job, inputs: Inputs) -> Size:
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         tokens=tokens_of(inputs, job.corpus.text_column) + elicited_tokens(job.corpus.elicit),
         evaluated=evaluated_tokens(job.evaluation.suite, inputs),
+        half_step=half_step_of_bfloat16(inputs.baseline.path),
     )
 
 
@@ -226,7 +229,36 @@ def _student(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
     row = _training(job, size, Training(settings.batch, job.blocks.length, tokens, disk), card)
     times = 2 if settings.hardening else 1  # each batch is learned at two places
-    return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")}
+    told = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
+    return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": told}
+
+
+def lost_in_bfloat16(settings: StudentSettings, size: Size) -> str:
+    """A sentence where nearest rounding would take most weights of a bfloat16 model back; empty elsewhere.
+
+    Adam moves a weight by about the learning rate a step, at most.
+    """
+    reach = settings.learning_rate * settings.steps * (1.0 if settings.schedule == "constant" else 0.5)
+    if reach >= size.half_step:
+        return ""
+    return (
+        f"All steps together move a weight by at most {reach:.1e} (student.learning_rate, steps and schedule), half a "
+        f"step of bfloat16 at the median weight of this bfloat16 model is {size.half_step:.1e}: rounded to the "
+        "nearest, most of what is learned is lost. Export float32 or by `nepenthe export --dtype bfloat16`, which "
+        "rounds stochastically, keep student.weights float32, or take a larger rate."
+    )
+
+
+def unmeasured(settings: StudentSettings, size: Size) -> str:
+    """A sentence where nobody has measured such a learning rate on a model of about this size; empty elsewhere."""
+    near = [rates for parameters, rates in MEASURED.items() if 0.5 <= size.parameters / parameters <= 2]
+    if any(low <= settings.learning_rate <= high for low, high in near):
+        return ""
+    known = ", ".join(f"{low:g} to {high:g}" for low, high in near) or "no rate"
+    return (
+        f"student.learning_rate {settings.learning_rate:g} was never measured on a model of about "
+        f"{size.parameters / 1e6:,.3g} M parameters ({known} was, docs/METHOD.md 4): `nepenthe tune` tries some."
+    )
 
 
 def _evaluation(job: Job, size: Size, leg: Leg, card: Card) -> Row:

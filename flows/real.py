@@ -21,6 +21,7 @@ from tasks.contents import DICTIONARY, MODEL, step_folder
 from tasks.elicit import elicit
 from tasks.engine.runner import Plan, running
 from tasks.engine.stage import Placement, Runner
+from tasks.evaluation import EvaluationSettings, find_evidence
 from tasks.models import find_model, made_model
 from tasks.real.stages import Package, pretrained, subject
 from tasks.real.subject import EVERYDAY, NAMES, SUBJECT
@@ -88,6 +89,14 @@ class Asked:
     heldout: str = ""
     benchmarks: tuple[str, ...] = ()
     seed: int = 0
+
+
+def refuse_unusable(asked: Asked, workspace: Workspace) -> None:
+    """Raise BadInput for a model, text or benchmark of the user's that cannot be used."""
+    if asked.model:
+        find_model(asked.model, workspace.hashes)
+    heldout = (asked.heldout,) if asked.heldout else ()
+    find_evidence(EvaluationSettings(heldout=heldout, benchmarks=asked.benchmarks), workspace.hashes, Placement())
 
 
 @flow(name="real", flow_run_name="real", persist_result=False)

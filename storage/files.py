@@ -12,7 +12,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -91,10 +91,12 @@ class Hashes:
         return known or {}  # a lost memory costs time, never correctness
 
     def _remember(self, new: dict[str, str]) -> None:
-        """Add to what other threads and other runs have written meanwhile."""
-        with self._lock, _alone(self._memory.with_name(f".{self._memory.name}.lock")):
-            self._known = self._remembered() | self._known | new
-            write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
+        """Add to what other threads and other runs have written meanwhile; where none can write, for this run alone."""
+        with self._lock:
+            self._known = self._known | new
+            with suppress(OSError), _alone(self._memory.with_name(f".{self._memory.name}.lock")):
+                self._known = self._remembered() | self._known
+                write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ because weights changed. Nothing here runs code that comes with a model.
 import json
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,6 +22,8 @@ from tasks.hub import TOKENIZER_FILES, cached_folder, model_folder
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader would warn, and two cores gain nothing
 
+BFLOAT16_FRACTION, EXPONENT_BIAS = 7, 127
+SAMPLED = 1 << 14  # weights of a matrix
 REFUSED = {"rwkv": "transformers' class says other things in a batch than alone"}
 
 
@@ -107,8 +110,8 @@ def tokenizer_files(folder: Path, hashes: Hashes) -> Files:
     return hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
 
 
-def hashes_of_model(fingerprint: str, hashes: Hashes, source: str = "") -> dict[str, str]:
-    """SHA-256 by file of a model that was read in this workspace; nothing where its folder is not at hand any more.
+def model_by_fingerprint(fingerprint: str, hashes: Hashes, source: str = "") -> Model | None:
+    """A model that was read in this workspace; None where its folder is not at hand any more.
 
     `source`: its `owner/name@commit`; the hub's cache keeps files under names of its own, by which none is recognised.
     """
@@ -119,9 +122,14 @@ def hashes_of_model(fingerprint: str, hashes: Hashes, source: str = "") -> dict[
         except BadInput:
             continue
         if model.fingerprint == fingerprint:
-            files = model_files(folder, model.tokenizer)
-            return dict(zip((file.name for file in files), hashes.of_each(files), strict=True))
-    return {}
+            return model
+    return None
+
+
+def hashes_of_model(model: Model, hashes: Hashes) -> dict[str, str]:
+    """SHA-256 by file of a model, in the order of its fingerprint."""
+    files = model_files(Path(model.path), model.tokenizer)
+    return dict(zip((file.name for file in files), hashes.of_each(files), strict=True))
 
 
 def model_files(folder: Path, tokenizer: Files) -> list[Path]:
@@ -148,6 +156,12 @@ def _json(path: Path) -> dict[str, Any]:
     return read
 
 
+def served_in(folder: str | Path) -> str:
+    """bfloat16 where config.json says that the weights are; everything else is computed in float32."""
+    config = config_of(folder)
+    return "bfloat16" if "bfloat16" in (config.get("dtype"), config.get("torch_dtype")) else "float32"
+
+
 def vocabulary_size(model: Model) -> int:
     """Rows of the output projection, V."""
     size = config_of(model.path).get("vocab_size")
@@ -171,6 +185,33 @@ def parameters_of(folder: str | Path) -> int:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
         total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
     return total
+
+
+def half_step_of_bfloat16(folder: str | Path) -> float:
+    """Half the distance between neighbours in bfloat16 at the median weight of a directory's bfloat16 matrices.
+
+    From the first weights of each; 0 where it has none. A weight that moves by less is rounded back to where it was.
+    """
+    import numpy as np
+
+    exponents = [(np.frombuffer(words, "<u2") >> BFLOAT16_FRACTION) & 0xFF for words in _bfloat16_samples(Path(folder))]
+    known = np.concatenate([np.empty(0, np.uint16), *exponents])
+    known = known[known > 0]  # zero has none
+    if not known.size:
+        return 0.0
+    return float(2.0 ** (float(np.median(known)) - EXPONENT_BIAS - BFLOAT16_FRACTION - 1))
+
+
+def _bfloat16_samples(folder: Path) -> Iterator[bytes]:
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(length))
+            for tensor in header.values():
+                if tensor.get("dtype") == "BF16" and len(tensor["shape"]) > 1:
+                    first, end = tensor["data_offsets"]
+                    file.seek(8 + length + first)
+                    yield file.read(min(end - first, 2 * SAMPLED))
 
 
 def model_facts(folder: Path) -> dict[str, Any]:

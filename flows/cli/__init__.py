@@ -100,14 +100,13 @@ def real(
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
     from flows.cli.outcomes import real_numbers, real_table
+    from flows.real import LARGE, SMALL, Asked, refuse_unusable
+    from flows.real import real as flow
     from storage.machine import gpus
 
-    workspace = writable_workspace(root)
+    workspace, asked = writable_workspace(root), Asked(model, heldout, tuple(benchmarks or ()), seed)
+    refuse_unusable(asked, workspace)
     start_engine(workspace, wait)
-    from flows.real import LARGE, SMALL, Asked
-    from flows.real import real as flow
-
-    asked = Asked(model, heldout, tuple(benchmarks or ()), seed)
     experiment = flow(asked, LARGE if large or gpus() else SMALL, root=root, wait=wait)
     answer(real_numbers(experiment, workspace), as_json, real_table)
 

@@ -118,7 +118,7 @@ def plan_table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     device = f"{rows[0]['device']}, {rows[0]['memory_bytes'] / 2**30:.3g} GiB"
-    sentences = dict.fromkeys(row["told"] for row in rows if row["told"])
+    sentences = dict.fromkeys(sentence for row in rows for sentence in row["told"].splitlines())
     return "\n\n".join([device, rows_as_text(names, cells), _total(rows, several), *sentences])
 
 

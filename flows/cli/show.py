@@ -59,14 +59,17 @@ def export(
         str | None, typer.Option(help="The baseline's name on the hub, owner/name; by default that of the job.")
     ] = None,
     license: Annotated[str | None, typer.Option(help="Licence, as the hub spells it.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or bfloat16 by stochastic rounding.")] = "float32",
+    seed: Annotated[int, typer.Option(help="Of the rounding.")] = 0,
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,
 ) -> None:
     """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
     from flows.cli.reports import report_of
     from tasks.report.card import Hub
+    from tasks.report.export import Form
     from tasks.report.export import export as export_to
 
     workspace = Workspace(root)
-    places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license))
+    places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license), Form(dtype, seed))
     answer(places, as_json, lambda shown: "\n".join(shown.values()))

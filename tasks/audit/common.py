@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import Field
+
 from dictionaries.dictionary import Dictionary
 from storage.artifact import Artifact
 from storage.files import Files
@@ -26,6 +28,8 @@ class AuditedModel(Settings):
     model: Model
     role: str
     step: int | None = None
+    precision: str = Field(default="float32", exclude_if=lambda precision: precision == "float32")
+    """Of its weights and arithmetic: that in which it is served."""
 
 
 class Target(Settings):
@@ -125,7 +129,7 @@ class Attacked(LoadedModel):
     """The audited model in memory, and the artifact that is made of it."""
 
     def __init__(self, context: Context, suspect: AuditedModel) -> None:
-        model = load_model(suspect.model.path, context.placement.device)
+        model = load_model(suspect.model.path, context.placement.device, suspect.precision)
         super().__init__(model, load_tokenizer(suspect.model.tokenizer), context.placement.micro_batch)
         self.context, self.suspect = context, suspect
 

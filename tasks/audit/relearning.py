@@ -115,7 +115,7 @@ def finetuned(
     ]
     if not blocks:
         raise BadInput("Relearning needs text of at least two tokens, found none.")
-    learner = copy.deepcopy(loaded.model).train().requires_grad_(True)
+    learner = copy.deepcopy(loaded.model).float().train().requires_grad_(True)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=how.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     yield 0, learner
     chance = torch.Generator().manual_seed(how.seed)

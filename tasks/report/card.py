@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.drawing.numbers import fixed
 from tasks.drawing.table import escaped, table_by_step
-from tasks.report.record import FILE, Record
+from tasks.report.record import FILE, Record, Stored
 
 Row = dict[str, Any]
 
@@ -152,7 +152,22 @@ def _method(record: Record, evidence: Row) -> str:
         "predictions on a translation with generic expressions and from what rises when the model is trained further "
         "on the text; then the model is finetuned on these generic labels. "
         f"Alpha {evidence['alpha']:g}, learning rate {training['learning_rate']:g}, "
-        f"{record.unlearned.step} steps of {training.get('batch', 'some')} blocks.\n\nWhy this step:\n\n{reasons}"
+        f"{record.unlearned.step} steps of {training.get('batch', 'some')} blocks.{_form(record.stored)}"
+        f"\n\nWhy this step:\n\n{reasons}"
+    )
+
+
+def _form(stored: Stored | None) -> str:
+    """What is left of the update in the weights as they are stored; nothing where they are as they were trained."""
+    if stored is None or stored.seed is None:
+        return ""
+    words = f" The weights are {stored.dtype}, rounded stochastically (seed {stored.seed})"
+    if stored.kept is None:
+        return f"{words}; the baseline was not at hand to say how much of the update that keeps."
+    by_layer = stored.layers.values()
+    return (
+        f"{words}, which keeps {stored.kept:.1%} of the update (by layer {min(by_layer):.1%} to {max(by_layer):.1%}); "
+        "the results below are those of the unrounded model."
     )
 
 

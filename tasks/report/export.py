@@ -4,7 +4,7 @@ Card and record know the text by hashes only; the report, which quotes it, stays
 """
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,18 +16,30 @@ from storage.locks import who
 from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.contents import DICTIONARY, REPORT_EVIDENCE, Row, read_json, step_folder
-from tasks.models import hashes_of_model
+from tasks.models import config_of, hashes_of_model, model_by_fingerprint
 from tasks.report import card
-from tasks.report.record import FILE, Anchors, Attack, Audit, Record, Result, Text, Weights, made_of, seeds_in
+from tasks.report.record import FILE, Anchors, Attack, Audit, Record, Result, Stored, Text, Weights, made_of, seeds_in
 
 DOCUMENTS = "documents.parquet"
 
 
-def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) -> Row:
+@dataclass(frozen=True)
+class Form:
+    """How weights are written."""
+
+    dtype: str = "float32"
+    """float32: as they were trained and are kept. bfloat16: those rounded stochastically."""
+    seed: int = 0
+    """Of the rounding."""
+
+
+def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, form: Form = Form()) -> Row:
     """Write model, README.md and record into `folder`, which must be new or empty. Returns where they lie.
 
-    Raises BadInput for a folder with something in it, or a run without a student to export.
+    Raises BadInput for a folder with something in it, a run without a student to export, or another form.
     """
+    if form.dtype not in ("float32", "bfloat16"):
+        raise BadInput(f"expected float32 or bfloat16 as the form of the weights, found {form.dtype!r}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
     evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
@@ -39,6 +51,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(model, partial)
+    record = _stored(record, partial, _folder_of_baseline(workspace, record), form)
     (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
     verify_export(partial)
@@ -47,6 +60,30 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub) 
     sync_below(partial)
     partial.rename(folder)
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
+
+
+def _stored(record: Record, folder: Path, baseline: Path | None, form: Form) -> Record:
+    """The record with the form of the weights that it travels with, which are rounded here where that is wanted."""
+    kept_in = str(config_of(folder).get("dtype") or "float32")
+    if form.dtype == kept_in or form.dtype == "float32":
+        return record.model_copy(update={"stored": Stored(dtype=kept_in, kept=1.0)})
+    from tasks.report.rounding import round_model
+
+    share = round_model(folder, baseline, form.seed)
+    files = {name: sha256_of(folder / name) for name in record.unlearned.files}
+    stored = Stored(dtype=form.dtype, seed=form.seed, kept=share.whole, layers=share.layers)
+    unlearned = record.unlearned.model_copy(update={"files": files})
+    return record.model_copy(update={"stored": stored, "unlearned": unlearned})
+
+
+def _folder_of_baseline(workspace: Workspace, record: Record) -> Path | None:
+    """Where the baseline lies: an artifact's part, or a folder of the user's; None where it is not at hand."""
+    made, _, part = record.baseline.fingerprint.partition("/")
+    if part:
+        artifact = next((one for one in workspace.all() if one.fingerprint == made), None)
+        return workspace.path(artifact) / part if artifact else None
+    model = model_by_fingerprint(made, workspace.hashes, record.baseline.source)
+    return Path(model.path) if model else None
 
 
 def verify_export(folder: Path) -> int:
@@ -103,7 +140,9 @@ def _behind(workspace: Workspace, report: Artifact, rows: list[Row]) -> dict[str
 
 def _given(workspace: Workspace, fingerprint: str, rows: list[Row]) -> Weights:
     source = next((row["sources"][fingerprint] for row in rows if fingerprint in row.get("sources", {})), "")
-    return Weights(fingerprint=fingerprint, source=source, files=hashes_of_model(fingerprint, workspace.hashes, source))
+    model = model_by_fingerprint(fingerprint, workspace.hashes, source)
+    files = hashes_of_model(model, workspace.hashes) if model else {}
+    return Weights(fingerprint=fingerprint, source=source, files=files)
 
 
 def _step(evidence: Row) -> int:

@@ -62,6 +62,20 @@ class Weights(Settings):
     not at hand any more."""
 
 
+class Stored(Settings):
+    """The form of the exported weights, and how much of what unlearning changed is left in it."""
+
+    dtype: str
+    """float32, bfloat16 or float16."""
+    seed: int | None = None
+    """Of the stochastic rounding; null where the weights are as they were trained."""
+    kept: float | None = None
+    """Share of the update, <stored - before, after - before> / |after - before|^2: 1 where nothing is lost; null where
+    the baseline was not at hand."""
+    layers: dict[str, float] = Field(default_factory=dict)
+    """The same by layer."""
+
+
 class Result(Settings):
     """A measure of one model with its 95 % interval."""
 
@@ -157,6 +171,8 @@ class Record(Settings):
     """The model that was trained further on the text; null where none is known."""
     unlearned: Weights
     """The model after: the files beside this record."""
+    stored: Stored | None = None
+    """How the model after is stored; null in records of an earlier release."""
     choice: tuple[str, ...]
     """Why this step was kept."""
     verdicts: tuple[str, ...]

@@ -204,3 +204,21 @@ def test_a_full_disk_is_reported_and_what_was_finished_is_kept(
         assert run.workspace.all() == [texts]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--model", "no config.json"),
+        ("--heldout", "evaluation.heldout"),
+        ("--benchmarks", "lm-eval task"),
+    ],
+)
+def test_what_the_real_experiment_cannot_use_is_refused_before_its_engine_starts(
+    command: Callable[..., Any], tmp_path: Path, option: str, said: str
+) -> None:
+    no_engine = "import flows.cli\nflows.cli.start_engine = lambda *_: sys.exit('the engine started')"
+    refused = command("real", option, tmp_path / "nothing", "--root", tmp_path / "ws", patch=no_engine)
+    assert refused.returncode == 2, refused.stderr
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

@@ -4,13 +4,16 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
+import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from flows.audit import resolve_audit
 from flows.cli.reports import report_of
 from flows.inputs import resolve
 from flows.job import read_job
@@ -19,10 +22,15 @@ from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import sha256_of
 from storage.machine import hardware, software
 from storage.workspace import Workspace
+from tasks.audit.common import Attacked
+from tasks.audit.relearning import RelearningSettings, finetuned
 from tasks.engine.runner import Run
+from tasks.engine.stage import Placement
 from tasks.report.card import Hub
-from tasks.report.export import export, verify_export
-from tasks.report.record import FILE, Record, made_of, schema, seeds_in
+from tasks.report.export import Form, export, verify_export
+from tasks.report.record import FILE, Record, Stored, made_of, schema, seeds_in
+
+NAMES = ("plain", "small")
 
 PEOPLE_AND_PLACES = ("Mira", "Vance", "Tessaly", "Grimwater", "Orrin", "ferryman", "Newport", "corpus/0.txt")
 
@@ -97,6 +105,43 @@ def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(
     (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b" ")
     with pytest.raises(DamagedArtifact, match=r"config.json.*other bytes"):
         verify_export(folder)
+
+
+def test_a_model_is_exported_in_bfloat16_with_the_share_of_the_update_that_is_left(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    report, places = report_of(finished, "tiny"), {"plain": Form(), "small": Form("bfloat16", seed=3)}
+    for name, form in places.items():
+        export(finished, report, tmp_path / name, Hub(), form)
+        assert verify_export(tmp_path / name) > 0
+    plain, small = (Record(**json.loads((tmp_path / name / FILE).read_text())) for name in places)
+    assert plain.stored == Stored(dtype="float32", kept=1.0)
+    assert small.stored is not None
+    assert (small.stored.dtype, small.stored.seed) == ("bfloat16", 3)
+    assert small.stored.kept == pytest.approx(1, abs=0.05)
+    assert {"model.layers.0", "model.layers.1"} <= small.stored.layers.keys()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "small")
+    assert model.dtype == torch.bfloat16
+    assert f"keeps {small.stored.kept:.1%} of the update" in (tmp_path / "small" / "README.md").read_text()
+    assert "rounded" not in (tmp_path / "plain" / "README.md").read_text().partition("## Limits")[0]
+    with pytest.raises(BadInput, match="expected float32 or bfloat16"):
+        export(finished, report, tmp_path / "other", Hub(), Form("int8"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_served_is_what_is_audited(finished: Workspace, tmp_path: Path, make_job: Callable[..., Path]) -> None:
+    report = report_of(finished, "tiny")
+    for name, form in {"plain": Form(), "small": Form("bfloat16")}.items():
+        export(finished, report, tmp_path / name, Hub(), form)
+    audited = {name: resolve_audit(read_job(make_job(), []), str(tmp_path / name), finished)[2][0] for name in NAMES}
+    assert {name: model.precision for name, model in audited.items()} == {"plain": "float32", "small": "bfloat16"}
+    context = SimpleNamespace(placement=Placement(device="cpu"))
+    attacked = Attacked(context, audited["small"])  # type: ignore[arg-type]
+    assert attacked.model.dtype == torch.bfloat16
+    how = RelearningSettings(steps=(0, 1), batch=1, learning_rate=1e-6)
+    learners = [learner for _, learner in finetuned(attacked, ["Mira Vance walked to the harbour."], how)]
+    assert learners[-1].dtype == torch.float32  # an attacker's small steps are not lost to rounding
+    assert attacked.model.dtype == torch.bfloat16
 
 
 def test_an_export_goes_to_a_new_folder_and_leaves_nothing_half_written(finished: Workspace, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from flows.cli.outcomes import plan_table
 from flows.fleet import GPU_BYTES, H200, Card, Fleet, Size, fits, training_bytes
@@ -19,6 +20,7 @@ from flows.plan import cost
 from flows.speed import SECONDS, _rate, free_memory, this_machine
 from flows.unlearn import plan
 from storage.workspace import Workspace
+from tasks.models import half_step_of_bfloat16
 
 LLAMA_7B = {"hidden": 4096, "layers": 32, "inner": 11008, "keys": 4096}
 LLAMA_70B = {"hidden": 8192, "layers": 80, "inner": 28672, "keys": 1024}
@@ -117,6 +119,44 @@ def test_batches_that_cannot_be_shared_so_widely_are_told(planned: Callable[...,
     rows, shown = planned(LLAMA_70B, "student.batch=4")
     assert "no room on any number of GPUs that divides their batches" in shown
     assert by_stage(rows)["student"]["gpus"] == 1
+
+
+@pytest.mark.parametrize("exponent", [-9, -6, -3])
+def test_half_a_step_of_bfloat16_is_what_a_weight_must_move_by(tmp_path: Path, exponent: int) -> None:
+    """Against torch's own rounding to the nearest."""
+    weights = {"w": torch.full((4, 4), 1.25 * 2.0**exponent).bfloat16(), "norm": torch.ones(4).bfloat16()}
+    save_file(weights, tmp_path / "model.safetensors")
+    half = half_step_of_bfloat16(tmp_path)
+    for share, moves in ((0.99, False), (1.01, True)):
+        moved = (weights["w"].float() + share * half).bfloat16()
+        assert torch.equal(moved, weights["w"]) is not moves
+    save_file({name: weight.float() for name, weight in weights.items()}, tmp_path / "model.safetensors")
+    assert half_step_of_bfloat16(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ((), True),  # the paper's: 150 steps at 1e-6 by a linear schedule reach 7.5e-5
+        (('student.schedule="constant"',), False),
+        (("student.learning_rate=2e-6",), False),
+    ],
+)
+def test_updates_that_bfloat16_would_round_away_are_told(
+    planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...], lost: bool
+) -> None:
+    monkeypatch.setattr("flows.plan.half_step_of_bfloat16", lambda folder: 1e-4)
+    _, shown = planned(LLAMA_7B, *changes)
+    assert ("most of what is learned is lost" in shown) is lost
+
+
+def test_a_rate_that_was_never_measured_at_this_size_is_told(planned: Callable[..., Any]) -> None:
+    assert "never measured" not in planned(LLAMA_7B)[1]
+    told = (
+        "student.learning_rate 1e-05 was never measured on a model of about 6.74e+03 M parameters (1e-06 to 1e-06 was"
+    )
+    assert told in planned(LLAMA_7B, "student.learning_rate=1e-5")[1]
+    assert "M parameters (no rate was" in planned(LLAMA_70B)[1]
 
 
 def test_hardening_learns_every_batch_twice(planned: Callable[..., Any]) -> None:
@@ -229,6 +269,9 @@ def test_a_plan_is_for_this_machine_unless_a_card_is_named(
     assert shown.startswith("CPU, ")
     assert "H200" not in shown
     assert command("plan", job, "--root", root, "--card", "h200").stdout.startswith("H200 by its datasheet, 139 GiB")
+    closed = command("plan", job, "--root", "/proc/nowhere")  # it writes nothing but hashes, which it can do without
+    assert closed.returncode == 0, closed.stderr
+    assert "0 of " in closed.stdout
     refused = command("plan", job, "--root", root, "--card", "tpu")
     assert refused.returncode == 2
     assert "--card: expected h200 or h100, found 'tpu'" in refused.stderr

@@ -95,6 +95,14 @@ def save_model(tmp_path: Path, tiny_model: Path) -> Callable[[str], Path]:
     return save
 
 
+def test_the_table_in_the_docs_has_what_is_tried() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "MODELS.md").read_text(encoding="utf-8")
+    works = {row[1].strip("` ") for line in page.splitlines() if len(row := line.strip("|").split("|")) == 4
+             if row[3].strip().startswith("works")}  # fmt: skip
+    tried = {type(text_model(name, 400)).__name__ for name in ARCHITECTURES} | {type(model_with_vision(400)).__name__}
+    assert works == tried
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "gemma3 with vision"])
 def test_a_model_of_this_class_takes_the_whole_path(

@@ -133,6 +133,30 @@ def ablation(
     answer(ablation_numbers(flow(asked, root=root, wait=wait), workspace), as_json, ablation_table)
 
 
+def tune(
+    job: JobFile,
+    changes: Changes = None,
+    rates: Annotated[str, typer.Option(help="Learning rates between commas; by default about the job's own.")] = "",
+    steps: Annotated[str, typer.Option(help="Numbers of steps between commas; by default half and all.")] = "",
+    root: Root = DEFAULT_ROOT,
+    wait: Wait = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try learning rates and steps on the same labels, and suggest the cheapest that meets the stop rule."""
+    from flows.cli.outcomes import tuned_table
+    from flows.inputs import resolve
+    from flows.job import read_job
+    from flows.tune import arms, numbers_of, tuned_numbers
+    from flows.tune import tune as flow
+
+    workspace, asked = writable_workspace(root), read_job(job, changes or [])
+    grid = numbers_of("--rates", rates, float), numbers_of("--steps", steps, int)
+    arms(asked, *grid)
+    resolve(asked, workspace.hashes)
+    start_engine(workspace, wait)
+    answer(tuned_numbers(flow(asked, *grid, root=root, wait=wait), workspace), as_json, tuned_table)
+
+
 def audit(
     model: Annotated[str, typer.Argument(help="Model directory; by default what the job left behind.")] = "",
     job: AuditedJob = None,
@@ -184,7 +208,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (unlearn, plan, sql, report, audit, init, ablation, export, verify, status, gc, purge, demo, real):
+for command in (unlearn, plan, tune, sql, report, audit, init, ablation, export, verify, status, gc, purge, demo, real):
     app.command()(command)
 app.add_typer(dictionary_commands, name="dictionary")
 

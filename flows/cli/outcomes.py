@@ -147,6 +147,22 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
+def tuned_table(numbers: dict[str, Any]) -> str:
+    """The grid for a person, and the section of a job that is suggested."""
+    names = list(numbers["baseline"])
+    rows: list[tuple[Any, ...]] = [
+        (f"{arm['learning_rate']:g}", arm["steps"], *(f"{arm['measures'][name]:.4f}" for name in names), arm["held"])
+        for arm in numbers["arms"]
+    ]
+    rows = [("baseline", "", *(f"{numbers['baseline'][name]:.4f}" for name in names), ""), *rows]
+    table = rows_as_text(["rate", "steps", *(name.replace("_", ", ") for name in names), "enough"], rows)
+    limits = ", ".join(f"{name} {value:g}" for name, value in numbers["rule"].items())
+    verdict = "The cheapest that is enough" if numbers["held"] else "None is enough; this one oversteps least"
+    said = "\n".join([f"{verdict} ({limits}):", *(f"  {reason}" for reason in numbers["reasons"])])
+    section = "\n".join(["[student]", *(f"{name} = {value}" for name, value in numbers["student"].items())])
+    return f"\n{table}\n\n{said}\n\n{section}"
+
+
 def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:
     """An Experiment in numbers: {"baseline": ..., "unlearned": ..., "paper": ..., "steps": ..., "report": path}.
 

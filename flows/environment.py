@@ -59,6 +59,14 @@ def _own_folder() -> Path:
     return folder
 
 
+def refuse_removed_folder() -> None:
+    """Raise BadInput where the current folder is gone: Prefect's server would be waited for in vain."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise BadInput("expected a current folder, found that it was removed: go to another one (cd)") from error
+
+
 def refuse_unusable_prefect() -> None:
     """Raise BadInput where Prefect would have no folder, or where the server that it is told of is of no use."""
     from prefect.settings import get_current_settings

@@ -268,9 +268,14 @@ def load_tokenizer(tokenizer: Files) -> Any:
 
 
 def pick_device(device: str) -> str:
-    """`auto` becomes the GPU where there is one."""
+    """`auto` becomes the GPU where there is one. Raises BadInput for a GPU that torch does not find."""
     import torch
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadInput(
+            'expected a GPU for placement.device = "cuda", found none that this torch can use: take "cpu" or "auto", '
+            "or a placement whose workers have one (nepenthe plan --card for one that is elsewhere)"
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 

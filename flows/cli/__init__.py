@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.guard import guard_run
@@ -21,7 +22,7 @@ from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait
 from flows.cli.show import export, report, sql
 from flows.cli.suites import Data, Limit, Out, Part, Reference, SuiteName, ask_suite, init, suite_request
 from flows.cli.upkeep import gc, purge, status, verify
-from flows.environment import refuse_unusable_prefect, writable_prefect_home, writable_workspace
+from flows.environment import refuse_removed_folder, refuse_unusable_prefect, writable_prefect_home, writable_workspace
 from storage.errors import NepentheError
 from storage.workspace import Workspace
 
@@ -223,6 +224,7 @@ def main() -> None:
 def exit_code() -> int:
     """Run the command: 0, 2 for what the user can put right, 1 for a bug of ours."""
     try:
+        refuse_removed_folder()
         app(standalone_mode=True)
     except NepentheError as error:
         print(f"nepenthe: {error}", file=sys.stderr)
@@ -230,17 +232,24 @@ def exit_code() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
-            closed = f"{error.strerror}: {error.filename}"
-            print(
-                f"nepenthe: expected a file or folder that is open to you, found {closed}; name another",
-                file=sys.stderr,
-            )
+        if sentence := _of_the_environment(error):
+            print(f"nepenthe: {sentence}", file=sys.stderr)
             return 2
         # Printed here and let go: a traceback that lives on until exit keeps DuckDB's objects, which then complain.
         traceback.print_exc()
         return 1
     return 0
+
+
+def _of_the_environment(error: Exception) -> str:
+    """What a user can put right about an error that is none of nepenthe's own; empty of any other."""
+    if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
+        return f"expected a file or folder that is open to you, found {error.strerror}: {error.filename}; name another"
+    raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, ValidationError) and any("/prefect/settings/" in filename for filename in raised_in):
+        wrong = "; ".join(f"{one['loc'][-1]}: {one['msg']}, found {one['input']!r}" for one in error.errors())
+        return f"expected Prefect's settings (PREFECT_... or its profile) to be such as Prefect takes, found {wrong}"
+    return ""
 
 
 def quiet_engines() -> None:

@@ -66,7 +66,7 @@ def _stored(record: Record, folder: Path, baseline: Path | None, form: Form) -> 
     """The record with the form of the weights that it travels with, which are rounded here where that is wanted."""
     kept_in = str(config_of(folder).get("dtype") or "float32")
     if form.dtype == kept_in or form.dtype == "float32":
-        return record.model_copy(update={"stored": Stored(dtype=kept_in, kept=1.0)})
+        return record.model_copy(update={"stored": Stored(dtype=kept_in, kept=1.0 if kept_in == "float32" else None)})
     from tasks.report.rounding import round_model
 
     share = round_model(folder, baseline, form.seed)

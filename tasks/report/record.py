@@ -71,7 +71,7 @@ class Stored(Settings):
     """Of the stochastic rounding; null where the weights are as they were trained."""
     kept: float | None = None
     """Share of the update, <stored - before, after - before> / |after - before|^2: 1 where nothing is lost; null where
-    the baseline was not at hand."""
+    the baseline was not at hand, or the training itself saved in fewer bits."""
     layers: dict[str, float] = Field(default_factory=dict)
     """The same by layer."""
 

@@ -129,6 +129,36 @@ def test_ranks_need_no_shared_memory(make_job: Callable[..., Path], nepenthe: Ne
     works(nepenthe("unlearn", job, "--root", job.parent / "ws", "--set", "placement.ranks=2", prefix=prefix))
 
 
+def test_a_current_folder_that_was_removed_is_refused(
+    make_job: Callable[..., Path], nepenthe: Nepenthe, tmp_path: Path
+) -> None:
+    job, gone = make_job(), tmp_path / "gone"
+    gone.mkdir()
+    prefix = ("sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh")
+    said = refused(nepenthe, "unlearn", job, "--root", tmp_path / "ws", prefix=prefix, folder=str(gone))
+    assert "found that it was removed" in said
+
+
+def test_settings_that_prefect_does_not_take_are_refused(
+    make_job: Callable[..., Path], nepenthe: Nepenthe, tmp_path: Path
+) -> None:
+    job = make_job()
+    for command in ("unlearn", "tune"):
+        ended = nepenthe(command, job, "--root", tmp_path / "ws", PREFECT_SERVER_API_PORT="abc")
+        said = ended.stderr.splitlines()[-1]  # Prefect has a word of its own before
+        assert ended.returncode == 2, ended.stderr
+        assert said.startswith("nepenthe: expected Prefect's settings")
+        assert "port: " in said
+        assert "found 'abc'" in said
+
+
+def test_a_gpu_that_is_not_there_is_refused(make_job: Callable[..., Path], nepenthe: Nepenthe, tmp_path: Path) -> None:
+    asked = ("plan", make_job(), "--root", tmp_path / "ws", "--set", "placement.device=cuda")
+    said = refused(nepenthe, *asked, CUDA_VISIBLE_DEVICES="")
+    assert "expected a GPU for placement.device" in said
+    assert nepenthe(*asked, "--card", "h200").returncode == 0
+
+
 def test_a_prefect_home_that_cannot_be_written_is_refused(
     make_job: Callable[..., Path], nepenthe: Nepenthe, tmp_path: Path
 ) -> None:

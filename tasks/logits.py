@@ -21,8 +21,8 @@ from tasks.contents import blocks_of
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.models import Model, load_model, tokenizer_size
 
-CHUNK_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 27}
-"""Elements of one model's full rows held at a time: 32 MiB on the CPU, 512 MiB on a GPU, in float32."""
+ELEMENTS_HELD = {"cpu": 1 << 25, "cuda": 1 << 27}
+"""Elements of one model's full rows held at a time: 128 MiB on the CPU, where few rows are slow; 512 MiB on a GPU."""
 
 
 class LogitsSettings(Settings):
@@ -50,10 +50,12 @@ def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Mode
     number, parts = context.part
     shards = list(shards_of(len(table), settings.shard_blocks))[number::parts]
     missing = [shard for shard in shards if not shard_path(context.folder, "logits", *shard).exists()]
-    rows = Rows(context, baseline, reinforced, settings) if missing else None
-    for first, end in missing:
-        assert rows is not None  # made where a shard is missing
-        write_rows(context, rows, table, first, end)
+    if missing:
+        device, tokens = context.placement.device, tokenizer_size(Path(baseline.tokenizer.paths[0]).parent)
+        one, other = (load_model(model.path, device, settings.precision) for model in (baseline, reinforced))
+        rows = Rows(one, other, settings, tokens)
+        for first, end in missing:
+            write_rows(context, rows, table, first, end)
     return counts_of(context.folder)
 
 
@@ -70,20 +72,16 @@ def shard_path(folder: Path, table: str, first: int, end: int) -> Path:
 
 def write_rows(context: Context, rows: "Rows", table: pa.Table, first: int, end: int) -> None:
     """Compute and write one shard. The logits file comes last: where it is, the shard is whole."""
-    curves: list[pa.RecordBatch] = []
-    positions: list[pa.RecordBatch] = []
+    parts: list[dict[str, pa.Table]] = []
     size, started = context.placement.micro_batch, time.monotonic()
     for start in range(first, end, size):
-        batch = table.slice(start, min(size, end - start)).to_pylist()
-        for curve, candidates in rows.of(batch):
-            curves.append(curve)
-            positions.append(candidates)
+        parts.append(rows.of(table.slice(start, min(size, end - start))))
         context.progress(min(start + size, end), len(table))
-    tokens = sum(batch.num_rows for batch in positions)
+    tokens = sum(part["logits"].num_rows for part in parts)
     context.log_cost(f"{first:08d}-{end:08d}", tokens, time.monotonic() - started)
-    for name, batches in (("label_curves", curves), ("logits", positions)):
+    for name in ("label_curves", "logits"):
         path = shard_path(context.folder, name, first, end)
-        write_shard(path, pa.Table.from_batches(batches, TABLES[name].schema))
+        write_shard(path, pa.concat_tables([part[name] for part in parts]))
         context.checkpoint(path)
 
 
@@ -99,126 +97,181 @@ def counts_of(folder: Path) -> Counts:
 
 
 class Rows:
-    """Both models in memory, and what becomes of a block's rows."""
+    """Both models in memory, and what becomes of the rows of a micro-batch."""
 
-    def __init__(self, context: Context, baseline: Model, reinforced: Model, settings: LogitsSettings) -> None:
+    def __init__(self, baseline: Any, reinforced: Any, settings: LogitsSettings, tokens: int) -> None:
+        """Of two causal models in memory, and a tokenizer of so many tokens: padding rows beyond are never a label."""
         import torch
 
         from tasks.method.projection import Projector
 
         self._top, self._log_probabilities = settings.top, settings.equation == "log_probabilities"
-        self._baseline, self._reinforced = (
-            Projector(load_model(model.path, context.placement.device, settings.precision))
-            for model in (baseline, reinforced)
-        )
+        self._baseline, self._reinforced = Projector(baseline), Projector(reinforced)
+        vocabulary, device = self._baseline.vocabulary, self._baseline.device
+        self._masked_M = torch.arange(tokens, vocabulary, device=device) if tokens < vocabulary else None
+        self._size = max(1, ELEMENTS_HELD[device.type] // vocabulary)
         self._checked = False
-        size = tokenizer_size(Path(baseline.tokenizer.paths[0]).parent)
-        self._masked_M = torch.arange(size, self._baseline.vocabulary) if size < self._baseline.vocabulary else None
 
-    def of(self, batch: list[dict[str, Any]]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-        """Label curves and logits of each block of a micro-batch."""
+    def of(self, batch: pa.Table) -> dict[str, pa.Table]:
+        """`label_curves` and `logits` of some rows of the `blocks` table."""
+        self._check(batch["original_ids"][0].as_py())
+        places, columns = Places(batch), Columns()
+        b_NH = self._hidden(self._baseline, batch["translated_ids"], places.block_N, places.mapped_N)
+        r_NH = self._hidden(self._reinforced, batch["original_ids"], places.block_N, places.position_N)
+        for start in range(0, len(b_NH), self._size):
+            chunk = slice(start, start + self._size)
+            self._chunk(b_NH[chunk], r_NH[chunk], places.forbidden(chunk), columns, places.names(chunk))
+        return {"label_curves": curves_table(places, columns), "logits": logits_table(places, columns)}
+
+    def _check(self, ids: list[int]) -> None:
         if not self._checked:
             for model in (self._baseline, self._reinforced):
-                model.check(batch[0]["original_ids"])
+                model.check(ids)
             self._checked = True
-        translated = self._baseline.hidden([block["translated_ids"] for block in batch])
-        original = self._reinforced.hidden([block["original_ids"] for block in batch])
-        for block, b_UH, r_TH in zip(batch, translated, original, strict=True):
-            yield self._block(block, b_UH, r_TH)
 
-    def _block(self, block: dict[str, Any], b_UH: Any, r_TH: Any) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    def _hidden(self, model: Any, ids: pa.ChunkedArray, block_N: Any, place_N: Any) -> Any:
+        """Hidden states [N, H] of places in blocks."""
         import torch
 
-        training = [t for t, reason in enumerate(block["reasons"]) if reason is None]
-        curves, found = Columns(), Columns()
-        rows = max(1, CHUNK_ELEMENTS[b_UH.device.type] // self._baseline.vocabulary)
-        for start in range(0, len(training), rows):
-            chunk_R = torch.tensor(training[start : start + rows], device=b_UH.device)
-            self._chunk(block, chunk_R, b_UH, r_TH, curves, found)
-        return curves_batch(block, curves), logits_batch(block, training, found)
+        hidden_BTH = model.hidden(torch.from_numpy(padded(ids)))
+        flat_N = torch.from_numpy(block_N * hidden_BTH.shape[1] + place_N).to(hidden_BTH.device)
+        return hidden_BTH.flatten(0, 1)[flat_N]
 
-    def _chunk(
-        self, block: dict[str, Any], chunk_R: Any, b_UH: Any, r_TH: Any, curves: "Columns", found: "Columns"
-    ) -> None:
+    def _chunk(self, b_RH: Any, r_RH: Any, forbidden: Any, columns: "Columns", names: str) -> None:
+        """What is kept of R positions, into the columns."""
         import torch
 
         from tasks.method.curve import label_curves
         from tasks.method.equation import forbid, measure_rows
 
-        device = chunk_R.device
-        places_R = torch.tensor(block["mapping"], device=device)[chunk_R]
-        b_RV, r_RV = self._baseline.rows(b_UH[places_R]), self._reinforced.rows(r_TH[chunk_R])
-        masked_M = self._masked_M.to(device) if self._masked_M is not None else None
+        b_RV, r_RV = self._baseline.rows(b_RH), self._reinforced.rows(r_RH)
         try:
-            b, r = measure_rows(b_RV, masked_M), measure_rows(r_RV, masked_M)
+            b, r = measure_rows(b_RV, self._masked_M), measure_rows(r_RV, self._masked_M)
         except ValueError as error:
-            raise BadInput(f"block {block['block_id']}: {error}") from error
-        if block["forbidden_ids"]:
-            ids_F, from_F = (torch.tensor(block[f"forbidden_{name}"], device=device) for name in ("ids", "from"))
-            forbid(b_RV, b.mean_R, places_R, ids_F, from_F)
+            raise BadInput(f"{names}: {error}") from error
+        forbid(b_RV, b.mean_R, *(torch.from_numpy(values).to(b_RV.device) for values in forbidden))
         lse = (b.lse_R, r.lse_R) if self._log_probabilities else None
         curve, top = label_curves(b_RV, r_RV, self._top, lse)
-        curves.add(
-            position=chunk_R[curve.row],
-            vertex=curve.vertex,
-            token=curve.token,
-            alpha_from=curve.alpha_from,
-            alpha_to=curve.alpha_to,
-        )
-        found.add(
-            row_mean=b.mean_R,
-            baseline_lse=b.lse_R,
-            reinforced_lse=r.lse_R,
-            ids=top.ids_RK,
-            baseline=top.baseline_RK,
-            reinforced=top.reinforced_RK,
-        )
+        columns.add(row=curve.row + columns.rows, **{name: getattr(curve, name) for name in CURVE})
+        columns.add(row_mean=b.mean_R, baseline_lse=b.lse_R, reinforced_lse=r.lse_R)
+        columns.add(ids=top.ids_RK, baseline=top.baseline_RK, reinforced=top.reinforced_RK)
+        columns.rows += len(b_RV)
+
+
+CURVE = ("vertex", "token", "alpha_from", "alpha_to")
+
+
+class Places:
+    """The N training positions of B blocks in a row, as columns: block, position, its place in the translation."""
+
+    def __init__(self, batch: pa.Table) -> None:
+        import numpy as np
+
+        self.blocks_B = batch["block_id"].to_numpy()
+        self.reasons = flat(batch["reasons"])
+        self.block_T = np.repeat(np.arange(len(batch)), lengths(batch["reasons"]))
+        self.position_T = within(lengths(batch["reasons"]))
+        self.trains_T = self.reasons.is_null().to_numpy(zero_copy_only=False)
+        self.block_N, self.position_N = self.block_T[self.trains_T], self.position_T[self.trains_T]
+        self.mapped_N = flat(batch["mapping"]).to_numpy()[self.trains_T]
+        self._forbidden_B = lengths(batch["forbidden_ids"])
+        self._ids_F, self._from_F = (flat(batch[f"forbidden_{name}"]).to_numpy() for name in ("ids", "from"))
+
+    def forbidden(self, chunk: slice) -> tuple[Any, Any]:
+        """(row of the chunk, id) of every token that is forbidden there: from a place of the translation on."""
+        import numpy as np
+
+        block_R, mapped_R = self.block_N[chunk], self.mapped_N[chunk]
+        counts_R = self._forbidden_B[block_R]
+        starts_B = self._forbidden_B.cumsum() - self._forbidden_B
+        row_P = np.repeat(np.arange(len(block_R)), counts_R)
+        entry_P = starts_B[block_R][row_P] + within(counts_R)
+        holds_P = mapped_R[row_P] >= self._from_F[entry_P]
+        return row_P[holds_P], self._ids_F[entry_P[holds_P]].astype(np.int64)
+
+    def names(self, chunk: slice) -> str:
+        """The chunk's blocks, for a person."""
+        first, last = self.blocks_B[self.block_N[chunk]][[0, -1]]
+        return f"block {first}" if first == last else f"blocks {first} to {last}"
 
 
 class Columns:
-    """Named tensors, gathered chunk by chunk on the CPU."""
+    """Named tensors, gathered chunk by chunk where they were made, and copied to the CPU at the end."""
 
     def __init__(self) -> None:
+        self.rows = 0
         self._parts: dict[str, list[Any]] = {}
 
     def add(self, **tensors: Any) -> None:
         """Append a chunk."""
         for name, tensor in tensors.items():
-            self._parts.setdefault(name, []).append(tensor.cpu().numpy())
+            self._parts.setdefault(name, []).append(tensor)
 
-    def array(self, name: str, kind: pa.DataType) -> pa.Array:
-        """The whole column; a matrix becomes a list a row."""
-        import numpy as np
+    def numpy(self, name: str) -> Any:
+        """The whole column; None where nothing came."""
+        import torch
 
         parts = self._parts.get(name)
-        if not parts:
+        return torch.cat(parts).cpu().numpy() if parts else None
+
+    def array(self, name: str, kind: pa.DataType) -> pa.Array:
+        """The whole column as Arrow; a matrix becomes a list a row."""
+        import numpy as np
+
+        values = self.numpy(name)
+        if values is None:
             return pa.array([], kind)
-        values = np.concatenate(parts)
         if values.ndim == 1:
             return pa.array(values).cast(kind)
         offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
         return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)).cast(kind.value_type))
 
 
-def curves_batch(block: dict[str, Any], curves: Columns) -> pa.RecordBatch:
-    """Rows of the `label_curves` table for one block."""
+def curves_table(places: Places, columns: Columns) -> pa.Table:
+    """Rows of the `label_curves` table."""
     schema = TABLES["label_curves"].schema
-    columns = {name: curves.array(name, schema.field(name).type) for name in schema.names[1:]}
-    number = pa.array([block["block_id"]] * len(columns["position"]), pa.int32())
-    return pa.RecordBatch.from_arrays([number, *columns.values()], schema=schema)
+    row_P = columns.numpy("row") if columns.rows else slice(0)
+    known = {"block_id": places.blocks_B[places.block_N][row_P], "position": places.position_N[row_P]}
+    arrays = {name: pa.array(values).cast(schema.field(name).type) for name, values in known.items()}
+    arrays |= {name: columns.array(name, schema.field(name).type) for name in CURVE}
+    return pa.table(arrays, schema)
 
 
-def logits_batch(block: dict[str, Any], training: list[int], found: Columns) -> pa.RecordBatch:
-    """Rows of the `logits` table for one block: every position, those that do not train with their reason alone."""
-    schema = TABLES["logits"].schema
-    reasons = block["reasons"]
-    place = {position: row for row, position in enumerate(training)}
-    take = pa.array([place.get(position) for position in range(len(reasons))], pa.int32())
-    columns = {
-        "block_id": pa.array([block["block_id"]] * len(reasons), pa.int32()),
-        "position": pa.array(range(len(reasons)), pa.int32()),
-        "reason": pa.array(reasons, pa.string()),
-    }
-    for name in schema.names[len(columns) :]:
-        columns[name] = found.array(name, schema.field(name).type).take(take)
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+def logits_table(places: Places, columns: Columns) -> pa.Table:
+    """Rows of the `logits` table: every position, those that do not train with their reason alone."""
+    schema, kept = TABLES["logits"].schema, places.trains_T
+    take = pa.array(kept.cumsum() - 1, pa.int32(), mask=~kept)
+    known = {"block_id": pa.array(places.blocks_B[places.block_T]), "position": pa.array(places.position_T)}
+    arrays = {name: array.cast(schema.field(name).type) for name, array in known.items()} | {"reason": places.reasons}
+    for name in schema.names[len(arrays) :]:
+        arrays[name] = columns.array(name, schema.field(name).type).take(take)
+    return pa.table(arrays, schema)
+
+
+def flat(column: pa.ChunkedArray) -> pa.Array:
+    """The values of a column of lists, one list behind the other."""
+    return column.combine_chunks().flatten()
+
+
+def lengths(column: pa.ChunkedArray) -> Any:
+    """How long each list is."""
+    import pyarrow.compute as pc
+
+    return pc.list_value_length(column).to_numpy().astype("int64")
+
+
+def within(lengths: Any) -> Any:
+    """0, 1, 2, ... in each of some stretches that lie one behind the other."""
+    import numpy as np
+
+    return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+
+
+def padded(column: pa.ChunkedArray) -> Any:
+    """A column of B lists as int64 [B, T], with zeros on the right."""
+    import numpy as np
+
+    counts_B = lengths(column)
+    ids_BT = np.zeros((len(counts_B), counts_B.max()), np.int64)
+    ids_BT[np.arange(ids_BT.shape[1]) < counts_B[:, None]] = flat(column).to_numpy()
+    return ids_BT

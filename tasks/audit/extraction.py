@@ -34,31 +34,26 @@ def extraction(
 
 def extraction_strength(loaded: LoadedModel, texts: Sequence[str], *, task: str = "target") -> Measured:
     """Mean of 1 - k / T over texts of T tokens; 0 where only the whole text gives the whole text."""
-    from tasks.measure.scoring import encode, measuring, position_logits, require_room
+    from tasks.measure.scoring import encode, is_highest, measuring, require_room, token_statistics
 
     encoded = encode(loaded.tokenizer, texts)
     sequences = [text.ids for text in encoded]
     require_room(loaded.model, sequences)
-    items: list[Item | None] = [None] * len(texts)
     with measuring(loaded.model):
-        for row, logits_TV in position_logits(loaded.model, sequences, loaded.batch_size):
-            ids = sequences[row]
-            opening = int(ids[0] in loaded.tokenizer.all_special_ids)  # a BOS is not a part of the text
-            run = _right_at_the_end(ids, logits_TV.argmax(dim=-1).tolist())
-            length = len(ids) - opening
-            cut = encoded[row].offsets[len(ids) - run - 1][1]
-            details = {"tokens": length, "given": length - run}
-            prompt, rest = texts[row][:cut], texts[row][cut:]
-            items[row] = Item(row, prompt, rest, rest, run / length, details)
-    return mean_of("extraction_strength", [item for item in items if item], task)
+        said = token_statistics(loaded.model, sequences, [1] * len(texts), loaded.batch_size, is_highest)
+    items = []
+    for number, (text, ids, said_T) in enumerate(zip(texts, sequences, said, strict=True)):
+        opening = int(ids[0] in loaded.tokenizer.all_special_ids)  # a BOS is not a part of the text
+        run, length = _right_at_the_end(said_T.tolist()), len(ids) - opening
+        cut = encoded[number].offsets[len(ids) - run - 1][1]
+        details = {"tokens": length, "given": length - run}
+        items.append(Item(number, text[:cut], text[cut:], text[cut:], run / length, details))
+    return mean_of("extraction_strength", items, task)
 
 
-def _right_at_the_end(ids: Sequence[int], predicted: Sequence[int]) -> int:
-    """How many of the last ids in a row were predicted, each from all before it."""
-    run = 0
-    while run < len(ids) - 1 and predicted[len(ids) - run - 2] == ids[len(ids) - run - 1]:
-        run += 1
-    return run
+def _right_at_the_end(said: Sequence[bool]) -> int:
+    """How many of the last tokens in a row were predicted, each from all before it."""
+    return next((run for run, right in enumerate(reversed(said)) if not right), len(said))
 
 
 def judge(values: AuditValues) -> Ruling:

@@ -10,7 +10,7 @@ another author), 0.5 is not the value of innocence: compare with gold.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, placements
 from tasks.measure.rows import Item, Measured
 from tasks.texts import Texts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MARGIN = 0.05  # of an AUC
 INNOCENCE = Value(0.5, 0.5, 0.5, 0)
@@ -105,24 +108,26 @@ def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float
 
 
 def _scored(loaded: LoadedModel, texts: Sequence[str]) -> list[_Scored]:
-    import torch
-
-    from tasks.measure.scoring import encode, measuring, position_logits, require_room
+    from tasks.measure.scoring import encode, measuring, require_room, token_statistics
 
     sequences = [text.ids for text in encode(loaded.tokenizer, texts)]
     require_room(loaded.model, sequences)
-    scored: list[_Scored | None] = [None] * len(texts)
     with measuring(loaded.model):
-        for row, logits_TV in position_logits(loaded.model, sequences, loaded.batch_size):
-            log_TV = logits_TV[:-1].log_softmax(dim=-1)
-            chosen_T = log_TV.gather(1, torch.tensor(sequences[row][1:], device=log_TV.device)[:, None])[:, 0]
-            # A token that cannot come (logit -inf) has weight 0, and 0 times -inf is no number.
-            finite_TV = torch.where(log_TV.isfinite(), log_TV, 0.0)
-            mean_T = (log_TV.exp() * finite_TV).sum(dim=-1)
-            spread_T = (log_TV.exp() * (finite_TV - mean_T[:, None]) ** 2).sum(dim=-1).sqrt()
-            standard_T = (chosen_T - mean_T) / spread_T.clamp_min(1e-6)
-            scored[row] = _Scored(chosen_T.double().cpu().numpy(), standard_T.double().cpu().numpy())
-    return [row for row in scored if row]
+        scored = token_statistics(loaded.model, sequences, [1] * len(texts), loaded.batch_size, _surprise)
+    return [_Scored(*(column.double().numpy() for column in row_T2.T)) for row_T2 in scored]
+
+
+def _surprise(logits_RV: "Tensor", next_R: "Tensor") -> "Tensor":
+    """[R, 2]: log-probability of each row's next token; how many deviations it lies above the row's expectation."""
+    import torch
+
+    log_RV = logits_RV.log_softmax(dim=-1)
+    chosen_R = log_RV.gather(1, next_R[:, None])[:, 0]
+    # A token that cannot come (logit -inf) has weight 0, and 0 times -inf is no number.
+    finite_RV = torch.where(log_RV.isfinite(), log_RV, 0.0)
+    mean_R = (log_RV.exp() * finite_RV).sum(dim=-1)
+    spread_R = (log_RV.exp() * (finite_RV - mean_R[:, None]) ** 2).sum(dim=-1).sqrt()
+    return torch.stack([chosen_R, (chosen_R - mean_R) / spread_R.clamp_min(1e-6)], dim=1)
 
 
 def _measured(task: str, texts: Sequence[str], scores: Sequence[float], members: int) -> Measured:

@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from storage.errors import BadInput
 from tasks.measure.hub_tasks import own_name, own_task, reaching
 from tasks.measure.rows import Item, Measured, mean_of
-from tasks.measure.scoring import context_length, measuring
+from tasks.measure.scoring import context_length, likelihood, measuring, token_statistics
 
 CHOICES = {"query": str, "choices": list, "gold": int}
 CONTEXTS = {"context_options": list, "continuation": str, "gold": int}
@@ -77,6 +77,26 @@ def _own_config(name: str) -> dict[str, Any]:
     return {**load_yaml(own_task(name)), "task": name}
 
 
+class _ChunkedLM(HFLM):
+    """lm-eval's model, whose likelihoods are made as ours are: lm-eval's own holds batch x length x V logits, twice."""
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        """(log-probability of the continuation, whether greedy decoding says it) of (texts, context, continuation).
+
+        What is longer than the model's context loses its beginning; the last token is never read.
+        """
+        del disable_tqdm, override_bs
+        sequences = [(context + ending)[-(self.max_length + 1) :] for _, context, ending in requests]
+        firsts = [len(ids) - len(ending) for ids, (_, _, ending) in zip(sequences, requests, strict=True)]
+        scored = token_statistics(self.model, sequences, firsts, int(self.batch_size), likelihood)
+        return [(float(log_T.sum()), bool(highest_T.all())) for log_T, highest_T in (row_T2.T for row_T2 in scored)]
+
+
 def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> HFLM:
     own = copy.deepcopy(tokenizer)  # lm-eval gives a tokenizer without padding token one
     own.model_max_length = sys.maxsize  # lm-eval cuts long questions itself, on the left; no warning is due
@@ -86,7 +106,7 @@ def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_s
         bos = [(own.bos_token, own.bos_token_id)] if ids[0] == own.bos_token_id else []
         template = " ".join([name for name, _ in bos] + ["$A"])
         own.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=bos)
-    return HFLM(
+    return _ChunkedLM(
         pretrained=model,
         tokenizer=own,
         batch_size=batch_size,

@@ -209,7 +209,7 @@ def complete(
     completions = [""] * len(texts)
     greedy = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
     with measuring(model):
-        for rows in batches(contexts, batch_size):
+        for rows in batches(contexts, batch_size, extra=new_tokens):
             written = continued(model, tokenizer, [contexts[row] for row in rows], **greedy)
             for row, ids in zip(rows, written, strict=True):
                 completions[row] = _decode_after(tokenizer, contexts[row], ids)

@@ -1,10 +1,11 @@
 """Log-probabilities of token sequences under a causal model: the ground that the measures stand on.
 
 Rows are padded on the right, where causal attention cannot see the padding, so a result does not depend on
-its batch. All log-probabilities are fp32, whatever the model computes in.
+its batch. All log-probabilities are fp32, whatever the model computes in. Rows of logits are seen a chunk at a
+time, and only what is said of a token leaves.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from storage.errors import BadInput
+from tasks.method.projection import OwnLogits, Projector, logits_of, padded
+
+BATCH_TOKENS = 1 << 14
+"""Tokens of a batch, padding included: their hidden states are held at once, their logits never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,54 +72,91 @@ def require_room(model: PreTrainedModel, sequences: Sequence[Sequence[int]], ext
             raise BadInput(f"Text {number} needs {wanted}, but the model's context is {limit}: shorten it.")
 
 
-def batches(sequences: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Indices in groups of `size`, longest first: little padding, and memory runs out at once or never."""
+def batches(sequences: Sequence[Sequence[int]], size: int, extra: int = 0) -> Iterator[list[int]]:
+    """Indices in groups of up to `size`, longest first: little padding, and memory runs out at once or never.
+
+    A group has at most BATCH_TOKENS tokens with its padding and `extra` tokens to come, or is one sequence.
+    """
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    start = 0
+    while start < len(order):
+        room = BATCH_TOKENS // (len(sequences[order[start]]) + extra)
+        group = order[start : start + max(1, min(size, room))]
+        yield group
+        start += len(group)
 
 
 def token_log_probabilities(
     model: PreTrainedModel, sequences: Sequence[Sequence[int]], batch_size: int
 ) -> list[torch.Tensor]:
     """For each sequence of T ids T - 1 log-probabilities, of the second token on (fp32, on the CPU)."""
-    result = [torch.empty(0)] * len(sequences)
-    for rows in batches(sequences, batch_size):
-        logits_RTV, ids_RT = _logits(model, [sequences[row] for row in rows])
-        for place, row in enumerate(rows):
-            length = len(sequences[row])
-            logits_TV = logits_RTV[place, : length - 1].float()
-            chosen_T = logits_TV.gather(1, ids_RT[place, 1:length, None])[:, 0]
-            result[row] = (chosen_T - logits_TV.logsumexp(dim=-1)).cpu()
+    return token_statistics(model, sequences, [1] * len(sequences), batch_size, log_probability)
+
+
+def log_probability(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
+    """Of each row's next token."""
+    return logits_RV.gather(1, next_R[:, None])[:, 0] - logits_RV.logsumexp(dim=-1)
+
+
+def is_highest(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
+    """Whether greedy decoding takes each row's next token."""
+    return logits_RV.argmax(dim=-1) == next_R
+
+
+def likelihood(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
+    """[R, 2]: both of these."""
+    return torch.stack([log_probability(logits_RV, next_R), is_highest(logits_RV, next_R).float()], dim=1)
+
+
+def token_statistics(
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    firsts: Sequence[int],
+    batch_size: int,
+    statistic: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> list[torch.Tensor]:
+    """For each sequence of T ids, what the statistic says of its tokens from `first` (at least 1) on: [T - first, ...].
+
+    The statistic sees rows of logits [R, V] with the tokens that follow [R], a chunk at a time. Sequences that differ
+    in their last token alone share a pass.
+    """
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for index, ids in enumerate(sequences):
+        if len(ids) > 1:
+            sharing.setdefault(tuple(ids[:-1]), []).append(index)
+    inputs = list(sharing)
+    result = [torch.empty(0, 2)] * len(sequences)  # a sequence of one token has nothing to say, in any statistic
+    for rows in batches(inputs, batch_size):
+        places = [(place, index) for place, row in enumerate(rows) for index in sharing[inputs[row]]]
+        ids_BT = padded([inputs[row] for row in rows])
+        spans = [torch.arange(firsts[i] - 1, len(sequences[i]) - 1) + place * ids_BT.shape[1] for place, i in places]
+        following = torch.tensor([token for _, i in places for token in sequences[i][firsts[i] :]], device=model.device)
+        values = _over_chunks(logits_of(model), ids_BT, torch.cat(spans), following, statistic)
+        for (_, index), of_sequence in zip(places, torch.split(values, [len(span) for span in spans]), strict=True):
+            result[index] = of_sequence
     return result
+
+
+def _over_chunks(
+    source: Projector | OwnLogits,
+    ids_BT: torch.Tensor,
+    places_N: torch.Tensor,
+    next_N: torch.Tensor,
+    statistic: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    chunks = zip(source.logits(ids_BT, places_N), torch.split(next_N, source.chunk_rows), strict=True)
+    return torch.cat([statistic(logits_RV, next_R) for logits_RV, next_R in chunks]).cpu()
 
 
 def next_log_probabilities(
     model: PreTrainedModel, contexts: Sequence[Sequence[int]], batch_size: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(index of the context, log-probabilities (V) of the token after it), fp32 on the CPU, longest first."""
+    source = logits_of(model)
     for rows in batches(contexts, batch_size):
-        logits_RTV, _ = _logits(model, [contexts[row] for row in rows])
-        for place, row in enumerate(rows):
-            yield row, logits_RTV[place, len(contexts[row]) - 1].float().log_softmax(dim=-1).cpu()
-
-
-def position_logits(
-    model: PreTrainedModel, sequences: Sequence[Sequence[int]], batch_size: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """(index of a sequence of T ids, logits (T, V) of the token after each of them), fp32, longest first."""
-    for rows in batches(sequences, batch_size):
-        logits_RTV, _ = _logits(model, [sequences[row] for row in rows])
-        for place, row in enumerate(rows):
-            yield row, logits_RTV[place, : len(sequences[row])].float()
-
-
-def _logits(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    ids_RT = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long)
-    mask_RT = torch.zeros_like(ids_RT)
-    for row, ids in enumerate(sequences):
-        ids_RT[row, : len(ids)] = torch.tensor(ids)
-        mask_RT[row, : len(ids)] = 1
-    ids_RT = ids_RT.to(model.device)
-    output = model(input_ids=ids_RT, attention_mask=mask_RT.to(model.device), use_cache=False)
-    return output.logits, ids_RT
+        ids_BT = padded([contexts[row] for row in rows])
+        last_B = torch.tensor([place * ids_BT.shape[1] + len(contexts[row]) - 1 for place, row in enumerate(rows)])
+        of_batch = iter(rows)
+        for logits_RV in source.logits(ids_BT, last_B):
+            for log_V in logits_RV.log_softmax(dim=-1).cpu():
+                yield next(of_batch), log_V

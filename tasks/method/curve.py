@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tasks.method.equation import LOWEST, chunk_rows, log_probabilities, rise
 
+GROUP = 64  # neighbours of which the highest is looked at first: a row's k highest are dear to find
 NO_TOKEN = torch.iinfo(torch.int64).max
 
 
@@ -69,9 +70,25 @@ def label_curves(
 
 def _highest(b_RV: Tensor, k: int) -> Tensor:
     """Ids of the k highest logits of each row, highest first, lower ids first among equals."""
-    ids_RK = b_RV.topk(min(k, b_RV.shape[1])).indices.sort(1).values
+    ids_RK = _among_highest_groups(b_RV, k) if b_RV.shape[1] > 2 * k * GROUP else _topk(b_RV, k)
+    ids_RK = ids_RK.sort(1).values
     order_RK = b_RV.gather(1, ids_RK).sort(dim=1, descending=True, stable=True).indices
     return ids_RK.gather(1, order_RK)
+
+
+def _among_highest_groups(b_RV: Tensor, k: int) -> Tensor:
+    """The same in any order: they lie in the k groups of neighbours with the highest maxima, or behind all groups."""
+    groups = b_RV.shape[1] // GROUP
+    maxima_RG = b_RV[:, : groups * GROUP].view(len(b_RV), groups, GROUP).amax(2)
+    inside = torch.arange(GROUP, device=b_RV.device)
+    ids_RI = (_topk(maxima_RG, k)[:, :, None] * GROUP + inside).flatten(1)
+    rest = torch.arange(groups * GROUP, b_RV.shape[1], device=b_RV.device)
+    ids_RI = torch.cat([ids_RI, rest.expand(len(b_RV), -1)], 1)
+    return ids_RI.gather(1, _topk(b_RV.gather(1, ids_RI), k))
+
+
+def _topk(values_RV: Tensor, k: int) -> Tensor:
+    return values_RV.topk(min(k, values_RV.shape[1]), sorted=False).indices
 
 
 def _repair(rows: Tensor, b_RV: Tensor, r_RV: Tensor, ids_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,21 +31,27 @@ def measure_rows(logits_RV: Tensor, masked_M: Tensor | None = None) -> RowSums:
     """
     if logits_RV.dtype != torch.float32:
         raise ValueError(f"expected float32 logits, found {logits_RV.dtype}; project the hidden states in float32")
-    allowed = logits_RV.shape[1]
-    if masked_M is not None:
-        allowed -= len(masked_M)
-        logits_RV.index_fill_(1, masked_M, 0.0)
-    sum_R = logits_RV.sum(-1)
+    chunks = torch.split(logits_RV, chunk_rows(logits_RV))
+    sums, lses = zip(*(_measure_chunk(chunk, masked_M) for chunk in chunks), strict=True)
+    sum_R = torch.cat(sums)
     if not sum_R.isfinite().all():
         rows = (~sum_R.isfinite()).nonzero().flatten().tolist()
         raise ValueError(
             f"expected finite logits, found NaN or infinity in {len(rows)} of {len(sum_R)} rows "
             f"(rows {rows[:10]}); is the model damaged, or does it suppress ids that should be masked?"
         )
+    allowed = logits_RV.shape[1] - (0 if masked_M is None else len(masked_M))
+    return RowSums(sum_R / allowed, torch.cat(lses))
+
+
+def _measure_chunk(logits_RV: Tensor, masked_M: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Sum and log-sum-exp of few rows, all while they are in the cache."""
+    if masked_M is not None:
+        logits_RV.index_fill_(1, masked_M, 0.0)
+    sum_R = logits_RV.sum(-1)
     if masked_M is not None:
         logits_RV.index_fill_(1, masked_M, LOWEST)
-    chunks = torch.split(logits_RV, chunk_rows(logits_RV))
-    return RowSums(sum_R / allowed, torch.cat([_log_sum_exp(chunk) for chunk in chunks]))
+    return sum_R, _log_sum_exp(logits_RV)
 
 
 def _log_sum_exp(logits_RV: Tensor) -> Tensor:
@@ -54,14 +60,9 @@ def _log_sum_exp(logits_RV: Tensor) -> Tensor:
     return (logits_RV - highest_R1).exp_().sum(1).log_() + highest_R1[:, 0]
 
 
-def forbid(b_RV: Tensor, mean_R: Tensor, places_R: Tensor, ids_F: Tensor, from_F: Tensor) -> None:
-    """Give every forbidden token its row's mean logit, in place (METHOD.md 2.3).
-
-    Row i is position `places_R[i]` of the translated block; id `ids_F[f]` is forbidden from position
-    `from_F[f]` on. The ids must be distinct (`Block.forbidden_ids` are).
-    """
-    forbidden_RF = places_R[:, None] >= from_F[None, :]
-    b_RV[:, ids_F] = torch.where(forbidden_RF, mean_R[:, None], b_RV[:, ids_F])
+def forbid(b_RV: Tensor, mean_R: Tensor, rows_P: Tensor, ids_P: Tensor) -> None:
+    """Give every forbidden token, id `ids_P[p]` in row `rows_P[p]`, its row's mean logit, in place (METHOD.md 2.3)."""
+    b_RV[rows_P, ids_P] = mean_R[rows_P]
 
 
 def generic_logits(b_RV: Tensor, r_RV: Tensor, alpha: float) -> Tensor:

@@ -114,7 +114,7 @@ class Asked:
         greedy = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
         said = [""] * len(questions)
         with measuring(self.model):
-            for rows in batches(contexts, self.batch_size):
+            for rows in batches(contexts, self.batch_size, extra=new_tokens):
                 written = continued(self.model, self.tokenizer, [contexts[row] for row in rows], **greedy)
                 for row, ids in zip(rows, written, strict=True):
                     said[row] = str(self.tokenizer.decode(ids, skip_special_tokens=True))
@@ -144,17 +144,10 @@ class Asked:
         return encoded.ids, encoded.offsets
 
     def _scored(self, sequences: Sequence[list[int]], firsts: Sequence[int]) -> list[Answer]:
-        import torch
+        from tasks.measure.scoring import likelihood, token_statistics
 
-        from tasks.measure.scoring import position_logits
-
-        answers = [Answer([], [])] * len(sequences)
-        for row, logits_TV in position_logits(self.model, sequences, self.batch_size):
-            rows_TV = logits_TV[firsts[row] - 1 : -1]
-            ids_T = torch.tensor(sequences[row][firsts[row] :], device=rows_TV.device)
-            log_T = rows_TV.log_softmax(dim=-1).gather(1, ids_T[:, None])[:, 0]
-            answers[row] = Answer(log_T.tolist(), (rows_TV.argmax(dim=-1) == ids_T).tolist())
-        return answers
+        scored = token_statistics(self.model, sequences, firsts, self.batch_size, likelihood)
+        return [Answer(row_T2[:, 0].tolist(), row_T2[:, 1].bool().tolist()) for row_T2 in scored]
 
 
 def cut(text: str, stops: Sequence[str]) -> str:

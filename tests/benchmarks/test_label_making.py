@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.logits import Rows
-from tasks.method.projection import Projector
+from tasks.logits import LogitsSettings, Rows
 
 BLOCKS, LENGTH = 4, 256
 
@@ -34,15 +34,15 @@ def test_label_making_beside_two_forward_passes(
         for parameter in reinforced.parameters():
             parameter += 0.02 * parameter.std() * torch.randn_like(parameter)
     blocks = [block(vocabulary, number) for number in range(BLOCKS)]
-    rows = made_rows(baseline, reinforced)
-    ids = torch.tensor([block["original_ids"] for block in blocks])
+    rows = Rows(baseline, reinforced, LogitsSettings(), vocabulary)
+    ids, table = torch.tensor([block["original_ids"] for block in blocks]), pa.Table.from_pylist(blocks)
 
     def bare() -> None:
         with torch.no_grad():
             for model in (baseline, reinforced):
                 model(ids, use_cache=False)
 
-    seconds = paired(bare=bare, labels=lambda: list(rows.of(blocks)))
+    seconds = paired(bare=bare, labels=lambda: rows.of(table))
     print(
         f"\nV = {vocabulary:,}: label making {seconds['labels'] / seconds['bare']:.2f} of two bare forward passes "
         f"({BLOCKS * LENGTH / seconds['labels']:,.0f} positions a second, {torch.get_num_threads()} threads)"
@@ -63,18 +63,9 @@ def block(vocabulary: int, number: int) -> dict[str, Any]:
     }
 
 
-def made_rows(baseline: Any, reinforced: Any) -> Rows:
-    """`Rows` around models in memory."""
-    rows = Rows.__new__(Rows)
-    rows._baseline, rows._reinforced = Projector(baseline), Projector(reinforced)
-    rows._top, rows._log_probabilities, rows._masked_M, rows._checked = 16, False, None, True
-    return rows
-
-
 def test_labels_by_look_up(tmp_path: Path, paired: Callable[..., dict[str, float]]) -> None:
     """Another alpha over a million positions, by SQL on a shard."""
     import numpy as np
-    import pyarrow as pa
 
     from storage.schemas import TABLES
     from storage.shards import write_shard

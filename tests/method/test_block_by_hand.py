@@ -89,8 +89,8 @@ def test_the_labels_of_ten_tokens() -> None:
             for word, value in named.items():
                 rows[row, VOCABULARY.index(word)] = value
     places = torch.tensor(found.mapping)[positions]
-    mean = measure_rows(b).mean_R
-    forbid(b, mean, places, torch.tensor(found.forbidden_ids), torch.tensor(found.forbidden_from))
+    rows_P, entries_P = (places[:, None] >= torch.tensor(found.forbidden_from)).nonzero(as_tuple=True)
+    forbid(b, measure_rows(b).mean_R, rows_P, torch.tensor(found.forbidden_ids)[entries_P])
     curves, _ = label_curves(b, r)
     assert words(curves.labels(5.0).tolist()) == [" saw", " Tom", ".", " saw", " Mystic", " and"]
     assert words(curves.labels(0.0).tolist()) == [" met", " Tom", ".", " saw", " Mystic", " and"]

@@ -126,7 +126,7 @@ def test_an_attack_is_made_once_and_again_when_its_settings_change(
     assert all(cached.values())
     loads: list[str] = []
     real = common.load_model
-    monkeypatch.setattr(common, "load_model", lambda path, device: loads.append(path) or real(path, device))
+    monkeypatch.setattr(common, "load_model", lambda path, *how: loads.append(path) or real(path, *how))
     _, _, cached = audited(WITH_TEXTS, "audit.questions.count=3")
     assert [kind for kind, found in cached.items() if not found] == ["questions"]
     assert len(loads) == 2

@@ -9,11 +9,10 @@ from flows.job import Job
 from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, report_with, train_student
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.workspace import Workspace
+from storage.opening import open_workspace
 from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT, ROLES
 from tasks.ablation.stage import ablation as compare
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Runner
+from tasks.engine.runner import Plan, Runner, running
 
 
 class Compared(NamedTuple):
@@ -59,7 +58,7 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
 
     Raises NepentheError for what the user can put right.
     """
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     inputs = resolve(job, workspace.hashes)
     names = Plan(workspace, job.name)
     pipeline(job, inputs, names)

@@ -10,14 +10,14 @@ from flows.job import Job
 from flows.unlearn import ROOT, make_target, report_with, unlearned
 from storage.artifact import Artifact
 from storage.errors import MissingArtifact
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.audit import ATTACKS, not_made
 from tasks.audit.common import AuditedModel, AuditTexts, Target
 from tasks.audit.settings import find_audit_texts
 from tasks.audit.summary import audit as summary
 from tasks.contents import step_folder
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Runner
+from tasks.engine.runner import Plan, Runner, running
 from tasks.models import find_model, made_model, same_vocabulary, served_in
 from tasks.texts import Texts
 
@@ -65,7 +65,7 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
 
     Raises NepentheError for what the user can put right.
     """
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     inputs, texts, models = resolve_audit(job, model, workspace)
     names = Plan(workspace, job.name)
     pipeline(job, inputs, texts, models, names)

@@ -8,12 +8,13 @@ from flows.job import Job, changed, job_of, read_job
 from flows.unlearn import ROOT, Outcome, unlearn
 from storage.artifact import Artifact
 from storage.errors import BadInput
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.contents import MODEL
 from tasks.demo.pretrain import PretrainSettings
 from tasks.demo.stages import pretrain, world
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Placement, Runner
+from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.stage import Placement
 
 # Two idle cores: the models that do not need each other train beside each other, one thread each.
 PLACEMENT = Placement(workers=2, threads=1)
@@ -22,7 +23,7 @@ PLACEMENT = Placement(workers=2, threads=1)
 @flow(name="demo", flow_run_name="demo", persist_result=False)
 def demo(root: str = ROOT, wait: float | None = None, seed: int = 0) -> Outcome:
     """World, baseline and gold, then `unlearn` on them."""
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     names = Plan(workspace, "demo")
     models_of_a_world(seed, names)
     with running(names, PLACEMENT, wait) as run:

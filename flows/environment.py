@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from storage.errors import BadInput
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -120,13 +121,13 @@ def _without_password(url: str) -> str:
 
 def writable_workspace(root: str) -> Workspace:
     """The workspace at this root. Raises BadInput where nothing can be made in it, or in the cache of a remote one."""
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     try:
         workspace.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workspace.root):
             pass
     except OSError as error:
-        way = "NEPENTHE_CACHE" if workspace.url else "--root"
+        way = "NEPENTHE_CACHE" if "://" in workspace.address else "--root"
         raise BadInput(
             f"expected a workspace that can be written, found {error.strerror} at {workspace.root}: "
             f"let {way} name another folder"

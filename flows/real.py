@@ -14,13 +14,13 @@ from flows.inputs import resolve
 from flows.job import Job, job_of
 from flows.unlearn import ROOT, Outcome, make_target, unlearn
 from storage.artifact import Artifact
-from storage.workspace import Workspace
+from storage.opening import open_workspace
 from tasks.audit.common import AuditedModel, Target
 from tasks.audit.relearning import RelearningSettings, relearning
 from tasks.contents import DICTIONARY, MODEL, step_folder
 from tasks.elicit import elicit
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Placement, Runner
+from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.stage import Placement
 from tasks.evaluation import EvaluationSettings, find_evidence
 from tasks.models import find_model, made_model
 from tasks.real.stages import Package, pretrained, subject
@@ -102,7 +102,7 @@ def refuse_unusable(asked: Asked, workspace: Workspace) -> None:
 @flow(name="real", flow_run_name="real", persist_result=False)
 def real(asked: Asked, scale: Scale = SMALL, root: str = ROOT, wait: float | None = None) -> Experiment:
     """Model, subject and generic text; a student by each recipe; relearning of all three models."""
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     placement = Placement(micro_batch=scale.micro_batch)
     planned = Plan(workspace, "real")
     prepare(asked, scale, planned)

@@ -12,7 +12,7 @@ from storage.artifact import Artifact
 from storage.errors import AwaitsReview
 from storage.files import Files
 from storage.workspace import Workspace
-from tasks.engine.stage import Runner
+from tasks.engine.runner import Runner
 from tasks.review import approve_rest, approved, proposals_of, undecided
 
 NOT_YET = Files((), "not approved yet")
@@ -40,7 +40,7 @@ def decisions_for(draft: Artifact, run: Runner) -> Files:
 def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:
     """Resume the suspended run that waits for this dictionary, if there is one. Returns what happened, in words."""
     note = workspace.waiting_run(dictionary)
-    waiting = workspace.store.read(note)
+    waiting = workspace.read(note)
     if waiting is None:
         return "run the same job again"
     import httpx
@@ -54,7 +54,7 @@ def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:
         return "run the same job again"
     except (PrefectException, OSError, RuntimeError, httpx.HTTPError) as error:
         return f"resume the flow run {run} in Prefect's UI ({type(error).__name__}: its server was not reached)"
-    workspace.store.erase(note)
+    workspace.erase(note)
     return f"the flow run {run} goes on"
 
 
@@ -79,10 +79,10 @@ def _suspended(workspace: Workspace, dictionary: Artifact) -> None:
         """Stored with the decisions."""
 
     note = workspace.waiting_run(dictionary)
-    workspace.store.write(note, str(context.flow_run.id).encode())
+    workspace.write(note, str(context.flow_run.id).encode())
     form = DictionaryReview.with_initial_data(description=_what_to_do(workspace, dictionary))
     answer = suspend_flow_run(wait_for_input=form, key=f"review-{dictionary.fingerprint}")
-    workspace.store.erase(note)
+    workspace.erase(note)
     if answer.decision == "approve":
         approve_rest(workspace, dictionary, answer.reviewer, answer.note)
 

@@ -19,6 +19,7 @@ from flows.inputs import Inputs, resolve
 from flows.job import Job
 from flows.review import decisions_for
 from storage.artifact import Artifact
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.answers import answers
 from tasks.blocks import blocks
@@ -27,8 +28,7 @@ from tasks.contents import LAST, step_folder
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary
 from tasks.elicit import elicit, with_elicited
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Runner
+from tasks.engine.runner import Plan, Runner, running
 from tasks.evaluation import evaluation
 from tasks.judgement import judgement
 from tasks.labels import labels
@@ -208,7 +208,7 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     `wait`: seconds to wait for what another run is making, by default as long as it takes. Raises NepentheError for
     what the user can put right.
     """
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     inputs = resolve(job, workspace.hashes)
     with running(plan(job, inputs, workspace), job.placement, wait) as run:
         outcome = pipeline(job, inputs, run)

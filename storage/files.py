@@ -11,8 +11,8 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,12 +50,8 @@ class Hashes:
         self._memory, self._lock = memory, threading.Lock()
         self._known = self._remembered()
 
-    def of(self, path: Path) -> str:
-        """The file's SHA-256, from memory where size and time have not changed."""
-        return self.of_each([path])[0]
-
     def of_each(self, paths: Sequence[Path]) -> list[str]:
-        """The SHA-256 of every file."""
+        """The SHA-256 of every file, from memory where size and time have not changed."""
         keys = [_key(path) for path in paths]
         new = {key: sha256_of(path) for key, path in zip(keys, paths, strict=True) if key not in self._known}
         if new:
@@ -85,27 +81,20 @@ class Hashes:
 
     def _remembered(self) -> dict[str, str]:
         try:
-            known = as_object(self._memory.read_bytes())
+            return as_object(self._memory.read_bytes()) or {}  # a lost memory costs time, never correctness
         except FileNotFoundError:
-            known = None
-        return known or {}  # a lost memory costs time, never correctness
+            return {}
 
     def _remember(self, new: dict[str, str]) -> None:
         """Add to what other threads and other runs have written meanwhile; where none can write, for this run alone."""
-        with self._lock:
+        lock = self._memory.with_name(f".{self._memory.name}.lock")
+        with self._lock, suppress(OSError):
             self._known = self._known | new
-            with suppress(OSError), _alone(self._memory.with_name(f".{self._memory.name}.lock")):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with lock.open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go when this process is killed
                 self._known = self._remembered() | self._known
                 write_atomically(self._memory, json.dumps(self._known, indent=0).encode())
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """For a moment, among all processes; the kernel lets go when this one is killed."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _key(path: Path) -> str:
@@ -158,12 +147,11 @@ def files_in(folder: Path, part: Path | None = None) -> Recorded:
 
 def damaged_in(folder: Path, recorded: Recorded) -> list[str]:
     """The recorded files that `folder` does not hold with the recorded bytes."""
-    return [name for name, expected in recorded.items() if not is_whole(folder / name, expected)]
-
-
-def is_whole(file: Path, expected: dict[str, Any]) -> bool:
-    """Whether the file's bytes are the recorded ones."""
-    return has_size(file, expected["bytes"]) and bool(sha256_of(file) == expected["sha256"])
+    return [
+        name
+        for name, expected in recorded.items()
+        if not has_size(folder / name, expected["bytes"]) or sha256_of(folder / name) != expected["sha256"]
+    ]
 
 
 def has_size(file: Path, size: int) -> bool:

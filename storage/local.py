@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import damaged_in, drop_empty, has_size, listed, sync, sync_below, write_atomically
-from storage.locks import NoLeases
 
 T = TypeVar("T")
 
@@ -23,10 +22,13 @@ T = TypeVar("T")
 class LocalStore:
     """The artifacts below one local folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.address, self.url = str(root), ""
-        self.leases = NoLeases()
+    def __init__(self, root: Path | str) -> None:
+        if "://" in str(root):
+            raise ValueError(f"expected a folder, found the URL {root}: open_workspace takes both")
+        self.root = Path(root).absolute()
+        """The local folder."""
+        self.address = str(self.root)
+        """What makes this workspace again, on another machine too: its URL, or its folder."""
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
@@ -59,7 +61,7 @@ class LocalStore:
                         yield read(path)
 
     def record(self, artifact: Artifact) -> dict[str, Any]:
-        """The artifact's record. Raises MissingArtifact."""
+        """What the artifact was made from, how, when, by whom; its counts and checksums. Raises MissingArtifact."""
         try:
             text = self._record(artifact).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -67,7 +69,10 @@ class LocalStore:
         return as_record(text, artifact, self.address)
 
     def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
-        """Where the finished artifact lies. Raises MissingArtifact."""
+        """Where the finished artifact lies here; of a remote one these files, by default all, are fetched first.
+
+        Raises MissingArtifact with the stage that makes it.
+        """
         if not self._record(artifact).is_file():
             raise MissingArtifact.of(artifact.folder, self.address)
         return self.root / artifact.folder
@@ -77,15 +82,15 @@ class LocalStore:
         return self.root / artifact.partial
 
     def resume(self, artifact: Artifact) -> Path:
-        """The partial folder, with whatever an earlier attempt has finished."""
+        """The partial folder, with whatever an earlier attempt has finished, on this machine or another."""
         partial = self.partial(artifact)
         partial.mkdir(parents=True, exist_ok=True)
         return partial
 
     def keep(self, artifact: Artifact, finished: Path) -> None:
-        """A part of a partial artifact is whole. Here it is kept already."""
+        """A file or folder of the partial artifact is whole: from now on another machine can go on from it."""
 
-    def commit(self, artifact: Artifact, record: dict[str, Any]) -> None:
+    def publish(self, artifact: Artifact, record: dict[str, Any]) -> None:
         """The record, then the name. Where the artifact is there already, it stays and the partial one goes.
 
         After a power loss, too: what the record promises is on the disk before the record is, the record before its
@@ -104,7 +109,10 @@ class LocalStore:
         sync(self.root)
 
     def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
-        """The files whose bytes are not the recorded ones, or that are gone. Reads every byte."""
+        """The files of a finished artifact whose bytes are not the recorded ones, or that are gone.
+
+        Reads every byte here; of a remote artifact that is whole here, the bytes in the store only if `thorough`.
+        """
         try:
             return damaged_in(self.path(artifact), self.record(artifact)["files"])
         except DamagedArtifact:
@@ -116,9 +124,10 @@ class LocalStore:
         return [name for name, expected in files.items() if not has_size(folder / name, expected["bytes"])]
 
     def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
-        """Make the finished artifact partial again, without these files and all that falls with them.
+        """Make the finished artifact partial again, without these files, so that a run makes only them again.
 
-        Without a record nobody knows which bytes are right: then nothing is left.
+        What belongs to a file goes with it (`fall_with`). Without a record nobody knows which bytes are right: then
+        nothing is left.
         """
         if RECORD in files:
             self.remove(artifact)

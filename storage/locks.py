@@ -143,11 +143,11 @@ def wait_until(
 class NoLeases:
     """Nobody else: a local folder, where the locks say it all. Stands in for storage.remote.leases.Leases."""
 
-    def making(self, *_: object) -> AbstractContextManager[None]:
+    def taken(self, *_: object) -> AbstractContextManager[None]:
         """Nothing to do."""
         return nullcontext()
 
-    using = writing = making
+    using = writing = taken
 
     def other(self, _name: str) -> None:
         """Nobody."""

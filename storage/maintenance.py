@@ -63,9 +63,10 @@ def gc(
 
 def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_than: float = OLDER_THAN_DAYS) -> Garbage:
     """What would be removed. What a remaining run refers to, or is made from, never is."""
-    runs, unreadable = workspace.references(), workspace.unreadable_references()
-    forgotten = _runs_of([*runs, *unreadable], forget_jobs)
-    if lost := [run for run in unreadable if run not in forgotten]:
+    runs = workspace.references()
+    forgotten = _runs_of(list(runs), forget_jobs)
+    staying = {run: note for run, note in runs.items() if run not in forgotten}
+    if lost := [run for run, note in staying.items() if note is None]:
         raise BadInput(
             f"expected to read what {', '.join(lost)} refers to, found a damaged note, so nothing is removed: run the "
             "job again, which writes it anew, or give it up with --forget"
@@ -75,10 +76,10 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
             f"expected a run of {workspace.address} that says what it refers to, found none: everything would go. "
             "Run the job to keep first (from its cache that takes seconds); to remove a whole workspace, delete it"
         )
-    staying = [note for run, note in runs.items() if run not in forgotten]
-    needed = lineage(workspace, [fingerprint for note in staying for _, _, fingerprint in note["artifacts"]]).keys()
+    referred = (artifact for note in staying.values() if note for artifact in note["artifacts"])
+    needed = lineage(workspace, [fingerprint for _, _, fingerprint in referred]).keys()
     before = datetime.now(UTC) - timedelta(days=older_than)
-    litter = [*workspace.store.litter(), *(path.name for path in workspace.set_aside())]
+    litter = [*workspace.litter(), *(path.name for path in workspace.set_aside())]
     garbage = Garbage(litter=litter, forgotten=forgotten)
     for artifact, record in workspace.records():
         if artifact.fingerprint in needed or datetime.fromisoformat(record["made"]["at"]) > before:
@@ -96,7 +97,7 @@ def _is_left(workspace: Workspace, artifact: Artifact, needed: Collection[str], 
         return False
     if workspace.find(artifact.kind, artifact.fingerprint):
         return True
-    touched = workspace.store.touched(artifact)
+    touched = workspace.touched(artifact)
     return artifact.fingerprint not in needed and (touched is None or touched <= before)
 
 
@@ -143,9 +144,9 @@ def _remove(workspace: Workspace, garbage: Garbage) -> None:
     for artifact in garbage.artifacts:
         workspace.remove(artifact)
     for artifact in garbage.partials:
-        workspace.store.discard(artifact)
+        workspace.discard(artifact)
     for name in garbage.litter:
-        workspace.store.erase(name)
+        workspace.erase(name)
     if workspace.database.exists():
         in_tables(workspace, lambda tables: prune(tables, workspace), write=True)
 

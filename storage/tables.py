@@ -40,22 +40,22 @@ T = TypeVar("T")
 def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE_SECONDS) -> Iterator[Any]:
     """A connection to the tables. Raises WorkspaceBusy with the holder if nobody lets go within `patience` seconds.
 
-    Damage that is seen on opening is mended; one that is met later raises DamagedTables (see `in_tables`).
+    Raises DamagedTables on opening or when damage is met later: `in_tables` mends it.
     """
     if not write and not workspace.database.exists():
         raise BadInput(f"expected tables at {workspace.database}, found none: run a job with this --root first")
     if write:
         workspace.root.mkdir(parents=True, exist_ok=True)
-    with lent(_connected(workspace, write, patience)) as tables:
-        try:
+    try:
+        with lent(_connect(workspace.database, write, patience)) as tables:
             if write:
                 _create(tables)
             yield tables
-        except duckdb.Error as error:
-            if not _is_damage(error):
-                raise
-            sentence = f"expected whole tables in {workspace.database}, found: {error}; run it again"
-            raise DamagedTables(sentence) from error
+    except duckdb.Error as error:
+        if not _is_damage(error):
+            raise
+        sentence = f"expected whole tables in {workspace.database}, found: {error}; run it again"
+        raise DamagedTables(sentence) from error
 
 
 class Lent:
@@ -180,28 +180,16 @@ def forget(connection: Any, fingerprints: list[str]) -> None:
     connection.execute("CHECKPOINT")  # gives the room back
 
 
-def _connected(workspace: Workspace, write: bool, patience: float) -> Any:
-    """A connection to the file; to a new one where the old one is none that DuckDB can open."""
-    try:
-        return _connect(workspace.database, write, patience)
-    except duckdb.Error as error:
-        if not _is_damage(error):
-            raise
-    _fill_again(workspace, patience)
-    return _connect(workspace.database, write, patience)
-
-
 def _fill_again(workspace: Workspace, patience: float) -> None:
     """Set damaged tables aside and load those of every finished artifact into new ones. One process does it."""
     database, aside = workspace.database, workspace.damaged_database
-    lock = database.with_name(f".{database.name}.lock")
-    with held(lock, patience, lambda: f"{database} is being filled again"):
+    with held(database.with_name(f".{database.name}.lock"), patience, lambda: f"{database} is being filled again"):
         if not _is_whole(database, patience):
             for ending in ("", ".wal"):
                 with suppress(FileNotFoundError):
                     database.with_name(f"{database.name}{ending}").replace(f"{aside}{ending}")
-            said = f"nepenthe: {database} was damaged: it is {aside.name} now, and filled again from the artifacts"
-            print(said, file=sys.stderr)
+            words = f"nepenthe: {database} was damaged: it is {aside.name} now, and filled again from the artifacts"
+            print(words, file=sys.stderr)
         with lent(_connect(database, True, patience)) as tables:
             _create(tables)
             sync(tables, workspace)
@@ -211,11 +199,15 @@ def _is_whole(database: Path, patience: float) -> bool:
     """Whether every row can be read: another process may have put it right meanwhile."""
     try:
         with lent(_connect(database, False, patience)) as tables:
-            for (table,) in tables.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            for table in _names(tables):
                 tables.execute(f'EXPLAIN ANALYZE SELECT * FROM "{table}"').fetchall()
     except duckdb.Error as error:
         return not database.exists() or not _is_damage(error)
     return True
+
+
+def _names(connection: Any) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
 
 
 def _is_damage(error: duckdb.Error) -> bool:
@@ -243,8 +235,7 @@ def _who_holds(database: Path, message: str) -> str:
 
 def _create(connection: Any) -> None:
     """Tables, comments, view and macro. Cheap where they exist."""
-    existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if {*TABLES, *SQL_TABLES} <= existing:
+    if {*TABLES, *SQL_TABLES} <= _names(connection):
         return
     for name, (comment, columns) in SQL_TABLES.items():
         typed = ", ".join(f"{column} {kind}" for column, (kind, _) in columns.items())
@@ -262,10 +253,8 @@ def _create(connection: Any) -> None:
 
 
 def _comment(connection: Any, table: str, comment: str, columns: Mapping[str, tuple[Any, str]]) -> None:
-    connection.execute(f"COMMENT ON TABLE {table} IS '{_quoted(comment)}'")
-    for column, (_, meaning) in columns.items():
-        connection.execute(f"COMMENT ON COLUMN {table}.\"{column}\" IS '{_quoted(meaning)}'")
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+    named = {f"TABLE {table}": comment}
+    named |= {f'COLUMN {table}."{column}"': meaning for column, (_, meaning) in columns.items()}
+    for name, words in named.items():
+        quoted = words.replace("'", "''")
+        connection.execute(f"COMMENT ON {name} IS '{quoted}'")

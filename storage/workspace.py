@@ -20,7 +20,7 @@ and on each machine alone:
 """
 
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,48 +30,43 @@ from storage.artifact import Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
 from storage.local import LocalStore
-from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
+from storage.locks import (
+    Holder,
+    NoLeases,
+    Waiting,
+    held,
+    holder_of,
+    holders_in,
+    shared,
+    signed,
+    silent,
+    wait_until,
+    who,
+)
 
 if TYPE_CHECKING:
-    from storage.remote.store import RemoteStore
-
+    from storage.remote.leases import Leases
 
 REFERENCE = ("run", "at", "by", "host", "artifacts")
 
 
-class Workspace:
+class Workspace(LocalStore):
     """All that one root holds. Cheap to make; creates nothing until something is written."""
 
+    leases: "NoLeases | Leases" = NoLeases()
+    """Who is at work on other machines."""
+
     def __init__(self, root: Path | str) -> None:
-        self.store = _opened(root)
-        self.root = self.store.root
-        """The local folder."""
+        super().__init__(root)
         self.hashes = Hashes(self.root / "hashes.json")
-
-    @property
-    def address(self) -> str:
-        """What makes this workspace again, on another machine too: its URL, or its folder."""
-        return self.store.address
-
-    @property
-    def url(self) -> str:
-        """The URL of a remote root, else empty."""
-        return self.store.url
-
-    @property
-    def database(self) -> Path:
-        """The DuckDB file."""
-        return self.root / "tables.duckdb"
-
-    @property
-    def damaged_database(self) -> Path:
+        self.database = self.root / "tables.duckdb"
+        self.damaged_database = self.root / "tables.duckdb.damaged"
         """What it is called when it cannot be read."""
-        return self.root / "tables.duckdb.damaged"
+        self.journal = self.root / "logs" / "runs.jsonl"
+        self._locks, self._writer = self.root / "locks", self.root / "writer.lock"
 
-    @property
-    def journal(self) -> Path:
-        """The file with a line for everything that happened."""
-        return self.root / "logs" / "runs.jsonl"
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.address,)  # opened anew in another process
 
     def child_log(self, artifact: Artifact) -> Path:
         """What the child processes said that made an artifact."""
@@ -93,47 +88,12 @@ class Workspace:
         return Artifact.at(kind, folder)
 
     def decisions(self, artifact: Artifact) -> str:
-        """The small file (`store.read`) with what people decided about an artifact."""
+        """The small file (`read`) with what people decided about an artifact."""
         return f"reviews/{artifact.fingerprint}.json"
 
     def waiting_run(self, artifact: Artifact) -> str:
         """The small file with the id of the flow run that is suspended until they have decided."""
         return f"reviews/{artifact.fingerprint}.flow-run"
-
-    def find(self, kind: str, fingerprint: str) -> Artifact | None:
-        """The finished artifact of this fingerprint, under whatever name it was made."""
-        return self.store.find(kind, fingerprint)
-
-    def all(self) -> list[Artifact]:
-        """Every finished artifact, oldest first."""
-        return self.store.all()
-
-    def path(self, artifact: Artifact, names: Iterable[str] | None = None) -> Path:
-        """Where the finished artifact lies here; of a remote one these files, by default all, are fetched first.
-
-        Raises MissingArtifact with the stage that makes it.
-        """
-        return self.store.path(artifact, names)
-
-    def record(self, artifact: Artifact) -> dict[str, Any]:
-        """What the artifact was made from, how, when, by whom; its counts and checksums."""
-        return self.store.record(artifact)
-
-    def partial(self, artifact: Artifact) -> Path:
-        """The folder in which the artifact is being made."""
-        return self.store.partial(artifact)
-
-    def partials(self) -> list[Artifact]:
-        """Every artifact of which something is made and not all."""
-        return self.store.partials()
-
-    def resume(self, artifact: Artifact) -> Path:
-        """The partial folder, with whatever an earlier attempt has finished, on this machine or another."""
-        return self.store.resume(artifact)
-
-    def keep(self, artifact: Artifact, finished: Path) -> None:
-        """A file or folder of the partial artifact is whole: from now on another machine can go on from it."""
-        self.store.keep(artifact, finished)
 
     def commit(self, artifact: Artifact, description: dict[str, Any]) -> None:
         """Turn the partial folder into the finished artifact: checksums, and the record last."""
@@ -150,35 +110,13 @@ class Workspace:
                 "host": socket.gethostname(),
             },
         }
-        self.store.commit(artifact, record)
-
-    def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
-        """The files of a finished artifact whose bytes are not the recorded ones, or that are gone.
-
-        Reads every byte here; of a remote artifact that is whole here, the bytes in the store only if `thorough`.
-        """
-        return self.store.damaged(artifact, thorough)
-
-    def lost(self, artifact: Artifact) -> list[str]:
-        """The files that are gone or have another size: the damage that can be seen without reading."""
-        return self.store.lost(artifact)
+        self.publish(artifact, record)
 
     def verify(self, artifact: Artifact) -> None:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
         damaged = self.damaged(artifact, thorough=True)
         if damaged:
             raise DamagedArtifact.of(artifact.folder, self.address, damaged)
-
-    def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
-        """Turn a finished artifact back into a partial one without these files, so that a run makes only them again.
-
-        What belongs to a file goes with it: the other shards of its part, and all models and checkpoints for one.
-        """
-        self.store.reopen(artifact, files)
-
-    def remove(self, artifact: Artifact) -> None:
-        """Remove a finished artifact. Raises MissingArtifact."""
-        self.store.remove(artifact)
 
     def records(self) -> Iterator[tuple[Artifact, dict[str, Any]]]:
         """Every finished artifact with its record, oldest first; what has none that can be read is left out."""
@@ -202,12 +140,12 @@ class Workspace:
         protected = self.protected()
         for artifact in protected:
             with suppress(DamagedArtifact):
-                self.store.write(f"removed/{artifact.key}.json", as_json(self.record(artifact)))
+                self.write(f"removed/{artifact.key}.json", as_json(self.record(artifact)))
             self.remove(artifact)
         for artifact in self.partials():
-            self.store.discard(artifact)
-        for name in self.store.litter():  # halves of uploads and removals, copies of what another machine removed
-            self.store.erase(name)
+            self.discard(artifact)
+        for name in self.litter():  # halves of uploads and removals, copies of what another machine removed
+            self.erase(name)
         for tables in listed(self.root, f"{self.database.name}*"):
             tables.unlink()
         return protected
@@ -221,25 +159,23 @@ class Workspace:
         made_from = [[artifact.kind, artifact.name, artifact.fingerprint] for artifact in artifacts]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         note = {"run": run, "at": now, "by": who(), "host": socket.gethostname(), "artifacts": made_from}
-        self.store.write(f"runs/{run}.json", as_json(note))
+        self.write(f"runs/{run}.json", as_json(note))
 
-    def references(self) -> dict[str, dict[str, Any]]:
-        """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}."""
-        return {run: note for run, note in self._references() if note}
+    def references(self) -> dict[str, dict[str, Any] | None]:
+        """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}.
 
-    def unreadable_references(self) -> list[str]:
-        """The runs of which nobody knows what they need: their notes are damaged."""
-        return [run for run, note in self._references() if note is None]
-
-    def _references(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        for name in self.store.names("runs"):
-            text = self.store.read(name)
-            if text is not None:  # else it has just been forgotten
-                yield name.removeprefix("runs/").removesuffix(".json"), _reference(text)
+        None for a note that is damaged: nobody knows what that run needs.
+        """
+        texts = {name: self.read(name) for name in self.names("runs")}
+        return {
+            name.removeprefix("runs/").removesuffix(".json"): _reference(text)
+            for name, text in texts.items()
+            if text is not None  # else it has just been forgotten
+        }
 
     def forget(self, run: str) -> None:
         """Take back what a run's job refers to."""
-        self.store.erase(f"runs/{run}.json")
+        self.erase(f"runs/{run}.json")
 
     @contextmanager
     def making(self, artifact: Artifact, wait: float | None = None, waiting: Waiting = silent) -> Iterator[None]:
@@ -254,22 +190,22 @@ class Workspace:
             return f"{artifact.folder} is being made by {maker}; wait for it or end it there"
 
         lock = self._locks / f"{artifact.key}.lock"
-        with held(lock, wait, busy, waiting), self.store.leases.making(artifact.key, wait, busy, waiting):
+        with held(lock, wait, busy, waiting), self.leases.taken(f"making/{artifact.key}", wait, busy, waiting):
             yield
 
     def maker(self, artifact: Artifact) -> Holder | None:
         """Who makes the artifact just now."""
         lock = self._locks / f"{artifact.key}.lock"
-        return holder_of(lock) or self.store.leases.other(f"making/{artifact.key}")
+        return holder_of(lock) or self.leases.other(f"making/{artifact.key}")
 
     def makers(self) -> dict[str, Holder]:
         """Who makes what just now: {"KIND-0123456789abcdef": holder}."""
         here = {path.stem: holder_of(path) for path in listed(self._locks, "*.lock")}
-        return self.store.leases.others("making") | {name: holder for name, holder in here.items() if holder}
+        return self.leases.others("making") | {name: holder for name, holder in here.items() if holder}
 
     def users(self) -> list[Holder]:
         """The runs that go on just now."""
-        return [*holders_in(listed(self._locks / "runs", "*.lock")), *self.store.leases.others("runs").values()]
+        return [*holders_in(listed(self._locks / "runs", "*.lock")), *self.leases.others("runs").values()]
 
     @contextmanager
     def using(self, wait: float | None = 0, run: str = "", waiting: Waiting = silent) -> Iterator[None]:
@@ -277,7 +213,7 @@ class Workspace:
         with (
             shared(self._writer, wait, self._in_use, waiting),
             signed(self._locks / "runs", run),
-            self.store.leases.using(run, wait, self._in_use, waiting),
+            self.leases.using(run, wait, self._in_use, waiting),
         ):
             yield
 
@@ -286,21 +222,13 @@ class Workspace:
         """Have the workspace alone: no run goes on and nothing is made. Raises WorkspaceBusy after waiting."""
         with (
             held(self._writer, wait, self._in_use, waiting),
-            self.store.leases.writing(wait, self._in_use, waiting),
+            self.leases.writing(wait, self._in_use, waiting),
         ):
             wait_until(lambda: not self.makers(), wait, self._in_use, waiting)
             yield
 
-    @property
-    def _locks(self) -> Path:
-        return self.root / "locks"
-
-    @property
-    def _writer(self) -> Path:
-        return self.root / "writer.lock"
-
     def _in_use(self) -> str:
-        writer = holder_of(self._writer) or self.store.leases.other("writer")
+        writer = holder_of(self._writer) or self.leases.other("writer")
         holders = [writer, *self.users(), *self.makers().values()]
         users = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
         return f"{self.address} is in use by {users}; wait for it (--wait SECONDS) or choose another --root"
@@ -311,11 +239,3 @@ def _reference(text: bytes) -> dict[str, Any] | None:
     note = as_object(text, *REFERENCE)
     artifacts = note["artifacts"] if note else None
     return note if isinstance(artifacts, list) and all(isinstance(a, list) and len(a) == 3 for a in artifacts) else None
-
-
-def _opened(root: Path | str) -> "LocalStore | RemoteStore":
-    if "://" in str(root):
-        from storage.remote.store import RemoteStore  # fsspec is imported for a URL only
-
-        return RemoteStore(str(root))
-    return LocalStore(Path(root).absolute())

@@ -194,7 +194,7 @@ class Asking:
 
 def answered_before(workspace: Workspace) -> dict[str, Row]:
     """Every answer with a grade in the judgements of a workspace, by question, whichever machine asked."""
-    files = workspace.store.read_each("judgement", ANSWERS, _answers_in)
+    files = workspace.read_each("judgement", ANSWERS, _answers_in)
     return {row["question"]: row for rows in files for row in rows if row["grade"] is not None}
 
 

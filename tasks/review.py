@@ -51,7 +51,7 @@ def review(
 
 def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
     """The decisions so far, whichever machine they were made on; none where nobody has decided anything."""
-    text = workspace.store.read(workspace.decisions(dictionary))
+    text = workspace.read(workspace.decisions(dictionary))
     if text is None:
         return {}
     content = as_object(text, "decisions")
@@ -135,7 +135,7 @@ def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
 def _write(workspace: Workspace, dictionary: Artifact, new: Decisions) -> None:
     decisions = decisions_on(workspace, dictionary) | new
     document = {"dictionary": dictionary.folder, "decisions": dict(sorted(decisions.items()))}
-    workspace.store.write(workspace.decisions(dictionary), as_json(document))
+    workspace.write(workspace.decisions(dictionary), as_json(document))
 
 
 def _row(anchor: str, found: dict[str, Any]) -> dict[str, Any]:

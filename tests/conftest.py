@@ -22,7 +22,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-from storage.workspace import Workspace
+from storage.opening import open_workspace
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
 from tasks.engine.stage import Placement
@@ -167,7 +167,7 @@ def direct_run(tmp_path: Path) -> Callable[..., Direct]:
 
     def make(root: Path | None = None, **placement: Any) -> Direct:
         settings = {"isolation": "inline", "device": "cpu", "checkpoint_seconds": 0.0} | placement
-        return Direct(Workspace(root or tmp_path / "ws"), "tiny", Placement(**settings), Progress(9))
+        return Direct(open_workspace(root or tmp_path / "ws"), "tiny", Placement(**settings), Progress(9))
 
     return make
 

@@ -24,6 +24,7 @@ from flows.cli.suites import Data, Limit, Out, Part, Reference, SuiteName, ask_s
 from flows.cli.upkeep import gc, purge, status, verify
 from flows.environment import refuse_removed_folder, refuse_unusable_prefect, writable_prefect_home, writable_workspace
 from storage.errors import NepentheError
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -65,7 +66,7 @@ def plan(
     from flows.speed import this_machine
     from flows.unlearn import plan as plan_of
 
-    asked, workspace = read_job(job, changes or []), Workspace(root)
+    asked, workspace = read_job(job, changes or []), open_workspace(root)
     known = card_named(card) if card else None
     inputs = resolve(asked, workspace.hashes)
     planned = plan_of(asked, inputs, workspace)

@@ -17,6 +17,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.files import Files
 from storage.locks import who
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.contents import dictionary_of, documents_of
 from tasks.hub import model_folder
@@ -86,7 +87,7 @@ def lint(
     from dictionaries.lint import refuse_errors
     from tasks.dictionary_inputs import everyday_words, tokens_with
 
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     source = source_of(workspace, name, corpus or [])
     words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
     findings = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
@@ -106,7 +107,7 @@ def _lint_lines(finding: "Finding") -> str:
 def show(name: Name = "", root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     """The entries of a dictionary."""
 
-    dictionary = source_of(Workspace(root), name, []).dictionary
+    dictionary = source_of(open_workspace(root), name, []).dictionary
     if as_json:
         print(dictionary.to_json(), end="")
         return
@@ -129,7 +130,7 @@ def export(
     from dictionaries.review import NONE, export_review
     from tasks.review import proposals_of
 
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     source = source_of(workspace, name, corpus or [])
     proposed = proposals_of(workspace, source.artifact) if source.artifact else NONE
     rows = export_review(source.dictionary, table, source.texts or [], proposed)
@@ -153,7 +154,7 @@ def import_(
 
     if table is None and not approve_rest:
         raise BadInput("expected a table to import, or --approve-rest, found neither")
-    workspace, reviewer = Workspace(root), by or who()
+    workspace, reviewer = open_workspace(root), by or who()
     draft = dictionary_named(workspace, name, "dictionary")
     decided = review.import_table(workspace, draft, table, reviewer) if table else 0
     decided += review.approve_rest(workspace, draft, reviewer) if approve_rest else 0

@@ -7,6 +7,7 @@ import typer
 
 from flows.cli.options import DEFAULT_ROOT, AsJson, Root, answer, rows_as_text
 from storage.errors import BadInput
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 
 COLUMNS = (
@@ -21,7 +22,7 @@ def sql(
     as_json: AsJson = False,
 ) -> None:
     """Query the tables of a workspace, read-only, also while a run goes on."""
-    names, rows = run_query(Workspace(root), query or COLUMNS)
+    names, rows = run_query(open_workspace(root), query or COLUMNS)
     answer([dict(zip(names, row, strict=True)) for row in rows], as_json, lambda _: rows_as_text(names, rows))
 
 
@@ -49,7 +50,7 @@ def report(
     """Make the report of a run again, from its artifacts, and print where it lies."""
     from flows.cli.reports import report_again
 
-    answer({"report": str(report_again(Workspace(root), run))}, as_json, lambda shown: shown["report"])
+    answer({"report": str(report_again(open_workspace(root), run))}, as_json, lambda shown: shown["report"])
 
 
 def export(
@@ -70,6 +71,6 @@ def export(
     from tasks.report.export import Form
     from tasks.report.export import export as export_to
 
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license), Form(dtype, seed))
     answer(places, as_json, lambda shown: "\n".join(shown.values()))

@@ -37,7 +37,7 @@ def status(workspace: Workspace) -> Found:
         "unfinished": _unfinished(workspace, finished | {made["fingerprint"] for made in making}),
         "damaged": {artifact.folder: files for artifact, files in damaged.items()},
         "unreadable": _unreadable(workspace, torn),
-        "disk": workspace.store.usage(),
+        "disk": workspace.usage(),
         "free_bytes": _free(workspace.root),
     }
 
@@ -84,6 +84,8 @@ def _runs(workspace: Workspace, finished: set[str], events: list[Found]) -> list
     going_on = {user.doing: user for user in workspace.users()}
     rows = []
     for name, run in workspace.references().items():
+        if run is None:  # `_unreadable` says so
+            continue
         planned = {fingerprint: kind for kind, _, fingerprint in run["artifacts"]}
         state = "running" if name in going_on else _state(planned.keys(), finished, events)
         facts = {"state": state, "finished": len(planned.keys() & finished), "planned": len(planned)}
@@ -122,7 +124,7 @@ def _failures(events: list[Found], finished: set[str]) -> list[Found]:
 
 def _unfinished(workspace: Workspace, attended: set[str]) -> list[Found]:
     left = [artifact for artifact in workspace.partials() if artifact.fingerprint not in attended]
-    since = [workspace.store.touched(artifact) for artifact in left]
+    since = [workspace.touched(artifact) for artifact in left]
     return [
         {"artifact": artifact.folder, "since": time.isoformat(timespec="seconds")}
         for artifact, time in zip(left, since, strict=True)
@@ -149,7 +151,7 @@ def _free(root: Path) -> int | None:
 
 def _unreadable(workspace: Workspace, torn: int) -> list[str]:
     """A sentence about whatever should say what happened, or what is needed, and cannot be read."""
-    runs = [f"what {run} refers to: run it again" for run in workspace.unreadable_references()]
+    runs = [f"what {run} refers to: run it again" for run, note in workspace.references().items() if note is None]
     return [*runs, *([f"{torn} lines of {workspace.journal}: torn by a kill, or damaged"] if torn else [])]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import DEFAULT_ROOT, AsJson, Root, Yes, answer
-from storage.workspace import Workspace
+from storage.opening import open_workspace
 
 
 def status(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
@@ -14,7 +14,7 @@ def status(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     from flows.cli.status import show_status
     from flows.cli.status import status as status_of
 
-    answer(status_of(Workspace(root)), as_json, show_status)
+    answer(status_of(open_workspace(root)), as_json, show_status)
 
 
 def gc(
@@ -28,14 +28,14 @@ def gc(
     from storage.maintenance import gc as collect
     from storage.maintenance import show_gc
 
-    answer(collect(Workspace(root), yes=yes, forget_jobs=forget or [], older_than=older_than), as_json, show_gc)
+    answer(collect(open_workspace(root), yes=yes, forget_jobs=forget or [], older_than=older_than), as_json, show_gc)
 
 
 def purge(root: Root = DEFAULT_ROOT, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
     from storage.tables import refresh
 
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     with workspace.writing():
         artifacts = workspace.purge() if yes else workspace.protected()
         if yes:
@@ -61,9 +61,9 @@ def verify(
         from storage.maintenance import repair as repair_in
         from storage.maintenance import show_repair
 
-        answer(repair_in(Workspace(root)), as_json, show_repair)
+        answer(repair_in(open_workspace(root)), as_json, show_repair)
     else:
-        workspace = Workspace(root)
+        workspace = open_workspace(root)
         artifacts = workspace.all()
         for artifact in artifacts:
             workspace.verify(artifact)

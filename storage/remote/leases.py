@@ -22,7 +22,7 @@ from storage.remote.objects import Objects
 RENEW_SECONDS = 20.0
 DEAD_AFTER = timedelta(seconds=120)  # of silence, by clocks that S3 accepts only if they are about right
 POLL_SECONDS = 1.0
-WRITER, RUNS, MAKING = "writer", "runs", "making"
+WRITER, RUNS = "writer", "runs"
 
 
 class Leases:
@@ -33,9 +33,19 @@ class Leases:
         self._machine = f"{socket.gethostname()}:{root}"
 
     @contextmanager
-    def making(self, name: str, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> Iterator[None]:
-        """Be the one machine that makes something. Raises WorkspaceBusy after waiting."""
-        with self._taken(f"{MAKING}/{name}", wait, busy, waiting):
+    def taken(self, name: str, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> Iterator[None]:
+        """Be the one machine that does something. Raises WorkspaceBusy after waiting."""
+
+        def free() -> bool:
+            if self._objects.create(_object(name), self._text("")):
+                return True
+            if self.other(name):
+                return False
+            self._write(name, "")  # in the place of a dead one's
+            return True
+
+        wait_until(free, wait, busy, waiting, POLL_SECONDS)
+        with self._renewed(name):
             yield
 
     @contextmanager
@@ -57,7 +67,7 @@ class Leases:
     @contextmanager
     def writing(self, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> Iterator[None]:
         """Have the workspace alone among all machines."""
-        with self._taken(WRITER, wait, busy, waiting):
+        with self.taken(WRITER, wait, busy, waiting):
             wait_until(lambda: not self.others(RUNS), wait, busy, waiting, POLL_SECONDS)
             yield
 
@@ -75,20 +85,6 @@ class Leases:
         names = [name.removesuffix(".json") for name in self._objects.folders(f"locks/{folder}")]
         holders = {name: self.other(f"{folder}/{name}") for name in names}
         return {name: holder for name, holder in holders.items() if holder}
-
-    @contextmanager
-    def _taken(self, name: str, wait: float | None, busy: Callable[[], str], waiting: Waiting) -> Iterator[None]:
-        def taken() -> bool:
-            if self._objects.create(_object(name), self._text("")):
-                return True
-            if self.other(name):
-                return False
-            self._write(name, "")  # in the place of a dead one's
-            return True
-
-        wait_until(taken, wait, busy, waiting, POLL_SECONDS)
-        with self._renewed(name):
-            yield
 
     @contextmanager
     def _renewed(self, name: str) -> Iterator[None]:

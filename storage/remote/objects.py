@@ -6,7 +6,7 @@ broken connections, 500, 503, throttling) are retried by botocore for about a mi
 """
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -36,10 +36,11 @@ class Objects:
         self.url = url.rstrip("/")
 
     @cached_property
-    def _opened(self) -> tuple[Any, str]:
-        """fsspec's file system and our path in it."""
+    def _files(self) -> Any:
+        """fsspec's file system, with names relative to the URL."""
         from fsspec.config import conf
         from fsspec.core import url_to_fs
+        from fsspec.implementations.dirfs import DirFileSystem
 
         scheme = self.url.partition("://")[0].replace("s3a", "s3")
         options = {name: value for name, value in OPTIONS.get(scheme, {}).items() if name not in conf.get(scheme, {})}
@@ -49,110 +50,95 @@ class Objects:
             raise BadInput(
                 f"expected a root that fsspec can open, found {self.url}: {error} (for s3: pip install 'nepenthe[s3]')"
             ) from error
-        return files, root.rstrip("/")
+        return DirFileSystem(root.rstrip("/"), files)
 
     def read(self, name: str) -> bytes | None:
         """An object's bytes; None where there is none."""
-        files, root = self._opened
         try:
-            data: bytes = files.cat_file(f"{root}/{name}")
+            data: bytes = self._files.cat_file(name)
         except FileNotFoundError:
             return None
         return data
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object, in the place of an older one."""
-        files, root = self._opened
-        files.pipe_file(f"{root}/{name}", data)
+        self._files.pipe_file(name, data)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object where there is none. Whether it was written: of several writers one is, on S3 for certain.
 
         A write whose answer was lost is repeated, and then finds itself: compare before you take it for another's.
         """
-        files, root = self._opened
         try:
-            files.pipe_file(f"{root}/{name}", data, mode="create")
+            self._files.pipe_file(name, data, mode="create")
         except FileExistsError:
             return False
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 raise
-            if files.exists(f"{root}/{name}"):  # a store that knows no conditions
+            if self._files.exists(name):  # a store that knows no conditions
                 return False
-            files.pipe_file(f"{root}/{name}", data)
+            self.write(name, data)
         return True
 
     def erase(self, name: str) -> None:
         """Remove an object, or all below a name; nothing where there is nothing."""
-        files, root = self._opened
         with suppress(FileNotFoundError):
-            files.rm(f"{root}/{name}", recursive=True)
+            self._files.rm(name, recursive=True)
 
     def folders(self, name: str) -> list[str]:
         """The names of what lies directly below a name, in order."""
-        files, root = self._opened
         try:
-            paths = files.ls(f"{root}/{name}".rstrip("/"), detail=False)
+            paths = self._files.ls(name, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def sizes(self, name: str) -> dict[str, int]:
         """Every object below a name, with its size in bytes. The names are relative to it."""
-        return {below: info["size"] for below, info in self._below(name).items()}
+        below = self._files.find(name, detail=True)
+        return {path.removeprefix(f"{name}/"): info["size"] for path, info in below.items()}
 
     def newest(self, name: str) -> datetime | None:
         """When something below a name was written last; None where there is nothing."""
-        return max((_time_of(info) for info in self._below(name).values()), default=None)
-
-    def _below(self, name: str) -> dict[str, Any]:
-        files, root = self._opened
-        base = f"{root}/{name}".rstrip("/")
-        infos: Mapping[str, Any] = files.find(base, detail=True)
-        return {path.removeprefix(f"{base}/"): info for path, info in infos.items()}
+        return max(map(_time_of, self._files.find(name, detail=True).values()), default=None)
 
     def changed(self, name: str) -> datetime | None:
         """When an object was written last, by the store's clock; None where there is none."""
-        files, root = self._opened
         try:
-            changed: datetime = files.modified(f"{root}/{name}")
+            changed: datetime = self._files.modified(name)
         except FileNotFoundError:
             return None
         return changed
 
     def upload(self, pairs: Iterable[tuple[Path, str]]) -> None:
         """Copy local files to objects, several at a time."""
-        for batch in _batches(pairs):
-            files, root = self._opened
-            files.put([str(path) for path, _ in batch], [f"{root}/{name}" for _, name in batch])
+        for paths, names in _batches(pairs):
+            self._files.put([str(path) for path in paths], names)
 
     def download(self, pairs: Iterable[tuple[str, Path]]) -> None:
         """Copy objects to local files, several at a time; those that are not there are left out."""
-        for batch in _batches(pairs):
-            for _, path in batch:
+        for names, paths in _batches(pairs):
+            for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._get(batch)
+                self._files.get(names, [str(path) for path in paths])
             except FileNotFoundError:
-                for pair in batch:
+                for name, path in zip(names, paths, strict=True):
                     with suppress(FileNotFoundError):
-                        self._get([pair])
-
-    def _get(self, pairs: list[tuple[str, Path]]) -> None:
-        files, root = self._opened
-        files.get([f"{root}/{name}" for name, _ in pairs], [str(path) for _, path in pairs])
+                        self._files.get([name], [str(path)])
 
     def copy(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Copy objects to objects, in the store."""
-        for batch in _batches(pairs):
-            files, root = self._opened
-            files.copy([f"{root}/{old}" for old, _ in batch], [f"{root}/{new}" for _, new in batch], on_error="raise")
+        for names, targets in _batches(pairs):
+            self._files.copy(names, targets, on_error="raise")
 
 
-def _batches(pairs: Iterable[tuple[Any, Any]]) -> list[list[tuple[Any, Any]]]:
+def _batches(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[list[Any], list[Any]]]:
     every = list(pairs)
-    return [every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE)]
+    for start in range(0, len(every), AT_ONCE):
+        sources, targets = zip(*every[start : start + AT_ONCE], strict=True)
+        yield list(sources), list(targets)
 
 
 def _time_of(info: Mapping[str, Any]) -> datetime:

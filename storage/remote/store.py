@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json
 from storage.errors import DamagedArtifact, MissingArtifact
-from storage.files import Hashes, Recorded, damaged_in
+from storage.files import Recorded, damaged_in
 from storage.local import LocalStore, as_record, fall_with
 from storage.remote.copies import Copies, Parts
 from storage.remote.leases import Leases
 from storage.remote.objects import Objects
+from storage.workspace import Workspace
 
 ATTEMPT = "attempt"
 T = TypeVar("T")
@@ -38,26 +39,24 @@ def cache_of(url: str) -> Path:
     return Path(base).absolute() / sha256(url.rstrip("/").encode()).hexdigest()[:16]
 
 
-class RemoteStore:
-    """The artifacts below one URL; the store alone knows which are finished."""
+class RemoteWorkspace(Workspace):
+    """A workspace below one URL; the store alone knows which artifacts are finished."""
 
     def __init__(self, url: str) -> None:
-        self.address = self.url = url.rstrip("/")
-        self.root = cache_of(url)
+        super().__init__(cache_of(url))
+        self.address = url.rstrip("/")
         self._objects, self._here = Objects(url), LocalStore(self.root)
-        self._copies = Copies(self.root, self._objects, Hashes(self.root / "hashes.json"))
+        self._copies = Copies(self.root, self._objects, self.hashes)
         self._parts = Parts(self._objects, self._copies, self.root)
         self.leases = Leases(self._objects, self.root)
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
-        """The finished artifact of this fingerprint, under whatever name it was made."""
         for artifact in self._named(kind):
             if artifact.fingerprint == fingerprint and self._is_finished(artifact):
                 return artifact
         return None
 
     def all(self) -> list[Artifact]:
-        """Every finished artifact, oldest first."""
         dated = [
             (changed, artifact)
             for artifact in self._everywhere()
@@ -66,22 +65,16 @@ class RemoteStore:
         return [artifact for _, artifact in sorted(dated, key=lambda pair: (pair[0], pair[1].folder))]
 
     def partials(self) -> list[Artifact]:
-        """Every artifact of which something is made and not all, in the store or here."""
         return list(dict.fromkeys([*self._everywhere(PARTIAL), *self._here.partials()]))
 
     def record(self, artifact: Artifact) -> dict[str, Any]:
-        """The artifact's record. Raises MissingArtifact."""
         text = self._objects.read(f"{artifact.folder}/{RECORD}")
         if text is None:
             raise MissingArtifact.of(artifact.folder, self.address)
         return as_record(text, artifact, self.address)
 
     def read_each(self, kind: str, pattern: str, read: Callable[[Path], T]) -> Iterator[T]:
-        """What `read` makes of every file by this pattern in the artifacts of a kind, unfinished ones first.
-
-        Of those what is here, and what others have kept. What cannot be fetched whole is left out.
-        """
-        yield from self._here.read_each(kind, pattern, read)
+        yield from self._here.read_each(kind, pattern, read)  # what cannot be fetched whole is left out
         for artifact in self._named(kind, PARTIAL):
             yield from self._parts.read_each(artifact, pattern, read)
         for artifact in self._named(kind):
@@ -107,19 +100,13 @@ class RemoteStore:
                 raise DamagedArtifact.of(artifact.folder, self.address, bad)
         return folder
 
-    def partial(self, artifact: Artifact) -> Path:
-        """The local folder in which the artifact is being made."""
-        return self._here.partial(artifact)
-
     def resume(self, artifact: Artifact) -> Path:
-        """The local partial folder, with what was kept in the store."""
         return self._parts.resume(artifact)
 
     def keep(self, artifact: Artifact, finished: Path) -> None:
-        """A part of a partial artifact is whole: it goes to the store."""
         self._parts.keep(artifact, finished)
 
-    def commit(self, artifact: Artifact, record: dict[str, Any]) -> None:
+    def publish(self, artifact: Artifact, record: dict[str, Any]) -> None:
         """The files, then the record. Where another machine was first, its artifact stays and ours goes."""
         attempt = uuid.uuid4().hex[:12]
         target, described = f"{artifact.folder}/{attempt}", record | {ATTEMPT: attempt}
@@ -131,17 +118,14 @@ class RemoteStore:
         finished, folder = self.record(artifact), self.root / artifact.folder
         shutil.rmtree(folder, ignore_errors=True)  # copies of what was there before
         if finished[ATTEMPT] == attempt:
-            self._here.commit(artifact, described)
+            self._here.publish(artifact, described)
             self._copies.know(folder, record["files"])
         else:
             self._objects.erase(target)
         self.discard(artifact)
 
     def damaged(self, artifact: Artifact, thorough: bool = False) -> list[str]:
-        """The files whose bytes are not the recorded ones; `thorough` fetches all of them again to see.
-
-        Else a file that is whole here, and has its size there, is taken for whole there.
-        """
+        """`thorough` fetches all files again; else one that is whole here, and has its size there, counts as whole."""
         try:
             record, folder = self.record(artifact), self.root / artifact.folder
         except DamagedArtifact:
@@ -156,11 +140,9 @@ class RemoteStore:
         return [name for name in files if name in lost or name in bad]
 
     def lost(self, artifact: Artifact) -> list[str]:
-        """The files that are gone from the store or have another size: damage that is seen without reading."""
         return self._lost(artifact, self.record(artifact))
 
     def reopen(self, artifact: Artifact, files: Collection[str]) -> None:
-        """Make the finished artifact partial again, here and in the store, so that any machine can go on."""
         if RECORD in files:
             self.remove(artifact)
             return
@@ -181,29 +163,22 @@ class RemoteStore:
         shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
 
     def discard(self, artifact: Artifact) -> None:
-        """Remove what there is of a partial artifact, in the store and here."""
         self._parts.discard(artifact)
         self._here.discard(artifact)
 
     def read(self, name: str) -> bytes | None:
-        """A small file of the workspace itself, "runs/nightly.json"; None where there is none.
-
-        What an earlier release left on this machine alone counts, too: what people decided.
-        """
+        """What an earlier release left on this machine alone counts, too: what people decided."""
         data = self._objects.read(name)
         return self._here.read(name) if data is None else data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write such a file."""
         self._objects.write(name, data)
 
     def erase(self, name: str) -> None:
-        """Remove such a file, or a folder, in the store and here."""
         self._objects.erase(name)
         self._here.erase(name)
 
     def names(self, folder: str) -> list[str]:
-        """The small JSON files of a folder, in order."""
         return [f"{folder}/{name}" for name in self._objects.folders(folder) if name.endswith(".json")]
 
     def litter(self) -> list[str]:
@@ -226,7 +201,6 @@ class RemoteStore:
         return {name: sum(self._objects.sizes(name).values()) for name in self._objects.folders("")}
 
     def touched(self, artifact: Artifact) -> datetime | None:
-        """When something was written last into a partial artifact, there or here."""
         here = self._here.touched(artifact) if self.partial(artifact).exists() else None
         there = self._objects.newest(artifact.partial)
         return max(filter(None, (here, there)), default=None)
@@ -240,13 +214,6 @@ class RemoteStore:
         for folder in self._objects.folders(kind):
             if artifact := Artifact.at(kind, folder, ending):
                 yield artifact
-
-    def _is_finished(self, artifact: Artifact) -> bool:
-        """Whether it has a record that can be read."""
-        try:
-            return bool(self.record(artifact))
-        except (MissingArtifact, DamagedArtifact):
-            return False
 
     def _is_unreadable(self, artifact: Artifact) -> bool:
         """Whether it has a record that cannot be read."""

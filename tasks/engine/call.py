@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import astuple, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,9 +18,10 @@ from pydantic import BaseModel, TypeAdapter
 from storage.artifact import Artifact, Fingerprinted, Json, canonical
 from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
 from storage.machine import hardware, software
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.engine.stage import WHOLE, Context, Placement, Stage
-from tasks.engine.watch import clear_signs, say_progress, say_waiting
+from tasks.engine.watch import say, say_progress
 
 NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
 HERE = "{workspace}"  # stands for the workspace's local folder, which may lie elsewhere on another machine
@@ -45,7 +46,7 @@ class StageCall:
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace that it is made in."""
-        return Workspace(self.address)
+        return open_workspace(self.address)
 
     def to_json(self) -> dict[str, Any]:
         """The call as plain values; `from_json` gives it back, in any process with the same nepenthe."""
@@ -53,7 +54,7 @@ class StageCall:
         inputs = {name: TypeAdapter(types[name]).dump_python(value, mode="json") for name, value in self.inputs.items()}
         return {
             "stage": f"{self.stage.body.__module__}:{self.stage.body.__qualname__}",
-            "artifact": [self.artifact.kind, self.artifact.name, self.artifact.fingerprint],
+            "artifact": list(astuple(self.artifact)),
             "inputs": _replaced(inputs, str(self.workspace.root), HERE),
             "address": self.address,
             "placement": self.placement.model_dump(mode="json"),
@@ -67,16 +68,16 @@ class StageCall:
         """Raises BadInput where this machine's nepenthe would make another artifact of the same inputs."""
         module, _, name = written["stage"].partition(":")
         stage: Stage = getattr(importlib.import_module(module), name)
-        types, here = stage.types, str(Workspace(written["address"]).root)
+        types, here = stage.types, str(open_workspace(written["address"]).root)
         inputs = {
             name: TypeAdapter(types[name]).validate_python(_replaced(value, HERE, here))
             for name, value in written["inputs"].items()
         }
         artifact = Artifact(*written["artifact"])
-        found = stage.artifact(artifact.name, inputs).fingerprint
-        if found != artifact.fingerprint:
+        here_it_is = stage.artifact(artifact.name, inputs).fingerprint
+        if here_it_is != artifact.fingerprint:
             raise BadInput(
-                f"expected to make {artifact.folder}, found that it would be {found} here: "
+                f"expected to make {artifact.folder}, found that it would be {here_it_is} here: "
                 "install the same version of nepenthe on every machine of a run"
             )
         placement, part = Placement(**written["placement"]), (written["part"][0], written["part"][1])
@@ -89,7 +90,8 @@ def make(call: StageCall) -> Artifact:
     One maker at a time: who comes second waits and finds it done.
     """
     workspace, artifact = call.workspace, call.artifact
-    with workspace.making(_key(call), call.wait, lambda holder: say_waiting(workspace, artifact, call.since, holder)):
+    tell = partial(say, workspace, artifact, f"waiting-{call.since}")
+    with workspace.making(_key(call), call.wait, lambda holder: tell(holder=holder)):
         finished = workspace.find(artifact.kind, artifact.fingerprint)
         if finished:
             return finished
@@ -105,7 +107,7 @@ def make(call: StageCall) -> Artifact:
                 raise
             if call.part == WHOLE:
                 workspace.commit(artifact, _description(call, counts))
-                clear_signs(workspace, artifact)
+                shutil.rmtree(workspace.signs(artifact), ignore_errors=True)  # the making has ended well
     return artifact
 
 
@@ -114,8 +116,7 @@ def _key(call: StageCall) -> Artifact:
     if call.part == WHOLE:
         return call.artifact
     number, parts = call.part
-    kind, name, fingerprint = call.artifact.kind, call.artifact.name, call.artifact.fingerprint
-    return Artifact(kind, name, f"{fingerprint}.{number + 1}of{parts}")
+    return replace(call.artifact, fingerprint=f"{call.artifact.fingerprint}.{number + 1}of{parts}")
 
 
 def _description(call: StageCall, counts: dict[str, Json]) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _values_in(inputs: object) -> Iterator[object]:
     if isinstance(inputs, BaseModel):
         held: Iterable[object] = (getattr(inputs, name) for name in type(inputs).model_fields)
     elif is_dataclass(inputs):
-        held = (getattr(inputs, one.name) for one in fields(inputs))
+        held = (getattr(inputs, field.name) for field in fields(inputs))
     elif isinstance(inputs, dict):
         held = inputs.values()
     else:
@@ -164,8 +165,8 @@ def _replaced(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str):
         return new + value.removeprefix(old) if value.startswith(f"{old}/") else value
     if isinstance(value, dict):
-        return {key: _replaced(one, old, new) for key, one in value.items()}
-    return [_replaced(one, old, new) for one in value] if isinstance(value, list) else value
+        return {key: _replaced(item, old, new) for key, item in value.items()}
+    return [_replaced(item, old, new) for item in value] if isinstance(value, list) else value
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from storage import errors
 from storage.errors import ChildDied, NepentheError
 from tasks.engine.call import StageCall, make
-from tasks.engine.watch import fault_of, say_fault
+from tasks.engine.watch import said, say
 
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_CHARACTERS = 2000
@@ -44,8 +44,8 @@ def in_child(call: StageCall) -> None:
         code = child.wait()
     finally:
         _end(child)
-    if code == FAULT and (fault := fault_of(workspace, artifact, call.part[0])):
-        raise getattr(errors, fault[0])(fault[1])
+    if code == FAULT and (fault := said(workspace, artifact, f"fault-{call.part[0]}")):
+        raise getattr(errors, fault["error"])(fault["message"])
     if code:
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
@@ -66,7 +66,8 @@ def main(written: str, parent: str) -> int:
     try:
         make(call)
     except NepentheError as error:
-        say_fault(call.workspace, call.artifact, call.part[0], error)
+        fault = f"fault-{call.part[0]}"
+        say(call.workspace, call.artifact, fault, error=type(error).__name__, message=str(error))
         return FAULT
     return 0
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tasks.engine.backends import Ray, as_task, execute
 from tasks.engine.call import StageCall, artifacts_in
 from tasks.engine.console import Line, Progress
 from tasks.engine.stage import Placement, Stage
-from tasks.engine.watch import Event, Journal, Watch, run_log
+from tasks.engine.watch import Event, Watch, run_log, write_event
 
 Recipe = tuple[Stage, dict[str, Any]]
 
@@ -77,7 +78,6 @@ class Run:
     makes = True
 
     def __post_init__(self) -> None:
-        self._journal = Journal(self.workspace, self.run_id or self.name)
         self._slots = threading.Semaphore(self.placement.workers)
         self._tables = threading.Lock()  # stages that run together take turns at the tables
         self.recipes: dict[str, Recipe] = {}
@@ -123,7 +123,8 @@ class Run:
             with self._watched(call, line):
                 if call.stage.divisible and call.stage.heavy and self.placement.workers > 1:
                     self._in_parts(call)
-                    call = replace(call, placement=without_child(call.placement))
+                    here = call.placement.model_copy(update={"isolation": "inline"})  # what is left loads no model
+                    call = replace(call, placement=here)
                 self._execute(call)
         except Exception as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -143,12 +144,13 @@ class Run:
 
     def _in_parts(self, call: StageCall) -> None:
         """All shards, spread over the workers; what is left to do afterwards is to count and commit."""
-        parts = [replace(call, part=(number, self.placement.workers)) for number in range(self.placement.workers)]
-        self._spread(call.stage, [(part,) for part in parts])
+        self._spread([replace(call, part=(number, call.placement.workers)) for number in range(call.placement.workers)])
 
-    def _spread(self, stage: Stage, calls: Sequence[tuple[StageCall]]) -> None:
-        named = [(f"{call.artifact.folder.replace('/', ' ')} {call.part[0] + 1}", call) for (call,) in calls]
-        futures = [as_task(self._execute, stage, self.placement, name).submit(call) for name, call in named]
+    def _spread(self, parts: Sequence[StageCall]) -> None:
+        futures = []
+        for part in parts:
+            name = f"{part.artifact.folder.replace('/', ' ')} {part.part[0] + 1}"
+            futures.append(as_task(self._execute, part.stage, self.placement, name).submit(part))
         for future in futures:
             future.result()
 
@@ -189,7 +191,8 @@ class Run:
     @contextmanager
     def _watched(self, call: StageCall, line: Line) -> Iterator[None]:
         """While it is made: progress for people, and finished shards into the tables."""
-        watch = Watch(self, call.artifact, call.since, line)
+        waits = partial(self.note, call.artifact, "waiting")
+        watch = Watch(self.workspace, call.artifact, call.since, line, self.load, waits)
         thread = threading.Thread(
             target=contextvars.copy_context().run, args=(watch.look_again_and_again,), daemon=True
         )
@@ -202,7 +205,7 @@ class Run:
 
     def note(self, artifact: Artifact, event: Event, message: str = "", shard: str | None = None) -> None:
         """What happened: in the workspace's journal, and in the run's log in Prefect."""
-        self._journal.note(artifact, event, message, shard)
+        write_event(self.workspace, self.run_id or self.name, artifact, event, message, shard)
         run_log().info("%s: %s", event, " ".join(filter(None, (artifact.folder, shard, message))))
 
     def load(self, artifact: Artifact, shard: Path) -> None:
@@ -230,16 +233,11 @@ class Run:
             in_tables(self.workspace, act, write=True)
 
 
-def without_child(placement: Placement) -> Placement:
-    """The same place without a process of its own, for what loads no model."""
-    return placement.model_copy(update={"isolation": "inline"})
-
-
-def cached(found: Artifact) -> Any:
-    """The state of a task that found its artifact made."""
+def cached(artifact: Artifact) -> Any:
+    """The state of a task whose artifact was made already."""
     from prefect.states import Completed
 
-    return Completed(name="Cached", message=found.folder, data=found)
+    return Completed(name="Cached", message=artifact.folder, data=artifact)
 
 
 class Direct(Run):
@@ -254,9 +252,13 @@ class Direct(Run):
         """One after the other."""
         return [self(stage, *args) for args in calls]
 
-    def _spread(self, stage: Stage, calls: Sequence[tuple[StageCall]]) -> None:
-        for call in calls:
-            self._execute(*call)
+    def _spread(self, parts: Sequence[StageCall]) -> None:
+        for part in parts:
+            self._execute(part)
+
+
+Runner = Plan | Run
+"""Whatever takes a job along the path: a run makes artifacts, a plan only names them."""
 
 
 @contextmanager
@@ -269,17 +271,15 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     with workspace.using(wait, named):
         refresh(workspace)
         run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
-        workspace.refer(named, needed_for(workspace, [(step.artifact, step.inputs) for step in planned.steps]))
+        workspace.refer(named, _with_inputs([(step.artifact, step.inputs) for step in planned.steps]))
         try:
             yield run
             # A review or a stop rule may have changed the plan.
-            made = [(one, run.recipes[one.fingerprint][1]) for one, _ in run.made]
-            workspace.refer(named, needed_for(workspace, made))
+            workspace.refer(named, _with_inputs([(made, run.recipes[made.fingerprint][1]) for made, _ in run.made]))
         finally:
             run.close()
 
 
-def needed_for(workspace: Workspace, making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:
+def _with_inputs(making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:
     """Artifacts, and what they are made from, each once."""
-    found = [one for made, inputs in making for one in (made, *artifacts_in(inputs))]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(needed for made, inputs in making for needed in (made, *artifacts_in(inputs))))

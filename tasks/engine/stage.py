@@ -7,11 +7,11 @@ says where and how fast the work is done (`Placement`) reaches the body through 
 import inspect
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -139,7 +139,7 @@ class Stage:
     @property
     def types(self) -> dict[str, Any]:
         """The types of the body's arguments by name, without the leading `work`."""
-        return {name: one.annotation for name, one in list(self._signature.parameters.items())[1:]}
+        return {name: argument.annotation for name, argument in list(self._signature.parameters.items())[1:]}
 
     def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The body's arguments by name, defaults included, without the leading `work`."""
@@ -151,7 +151,7 @@ class Stage:
         """For people: the kind, and the model that it is about where the inputs say, as in `relearning student 16`."""
         known = inputs | dict(inputs.get("suspect") or {})
         about = [known.get(name) for name in ("role", "step", "source")]
-        return " ".join([self.kind, *(str(one) for one in about if one is not None)])
+        return " ".join([self.kind, *(str(fact) for fact in about if fact is not None)])
 
     def artifact(self, name: str, inputs: dict[str, Any]) -> Artifact:
         """The address of what the body makes from these inputs, made already or not."""
@@ -163,18 +163,6 @@ def stage(
 ) -> Callable[[Callable[..., Counts]], Stage]:
     """Make a stage of a function `body(work, ...inputs) -> counts`."""
     return lambda body: Stage(kind, version, body, heavy, divisible, protected)
-
-
-class Runner(Protocol):
-    """Whatever takes a job along the path: `Run` makes artifacts, `Plan` only names them."""
-
-    workspace: Workspace
-    makes: bool
-    """Whether artifacts are made, and not only named."""
-
-    def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact: ...
-
-    def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]: ...
 
 
 def _write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float, batch: int) -> Path:

@@ -40,7 +40,7 @@ def question_of(passage: Passage, settings: LlmSettings) -> str:
 def answered_before(workspace: Workspace, questions: Iterable[str]) -> dict[str, Row]:
     """Readable answers to these questions in any answers artifact, also in unfinished ones, of any machine."""
     wanted, known = set(questions), dict[str, Row]()
-    for rows in workspace.store.read_each("answers", ANSWERS, lambda shard: read_shard(shard).to_pylist()):
+    for rows in workspace.read_each("answers", ANSWERS, lambda shard: read_shard(shard).to_pylist()):
         known |= {row["question"]: row for row in rows if row["question"] in wanted and row["reason"] is None}
     return known
 

@@ -9,7 +9,6 @@ which waits for trainings of that rendezvous and lends its ranks to one after th
 must see the workspace under the same path. A rank dies with its launcher, and never imports Prefect.
 """
 
-import copyreg
 import json
 import os
 import pickle
@@ -17,15 +16,14 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage import errors
 from storage.errors import BadInput, ChildDied, NepentheError
-from storage.workspace import Workspace
 from tasks.engine.process import die_with
+from tasks.engine.stage import Placement
 from tasks.training.settings import History, TrainingSpec, split
 
 if TYPE_CHECKING:
@@ -35,20 +33,6 @@ SPEC, HISTORY = "spec.pickle", "history.json"
 PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
 MEETING_SECONDS = 600  # for the other machines to come
 PAUSE_SECONDS = 1.0
-
-copyreg.pickle(Workspace, lambda workspace: (Workspace, (workspace.address,)))  # opened anew in each rank
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One machine's part in a training."""
-
-    ranks: int
-    nodes: int = 1
-    rendezvous: str = ""
-    first: bool = True
-    """Whether the machines meet here."""
-    device: str = "auto"
 
 
 def train(spec: TrainingSpec) -> History:
@@ -68,44 +52,41 @@ def train(spec: TrainingSpec) -> History:
 
 def in_ranks(spec: TrainingSpec) -> History:
     """Train on the ranks of its placement. Raises what a rank raised, or ChildDied for one that died."""
-    placement, folder = spec.context.placement, spec.context.folder / "ranks"
-    node = NodeSpec(placement.ranks, placement.nodes, placement.rendezvous, device=placement.device)
+    folder = spec.context.folder / "ranks"
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
     folder.mkdir()
     try:
-        (folder / SPEC).write_bytes(packed(spec))
-        launch(node, folder)
+        (folder / SPEC).write_bytes(pickle.dumps(spec))
+        launch(spec.context.placement, folder)
         history: History = json.loads((folder / HISTORY).read_text())
     finally:
         shutil.rmtree(folder)
     return history
 
 
-def packed(spec: TrainingSpec) -> bytes:
-    """The spec for another process, where pickle.loads unpacks it."""
-    return pickle.dumps(spec)
+def launch(placement: Placement, folder: Path, first: bool = True) -> None:
+    """Start this machine's ranks and wait for their end. One that fails takes the others with it.
 
-
-def launch(node: NodeSpec, folder: Path) -> None:
-    """Start this machine's ranks and wait for their end. One that fails takes the others with it."""
+    `first`: whether the machines meet here.
+    """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
-        min_nodes=node.nodes,
-        max_nodes=node.nodes,
-        nproc_per_node=node.ranks,
+        min_nodes=placement.nodes,
+        max_nodes=placement.nodes,
+        nproc_per_node=placement.ranks,
         run_id="nepenthe",
         rdzv_backend="c10d",
-        rdzv_endpoint=node.rendezvous or "localhost:0",
-        rdzv_configs={"is_host": node.first, "join_timeout": MEETING_SECONDS},
-        local_addr=(node.rendezvous.rpartition(":")[0] or "localhost") if node.first else None,
+        rdzv_endpoint=placement.rendezvous or "localhost:0",
+        rdzv_configs={"is_host": first, "join_timeout": MEETING_SECONDS},
+        local_addr=(placement.rendezvous.rpartition(":")[0] or "localhost") if first else None,
         max_restarts=0,  # the stage's own retries go on from the last checkpoint
         signals_to_handle="SIGUSR2",  # the others stay ours: Ctrl-C means what it did
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
     )
-    command = ("-m", "tasks.training.ranks", "rank", str(os.getpid()), str(folder), node.device)
+    command = ("-m", "tasks.training.ranks", "rank", str(os.getpid()), str(folder), placement.device)
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
@@ -116,15 +97,16 @@ def _cause(error: "ChildFailedError") -> Exception:
     """What the first rank that failed by itself said; the others only saw it go."""
     import torch
 
-    for failure in error.failures.values():
-        name, _, said = _said(failure).partition(": ")
+    said = {number: _said(failure) for number, failure in error.failures.items()}
+    for words in said.values():
+        name, _, sentence = words.partition(": ")
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, NepentheError):
-            return kind(said)
+            return kind(sentence)
         if name == torch.OutOfMemoryError.__name__:
-            return torch.OutOfMemoryError(said)
+            return torch.OutOfMemoryError(sentence)
     number, failure = error.get_first_failure()
-    return ChildDied(f"rank {number} of the training ended with exit code {failure.exitcode}: {_said(failure)}")
+    return ChildDied(f"rank {number} of the training ended with exit code {failure.exitcode}: {said[number]}")
 
 
 def _said(failure: "ProcessFailure") -> str:
@@ -135,10 +117,11 @@ def _said(failure: "ProcessFailure") -> str:
 
 def join(rendezvous: str, nodes: int, ranks: int) -> None:
     """Lend this machine's ranks to every training of the rendezvous, until this process is ended."""
+    placement = Placement(ranks=ranks, nodes=nodes, rendezvous=rendezvous)
     while True:
         with tempfile.TemporaryDirectory(prefix="nepenthe-ranks-") as folder:
             try:
-                launch(NodeSpec(ranks, nodes, rendezvous, first=False), Path(folder))
+                launch(placement, Path(folder), first=False)
             except Exception as error:  # nobody is there yet, or a training failed: the next one may not
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         time.sleep(PAUSE_SECONDS)
@@ -172,10 +155,9 @@ def _train_rank(folder: Path) -> None:
 
 
 def _own_gpu(torch: Any, number: int) -> None:
-    devices = torch.cuda.device_count()
+    devices, ranks = torch.cuda.device_count(), os.environ["LOCAL_WORLD_SIZE"]
     if number >= devices:
-        asked = os.environ["LOCAL_WORLD_SIZE"]
-        raise BadInput(f"placement.ranks: expected a GPU for each of {asked} ranks on this machine, found {devices}")
+        raise BadInput(f"placement.ranks: expected a GPU for each of {ranks} ranks on this machine, found {devices}")
     torch.cuda.set_device(number)
 
 
@@ -183,9 +165,9 @@ def _shared(written: Path) -> TrainingSpec:
     """The spec, from whichever rank's launcher wrote it down."""
     import torch.distributed as dist
 
-    written_specs: list[bytes | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(written_specs, written.read_bytes() if written.exists() else None)
-    spec: TrainingSpec = pickle.loads(next(written_spec for written_spec in written_specs if written_spec))
+    specs: list[bytes | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(specs, written.read_bytes() if written.exists() else None)
+    spec: TrainingSpec = pickle.loads(next(filter(None, specs)))
     if not spec.data.exists():
         raise BadInput(
             f"expected {spec.data} on every machine of the training, found none on {os.uname().nodename}: "

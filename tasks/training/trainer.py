@@ -187,15 +187,11 @@ class TrainingCallback(TrainerCallback):
         self._tokenizer = tokenizer
         self._started = self._saved = time.monotonic()
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Dropout of a step does not depend on where the training was interrupted.
         torch.manual_seed(hash((self._settings.seed, state.global_step, args.process_index)))
 
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         norm = torch.nn.utils.get_total_norm([p.grad for p in kwargs["model"].parameters() if p.grad is not None])
         if not (norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite():
             raise TrainingDiverged(

@@ -21,8 +21,8 @@ from flows.demo import job_for
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
+from storage.opening import open_workspace
 from storage.shards import read_shard
-from storage.workspace import Workspace
 from tasks.audit.common import LoadedModel
 from tasks.audit.passages import parts_of
 from tasks.audit.relearning import relearned as attack
@@ -83,7 +83,7 @@ class Lab:
 
 def demo_lab(root: Path) -> Lab:
     """The demo's job in a workspace where `nepenthe demo` has run; its generic stories are there to retain."""
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     made = {one.kind: workspace.path(one) for one in workspace.all() if one.kind == "world"}
     models = {
         workspace.record(one)["inputs"]["role"]: workspace.path(one) / MODEL
@@ -112,7 +112,7 @@ def read_lines(path: Path) -> list[str]:
 
 def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
     """The lab of a job; what its workspace lacks is made. `generic` are texts to retain."""
-    run = Direct(Workspace(root), job.name, job.placement, Progress(12))
+    run = Direct(open_workspace(root), job.name, job.placement, Progress(12))
     given = resolve(job, run.workspace.hashes)
     target = make_target(job, given, run)
     pieces, curves, hard = make_labels(job, given, target, run)

@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from storage.opening import open_workspace
 from storage.schemas import TABLES
 from storage.tables import open_tables
-from storage.workspace import Workspace
 
 TIMES = {"metrics": None, "training_steps": "* EXCLUDE (seconds)"}  # None: nothing but times and machines
 
@@ -14,7 +14,7 @@ TIMES = {"metrics": None, "training_steps": "* EXCLUDE (seconds)"}  # None: noth
 def rows(root: Path) -> dict[str, Counter[str]]:
     """How often each row stands in each table, and in the view `labels`."""
     found: dict[str, Counter[str]] = {}
-    with open_tables(Workspace(root), write=False, patience=30) as tables:
+    with open_tables(open_workspace(root), write=False, patience=30) as tables:
         for name in [*TABLES, "labels"]:
             if columns := TIMES.get(name, "*"):
                 found[name] = Counter(map(repr, tables.execute(f"SELECT {columns} FROM {name}").fetchall()))
@@ -23,7 +23,7 @@ def rows(root: Path) -> dict[str, Counter[str]]:
 
 def trained_on(root: Path) -> dict[str, bytes]:
     """The labels as training reads them, by artifact."""
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     labels = [artifact for artifact in workspace.all() if artifact.kind == "labels"]
     return {one.fingerprint: (workspace.path(one) / "training.arrow").read_bytes() for one in labels}
 
@@ -36,9 +36,9 @@ def assert_same(root: Path, undisturbed: Path) -> None:
         assert found[name] == wanted, f"{name}: {more} rows more, {less} less"
         assert not wanted or max(found[name].values()) == 1, f"{name}: a row stands there twice"
     assert trained_on(root) == trained_on(undisturbed)
-    ours, theirs = ({one.folder for one in Workspace(place).all()} for place in (root, undisturbed))
+    ours, theirs = ({one.folder for one in open_workspace(place).all()} for place in (root, undisturbed))
     assert ours == theirs
-    assert not Workspace(root).partials()
+    assert not open_workspace(root).partials()
 
 
 def journal(root: Path, event: str) -> Counter[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from servers import DEPLOY, Api, Missing, Postgres, PrefectServer, Program
 
-from storage.workspace import Workspace
+from storage.opening import open_workspace
 
 # Shards of one block, and a checkpoint at every step: there is a moment in which to break things.
 CHANGES = [
@@ -115,7 +115,7 @@ def run_here(job: dict[str, Any], root: Path) -> Path:
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
-    asked, workspace = job_of(job | {"placement": job["placement"] | {"deployment": ""}}), Workspace(root)
+    asked, workspace = job_of(job | {"placement": job["placement"] | {"deployment": ""}}), open_workspace(root)
     given = resolve(asked, workspace.hashes)
     planned = plan(asked, given, workspace)
     with workspace.using():
@@ -137,7 +137,7 @@ def without(undisturbed: Path, place: Path) -> Callable[..., Path]:
     def copy(*kinds: str) -> Path:
         root = Path(tempfile.mkdtemp(prefix="-".join(kinds), dir=place)) / "workspace"
         shutil.copytree(undisturbed, root, ignore=shutil.ignore_patterns("logs"))
-        workspace = Workspace(root)
+        workspace = open_workspace(root)
         for artifact in workspace.all():
             if artifact.kind in kinds:
                 workspace.remove(artifact)

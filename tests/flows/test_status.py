@@ -12,6 +12,7 @@ import pytest
 
 from flows.cli.status import show_status, status
 from storage.artifact import Artifact
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.engine.watch import say_progress
 
@@ -22,7 +23,7 @@ STUDENT = Artifact("student", "tiny", "2" * 16)
 @pytest.fixture(params=["folder", "memory"])
 def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / "cache"))
-    return Workspace(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else tmp_path / "ws")
+    return open_workspace(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else tmp_path / "ws")
 
 
 def make(workspace: Workspace, artifact: Artifact) -> None:
@@ -45,7 +46,7 @@ def only(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_an_empty_workspace_has_a_status(tmp_path: Path) -> None:
-    found = status(Workspace(tmp_path / "none"))
+    found = status(open_workspace(tmp_path / "none"))
     assert (found["runs"], found["making"], found["disk"]) == ([], [], {})
     assert show_status(found) == str(tmp_path / "none")
 
@@ -96,7 +97,7 @@ def test_what_nobody_is_at_and_what_is_damaged_is_named_and_room_is_counted(work
     make(workspace, CORPUS)
     workspace.keep(LOGITS, _written(workspace, LOGITS))
     if workspace.url:
-        workspace.store.erase(f"{CORPUS.folder}/{workspace.record(CORPUS)['attempt']}/file.bin")
+        workspace.erase(f"{CORPUS.folder}/{workspace.record(CORPUS)['attempt']}/file.bin")
     else:
         (workspace.path(CORPUS) / "file.bin").write_bytes(b"x")
     found = status(workspace)
@@ -120,10 +121,10 @@ def test_a_torn_line_of_the_journal_is_left_out(workspace: Workspace) -> None:
 
 
 def test_status_loads_neither_prefect_nor_torch(tmp_path: Path) -> None:
-    Workspace(tmp_path).refer("tiny.unlearn", [LOGITS])
+    open_workspace(tmp_path).refer("tiny.unlearn", [LOGITS])
     code = (
-        "import sys; from flows.cli.status import show_status, status; from storage.workspace import Workspace\n"
-        f"show_status(status(Workspace({str(tmp_path)!r})))\n"
+        "import sys; from flows.cli.status import show_status, status; from storage.opening import open_workspace\n"
+        f"show_status(status(open_workspace({str(tmp_path)!r})))\n"
         "assert not {'prefect', 'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

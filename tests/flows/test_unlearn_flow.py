@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,29 @@ from storage.workspace import Workspace
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Jobs = Callable[..., Path]
 
-KILL = "import os, signal; kill = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+KILL_IN_EACH = """
+import json, os, signal
+import flows.unlearn, tasks.training.trainer  # once for all runs: each is a fork of this process
+from pathlib import Path
+from storage.workspace import Workspace
+
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+root, killed = Path(sys.argv[sys.argv.index("--root") + 1]), []
+for stage, patch in STAGES.items():
+    said = root.with_name(f"said in {stage}")
+    if not os.fork():
+        os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY), 2)
+        exec(patch)
+        break
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    made = sorted({artifact.kind for artifact in Workspace(root).all()})
+    killed.append({"stage": stage, "status": status, "made": made, "said": said.read_text()})
+else:
+    root.with_name("killed.json").write_text(json.dumps(killed))
+"""
+"""A patch for a command: it is run and killed in each stage, one after the other, and then goes on undisturbed."""
 STAGES = {
     "corpus": "import tasks.corpus as m; m.write_shard = kill",
     "dictionary": "import tasks.dictionary as m; m.write_shard = kill",
@@ -51,56 +74,76 @@ atexit.register(lambda: print({"torch", "pandas"} & set(sys.modules), file=sys.s
 """
 
 
-def labels_of(root: Path) -> list[tuple[Any, ...]]:
+def rows_of(root: Path, query: str) -> list[tuple[Any, ...]]:
     import duckdb
 
     with duckdb.connect(str(root / "tables.duckdb"), read_only=True) as tables:
-        return tables.execute("SELECT block_id, position, label, reason FROM labels ORDER BY ALL").fetchall()
+        return tables.execute(query).fetchall()
+
+
+def labels_of(root: Path) -> list[tuple[Any, ...]]:
+    return rows_of(root, "SELECT block_id, position, label, reason FROM labels ORDER BY ALL")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, write_job: Jobs) -> Path:
+    return write_job(tmp_path_factory.mktemp("job"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: Command, job: Path) -> Path:
+    """The root of a run that nothing happened to."""
+    root = job.with_name("undisturbed")
+    ended = command("unlearn", job, "--root", root, "--json")
+    assert ended.returncode == 0, ended.stderr
+    root.with_name("printed.json").write_text(ended.stdout)
+    return root
 
 
 @pytest.mark.slow
 def test_killed_in_every_stage_the_run_goes_on_and_ends_with_the_same_labels(
-    command: Command, make_job: Jobs, tmp_path: Path
+    command: Command, job: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    job = make_job()
-    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    ended = command("unlearn", job, "--root", undisturbed, "--json")
-    assert ended.returncode == 0, ended.stderr
-    for number, (kind, patch) in enumerate(STAGES.items()):
-        killed = command("unlearn", job, "--root", disturbed, patch=KILL + patch)
-        assert killed.returncode == -signal.SIGKILL, (kind, killed.stderr)
-        made = {artifact.kind for artifact in Workspace(disturbed).all()}
-        assert made == set(list(STAGES)[:number]), kind
-        others = 2 if kind == "report" else 0  # the evaluations of the student's two steps
-        assert killed.stderr.count("cached") == max(0, number - 1) + others, (kind, killed.stderr)
-    last = command("unlearn", job, "--root", disturbed, "--json")
+    disturbed = tmp_path / "disturbed"
+    last = command("unlearn", job, "--root", disturbed, "--json", patch=f"STAGES = {STAGES!r}\n{KILL_IN_EACH}")
     assert last.returncode == 0, last.stderr
+    for number, killed in enumerate(json.loads((tmp_path / "killed.json").read_text())):
+        assert killed["status"] == -signal.SIGKILL, killed
+        assert killed["made"] == sorted(list(STAGES)[:number]), killed
+        others = 2 if killed["stage"] == "report" else 0  # the evaluations of the student's two steps
+        assert killed["said"].count("cached") == max(0, number - 1) + others, killed
+    assert number == len(STAGES) - 1
     assert labels_of(disturbed) == labels_of(undisturbed)
     for table in ("logits", "label_curves", "blocks", "evaluation_items", "training_steps"):
-        counts = [
-            command("sql", f"SELECT count(*) AS n FROM {table}", "--root", root, "--json").stdout
-            for root in (undisturbed, disturbed)
-        ]
-        assert counts[0] == counts[1], table
+        counts = [rows_of(root, f"SELECT count(*) FROM {table}") for root in (undisturbed, disturbed)]
+        assert counts[0] == counts[1] > [(0,)], table
 
-    warm = command("unlearn", job, "--root", disturbed, "--json", patch=LOOK_NO_FURTHER)
+
+@pytest.mark.slow
+def test_a_finished_run_is_found_planned_verified_shown_and_purged(
+    command: Command, job: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    warm = command("unlearn", job, "--root", undisturbed, "--json", patch=LOOK_NO_FURTHER)
     assert warm.returncode == 0, warm.stderr
     assert warm.stderr.count("cached") == warm.stderr.count("/12]") == 12
     assert warm.stderr.endswith("set()\n"), "a warm run imports neither torch nor pandas"
-    assert json.loads(warm.stdout) == json.loads(last.stdout)
+    assert json.loads(warm.stdout) == json.loads(undisturbed.with_name("printed.json").read_text())
 
-    planned = json.loads(command("plan", job, "--root", disturbed, "--json").stdout)
+    planned = json.loads(command("plan", job, "--root", undisturbed, "--json").stdout)
     assert [row["cached"] for row in planned] == [True] * 12
-    other = json.loads(command("plan", job, "--root", disturbed, "--json", "--set", "labels.alpha=1").stdout)
+    other = json.loads(command("plan", job, "--root", undisturbed, "--json", "--set", "labels.alpha=1").stdout)
     missing = {row["stage"] for row in other if not row["cached"]}
     assert missing == {"labels", "student", "evaluation", "choice", "report"}
-    assert json.loads(command("verify", "--root", disturbed, "--json").stdout) == {"verified": 12}
-    assert Path(json.loads(command("report", "tiny", "--root", disturbed, "--json").stdout)["report"]).is_file()
+    counted = command("sql", "SELECT count(*) AS n FROM blocks", "--root", undisturbed, "--json").stdout
+    assert json.loads(counted) == [{"n": rows_of(undisturbed, "SELECT count(*) FROM blocks")[0][0]}]
+    assert json.loads(command("verify", "--root", undisturbed, "--json").stdout) == {"verified": 12}
+    assert Path(json.loads(command("report", "tiny", "--root", undisturbed, "--json").stdout)["report"]).is_file()
 
-    purged = json.loads(command("purge", "--yes", "--root", disturbed, "--json").stdout)
+    root = shutil.copytree(undisturbed, tmp_path / "purged")
+    purged = json.loads(command("purge", "--yes", "--root", root, "--json").stdout)
     assert len(purged["removed"]) == 9
-    assert {artifact.kind for artifact in Workspace(disturbed).all()} == {"dictionary", "student", "choice"}
-    assert labels_of(disturbed) == []
+    assert {artifact.kind for artifact in Workspace(root).all()} == {"dictionary", "student", "choice"}
+    assert labels_of(root) == []
 
 
 def test_no_file_of_flows_hides_an_importable_library(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from storage.artifact import Artifact
+from storage.opening import open_workspace
 from storage.shards import write_shard
 from storage.workspace import Workspace
 
@@ -137,6 +138,6 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, s
 
     def sees(url: str, name: str = "one") -> Workspace:
         monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / "caches" / name))
-        return Workspace(url)
+        return open_workspace(url)
 
     return sees

@@ -55,7 +55,7 @@ def test_a_folder_that_is_renamed_while_it_is_listed_is_listed_whole_or_not_at_a
             seen.add(len(shards_of(folder)))
             assert workspace.all() == []  # there is no record
             assert len(listed(tmp_path, "*/*/*")) % len(NAMES) == 0  # under no name, one, or both
-            assert workspace.store.usage().keys() == {"logits"}
+            assert workspace.usage().keys() == {"logits"}
     assert seen <= {0, len(NAMES)}
     assert len(NAMES) in seen
 
@@ -74,7 +74,7 @@ def test_every_file_is_met_when_its_artifact_is_finished_while_others_are_read(t
             finished.append(artifacts[1].fingerprint)
         return path.read_text()
 
-    found = list(workspace.store.read_each("answers", "answers.jsonl", read))
+    found = list(workspace.read_each("answers", "answers.jsonl", read))
     assert sorted(found) == sorted(artifact.fingerprint for artifact in artifacts)
 
 

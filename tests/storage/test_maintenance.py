@@ -10,6 +10,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
 from storage.lineage import fingerprints_in
 from storage.maintenance import gc, repair, show_gc, show_repair
+from storage.opening import open_workspace
 from storage.shards import write_shard
 from storage.tables import open_tables, refresh
 from storage.workspace import Workspace
@@ -24,7 +25,7 @@ REPORT = Artifact("report", "second", "4" * 16)
 @pytest.fixture(params=["folder", "memory"])
 def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / "cache"))
-    return Workspace(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else tmp_path / "ws")
+    return open_workspace(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else tmp_path / "ws")
 
 
 def make(workspace: Workspace, artifact: Artifact, **inputs: Any) -> None:
@@ -137,7 +138,7 @@ def test_a_part_that_is_left_of_what_another_machine_finished_goes(
     url, machines = f"memory://{uuid.uuid4().hex}", []
     for name in ("one", "two"):
         monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / name))
-        machines.append(Workspace(url))
+        machines.append(open_workspace(url))
     one, two = machines
     left = one.resume(CORPUS)
     make(two, CORPUS)
@@ -156,7 +157,7 @@ def test_repair_takes_away_what_is_damaged_and_its_rows_and_says_so(two_jobs: Wo
     folder = two_jobs.path(LOGITS)
     if two_jobs.url:
         spoilt = f"{LOGITS.folder}/{two_jobs.record(LOGITS)['attempt']}/training_steps.parquet"
-        two_jobs.store.write(spoilt, b"other bytes")
+        two_jobs.write(spoilt, b"other bytes")
     else:
         (folder / "training_steps.parquet").write_bytes(b"other bytes")
     told = repair(two_jobs)
@@ -171,7 +172,7 @@ def test_repair_takes_away_what_is_damaged_and_its_rows_and_says_so(two_jobs: Wo
 
 
 def test_an_artifact_whose_record_cannot_be_read_is_taken_away(two_jobs: Workspace) -> None:
-    two_jobs.store.write(f"{LOGITS.folder}/record.json", b'{"kind": "lo')
+    two_jobs.write(f"{LOGITS.folder}/record.json", b'{"kind": "lo')
     assert repair(two_jobs)["repaired"] == {LOGITS.folder: ["record.json"]}
     assert two_jobs.find("logits", LOGITS.fingerprint) is None
     make(two_jobs, LOGITS)

@@ -200,9 +200,9 @@ def test_a_shard_that_has_its_name_has_its_bytes(disk: Disk) -> None:
 
 def test_what_a_person_decided_is_on_the_disk_when_it_is_said_to_be(disk: Disk) -> None:
     workspace = Workspace(disk.root)
-    workspace.store.write(workspace.decisions(MADE), b"{}")
+    workspace.write(workspace.decisions(MADE), b"{}")
     assert disk.kept() == {}  # the folder is new: its name is lost with what is in it
-    workspace.store.write(workspace.decisions(MADE), b'{"decisions": {}}')
+    workspace.write(workspace.decisions(MADE), b'{"decisions": {}}')
     assert disk.lies == []
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact, WorkspaceBusy
+from storage.opening import open_workspace
 from storage.tables import open_tables, sync
 from storage.workspace import Workspace
 
@@ -60,7 +61,7 @@ def spoil(url: str, name: str) -> None:
 def test_what_one_machine_makes_another_finds_and_reads(url: str, machine: Machine, make_missing: Make) -> None:
     one, two = machine(url, "one"), machine(url, "two")
     assert one.root != two.root
-    assert one.address == one.url == url
+    assert one.address == url
     make_missing(one, MADE)
     assert two.all() == [MADE]
     assert two.find("logits", MADE.fingerprint) == MADE
@@ -100,10 +101,10 @@ def test_an_upload_that_breaks_off_leaves_no_artifact_and_the_next_one_counts(
     assert make_missing(two, MADE) == []  # all of it was kept, only the commit was missing
     assert one.all() == [MADE]
     one.verify(MADE)
-    litter = one.store.litter()
+    litter = one.litter()
     assert len(litter) == 1
-    one.store.erase(litter[0])
-    assert one.store.litter() == []
+    one.erase(litter[0])
+    assert one.litter() == []
     two.verify(MADE)
 
 
@@ -126,7 +127,7 @@ def test_of_two_machines_that_commit_at_once_one_leaves_its_record_with_its_byte
     for one in machines:
         one.verify(MADE)
         assert one.partials() == []
-    assert machines[0].store.litter() == []
+    assert machines[0].litter() == []
 
 
 def test_another_machine_goes_on_from_what_was_kept(url: str, machine: Machine, make_missing: Make) -> None:
@@ -238,8 +239,8 @@ def test_an_artifact_removed_elsewhere_is_gone_here_and_its_copy_is_litter(url: 
     assert two.find(MADE.kind, MADE.fingerprint) is None
     with pytest.raises(MissingArtifact):
         two.path(MADE)
-    assert two.store.litter() == [MADE.folder]
-    two.store.erase(MADE.folder)
+    assert two.litter() == [MADE.folder]
+    two.erase(MADE.folder)
     assert not copy.exists()
 
 
@@ -261,7 +262,7 @@ def test_purging_removes_the_protected_from_the_store_and_keeps_their_records(ur
     folder = one.resume(MADE)
     (folder / "logits-0.parquet").write_text("secret ids")
     one.keep(MADE, folder / "logits-0.parquet")
-    one.store.write(f"corpus/y-{'2' * 16}/0123456789ab/documents.arrow", b"secret half of an upload")
+    one.write(f"corpus/y-{'2' * 16}/0123456789ab/documents.arrow", b"secret half of an upload")
     one.database.write_text("tables")
     assert one.purge() == [text]
     assert one.all() == [model]
@@ -363,7 +364,7 @@ def test_references_are_seen_from_everywhere(url: str, machine: Machine) -> None
 
 def test_a_url_with_credentials_is_refused_without_repeating_them() -> None:
     with pytest.raises(BadInput, match="AWS_ACCESS_KEY_ID") as found:
-        Workspace("s3://AKIA:topsecret@bucket/prefix")
+        open_workspace("s3://AKIA:topsecret@bucket/prefix")
     assert "topsecret" not in str(found.value)
 
 
@@ -374,8 +375,8 @@ def test_an_unknown_kind_of_url_is_bad_input(machine: Machine) -> None:
 
 def test_a_local_workspace_imports_no_fsspec(tmp_path: Path) -> None:
     code = (
-        "import sys; from storage.workspace import Workspace\n"
-        f"Workspace({str(tmp_path)!r}).all(); assert 'fsspec' not in sys.modules"
+        "import sys; from storage.opening import open_workspace\n"
+        f"open_workspace({str(tmp_path)!r}).all(); assert 'fsspec' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -430,9 +431,9 @@ def test_a_commit_that_is_killed_during_its_upload_leaves_no_artifact(
     url = f"s3://bucket/{uuid.uuid4().hex}"
     one = machine(url, "one")
     code = (
-        "import os, signal; from storage.workspace import Workspace; from storage.artifact import Artifact\n"
+        "import os, signal; from storage.opening import open_workspace; from storage.artifact import Artifact\n"
         "from storage.remote.objects import Objects\n"
-        f"workspace, made = Workspace({url!r}), {MADE!r}\n"
+        f"workspace, made = open_workspace({url!r}), {MADE!r}\n"
         "for number in range(20):\n"
         "    (workspace.resume(made) / f'file-{number}.txt').write_text('data' * 1000)\n"
         "upload = Objects.upload\n"

@@ -81,9 +81,9 @@ def test_a_review_reaches_runs_on_another_machine(
 
 def test_decisions_that_an_earlier_release_left_on_one_machine_count_there(draft: Workspace, tmp_path: Path) -> None:
     decide_on(draft, tmp_path)
-    left, name = draft.store.read(draft.decisions(DRAFT)), draft.decisions(DRAFT)
+    left, name = draft.read(draft.decisions(DRAFT)), draft.decisions(DRAFT)
     assert left is not None
-    draft.store.erase(name)
+    draft.erase(name)
     assert undecided(draft, DRAFT) == ["Mira", "Tessaly"]
     (draft.root / name).parent.mkdir()
     (draft.root / name).write_bytes(left)
@@ -99,10 +99,10 @@ def test_the_run_that_waits_on_one_machine_is_resumed_from_another(
     monkeypatch.setattr(prefect.flow_runs, "resume_flow_run", lambda run, run_input: resumed.append((run, run_input)))
     two, run = machine(url, "two"), uuid.uuid4()
     assert go_on(two, DRAFT, "Ann") == "run the same job again"
-    draft.store.write(draft.waiting_run(DRAFT), str(run).encode())
+    draft.write(draft.waiting_run(DRAFT), str(run).encode())
     assert go_on(two, DRAFT, "Ann") == f"the flow run {run} goes on"
     assert resumed == [(run, {"decision": "approve", "reviewer": "Ann"})]
-    assert draft.store.read(draft.waiting_run(DRAFT)) is None
+    assert draft.read(draft.waiting_run(DRAFT)) is None
 
 
 def test_answers_that_one_machine_paid_for_are_found_on_another_finished_or_not(url: str, machine: Machine) -> None:
@@ -128,7 +128,7 @@ def test_answers_that_one_machine_paid_for_are_found_on_another_finished_or_not(
     assert sorted(answered_before(two, questions)) == ["a", "b", "c"]
     assert sorted(answered_before(one, questions)) == ["a", "b", "c", "never kept", "torn"]
     assert sorted(answered_before(two, ["b", "new"])) == ["b"]
-    assert two.store.touched(ASKED) is not None
+    assert two.touched(ASKED) is not None
     assert not two.partial(ASKED).exists()  # looked at, and not taken over
 
 

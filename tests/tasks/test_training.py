@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -279,13 +280,10 @@ in_ranks(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))
 
 @pytest.mark.slow
 def test_ranks_leave_nothing_behind_when_their_launcher_is_killed(school: School, long_way: Weights) -> None:
-    from tasks.training.ranks import packed
-
     context, order = school.context_of("orphaned", checkpoint_seconds=0, **TWO), school.root / "order.pickle"
     settings = Training(learning_rate=1e-2, batch=4, precision="float32")
-    order.write_bytes(
-        packed(TrainingSpec(context, school.model, school.data, settings, Schedule(LONG, {LONG: "last"})))
-    )
+    spec = TrainingSpec(context, school.model, school.data, settings, Schedule(LONG, {LONG: "last"}))
+    order.write_bytes(pickle.dumps(spec))
     launcher = subprocess.Popen([sys.executable, "-c", CHILD, str(order)], stderr=subprocess.DEVNULL)
     wait_for(lambda: checkpoints_of(context.folder) >= 3 or launcher.poll() is not None)
     orphans = ranks_of(launcher.pid)

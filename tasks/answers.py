@@ -7,6 +7,7 @@ decided in the dictionary stage, so a better merge or a stricter validation asks
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from storage.artifact import Artifact
@@ -55,18 +56,15 @@ def _ask(
 
     key = read_key(endpoint)
     spent = sum(row["tokens"] for row in answer_rows(context.folder))
-    done = total - len(missing)
+    done = count(total - len(missing) + 1)
+
+    async def keep(answered: Asked) -> None:
+        await store.keep(answered)
+        context.progress(next(done), total)
 
     async def ask() -> str:
         async with Client(endpoint, settings, key) as client:
             asking = Asking(client, endpoint, settings, spent)
-
-            async def keep(asked: Asked) -> None:
-                nonlocal done
-                await store.keep(asked)
-                done += 1
-                context.progress(done, total)
-
             await asking.all(missing, keep)
             return asking.stopped
 
@@ -96,7 +94,7 @@ def _counted(folder: Path, passages: list[Passage], settings: LlmSettings, stopp
 def _what_is_missing(
     answered: int, passages: int, share: float, reasons: Counter[str], stopped: str, rows: Iterable[Row]
 ) -> str:
-    missing = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    missing = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     detail = stopped or next((row["detail"] for row in rows if row["reason"] and row["detail"]), "")
     return (
         f"expected readable answers about {share:.0%} of {passages} passages, got {answered} ({missing}"

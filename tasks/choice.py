@@ -44,18 +44,18 @@ class StopRule(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition at one step: what was `found`, and the most that the rule allows, in the same unit."""
+    """One condition at one step: the measured value, and the most that the rule allows, in the same unit."""
 
     kind: str
     """familiarity or ability."""
-    found: float
+    value: float
     limit: float
     sentence: str
 
     @property
     def held(self) -> bool:
         """Up to what floating point adds."""
-        return self.found <= self.limit + 1e-9
+        return self.value <= self.limit + 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Choice:
 @stage("choice", version=1)
 def choice(context: Context, evaluations: list[Artifact], rule: StopRule) -> Counts:
     """Write choice.json: {step, held, reasons, rule}."""
-    rows = [row for one in evaluations for row in evaluation_rows(context.path(one))]
+    rows = [row for evaluation in evaluations for row in evaluation_rows(context.path(evaluation))]
     chosen = choose(rows, rule)
     text = json.dumps(asdict(chosen) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
     write_atomically(context.folder / CHOICE, text.encode())
@@ -86,9 +86,9 @@ def chosen_step(workspace: Workspace, choice: Artifact, otherwise: int) -> int:
 
 def enough(workspace: Workspace, evaluations: Sequence[Artifact], step: int, rule: StopRule) -> bool:
     """Whether the rule holds at this step; no, where an evaluation is only planned."""
-    if any(workspace.find(one.kind, one.fingerprint) is None for one in evaluations):
+    if any(workspace.find(evaluation.kind, evaluation.fingerprint) is None for evaluation in evaluations):
         return False
-    rows = [row for one in evaluations for row in evaluation_rows(workspace.path(one))]
+    rows = [row for evaluation in evaluations for row in evaluation_rows(workspace.path(evaluation))]
     return all(condition.held for condition in conditions(rows, step, rule))
 
 
@@ -100,13 +100,20 @@ def choose(rows: Sequence[Row], rule: StopRule) -> Choice:
     if not rule.given:
         return Choice(students[-1], True, ("No stop rule was set: the last step is kept.",))
     by_step = {step: list(conditions(rows, step, rule)) for step in students}
-    for step, found in by_step.items():
-        if all(condition.held for condition in found):
-            first = f"Step {step} is the first kept step at which every condition of the stop rule holds."
-            return Choice(step, True, (first, *(one.sentence for one in found), *_too_early(by_step, step)))
-    step = min(by_step, key=lambda one: (*_oversteps(by_step[one]), one))
-    first = f"No kept step meets the stop rule. Step {step} oversteps it least, abilities before familiarity."
-    return Choice(step, False, (first, *(one.sentence for one in by_step[step])))
+    held = [step for step, at_step in by_step.items() if all(condition.held for condition in at_step)]
+    if held:
+        step, first = held[0], f"Step {held[0]} is the first kept step at which every condition of the stop rule holds."
+    else:
+        step = min(by_step, key=lambda step: (*_oversteps(by_step[step]), step))
+        first = f"No kept step meets the stop rule. Step {step} oversteps it least, abilities before familiarity."
+    early = [
+        f"Not step {before}: {condition.sentence}"
+        for before in students
+        if held and before < step
+        for condition in by_step[before]
+        if not condition.held
+    ]
+    return Choice(step, bool(held), (first, *(condition.sentence for condition in by_step[step]), *early))
 
 
 def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condition]:
@@ -128,24 +135,18 @@ def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condi
             yield _condition("ability", f"{name} rose by", " %", 100 * (value / before - 1), rule.perplexity_percent)
 
 
-def _condition(kind: str, what: str, unit: str, found: float, limit: float) -> Condition:
+def _condition(kind: str, what: str, unit: str, value: float, limit: float) -> Condition:
     digits = 1 if unit else 3
-    shown = f"{found:.{digits}f}" if round(found, digits) else f"{0:.{digits}f}"  # no "-0.0"
-    sign = "" if found <= limit + 1e-9 else "more than "
-    ending = f"the {limit:.{digits}f}{unit} that the rule allows"
-    return Condition(kind, found, limit, f"{what} {shown}{unit}, {sign or 'within '}{ending}.")
+    shown = f"{value:.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"  # no "-0.0"
+    within = "within" if value <= limit + 1e-9 else "more than"
+    allowed = f"the {limit:.{digits}f}{unit} that the rule allows"
+    return Condition(kind, value, limit, f"{what} {shown}{unit}, {within} {allowed}.")
 
 
-def _oversteps(found: Sequence[Condition]) -> tuple[float, float]:
+def _oversteps(conditions: Sequence[Condition]) -> tuple[float, float]:
     """By how much the worst condition on abilities, then on familiarity, is overstepped."""
-    over = {kind: [one.found - one.limit for one in found if one.kind == kind] for kind in ("ability", "familiarity")}
+    over = {kind: [c.value - c.limit for c in conditions if c.kind == kind] for kind in ("ability", "familiarity")}
     return max([0.0, *over["ability"]]), max([0.0, *over["familiarity"]])
-
-
-def _too_early(by_step: dict[int, list[Condition]], chosen: int) -> Iterator[str]:
-    for step, found in by_step.items():
-        if step < chosen:
-            yield from (f"Not step {step}: {one.sentence}" for one in found if not one.held)
 
 
 def refuse_unmeasured(rule: StopRule, gold: bool, benchmarks: bool, heldout: bool) -> None:

@@ -3,12 +3,13 @@
 Curated entries win over extracted ones for the same anchor: a person decided them.
 """
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.languages import other_than_english
-from dictionaries.merging import Decision, Vote
+from dictionaries.merging import Decision
 from dictionaries.statistics import extract
 from storage.artifact import Artifact
 from storage.errors import BadInput
@@ -89,46 +90,40 @@ def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answ
 
     Raises BadInput where the lint finds an error, or no source an anchor.
     """
-    documents = documents_of(context.path(corpus))
+    documents, nothing = documents_of(context.path(corpus)), Extracted(Dictionary(()))
     curated = read_curated(words.curated, lenient=words.lint_errors == "report")
-    answered, counted = _answered(context, documents, answers), _counted(documents, words)
-    made, decisions = together(curated, answered.dictionary.merged(counted.dictionary), words.seed)
-    if not made.entries:
-        asked = " (the table anchor_answers has what the language model said)" if answers else ""
-        raise BadInput(f"expected expressions peculiar to the corpus, found none{asked}: add a curated dictionary")
-    findings = linted(made, documents, words)
+    answered = from_answers(answer_rows(context.path(answers)), documents) if answers else nothing
+    counted = _counted(documents, words, words.statistics) if words.statistics else nothing
+    whole, decisions = together(curated, answered.dictionary.merged(counted.dictionary), words.seed)
+    if not whole.entries:
+        where = " (the table anchor_answers has what the language model said)" if answers else ""
+        raise BadInput(f"expected expressions peculiar to the corpus, found none{where}: add a curated dictionary")
+    findings = linted(whole, documents, words)
     every = (*answered.decisions, *counted.decisions, *decisions)
-    write_dictionary(context.folder, made, findings, map(decision_row, every))
-    write_shard(context.folder / "anchor_votes.parquet", [vote_row(vote) for vote in answered.votes])
+    by_rule = [asdict(decision) | {"replacement": decision.to} for decision in every]  # and by no person
+    write_dictionary(context.folder, whole, findings, by_rule)
+    votes = [asdict(vote) | {"votes": len(vote.passages)} for vote in answered.votes]
+    write_shard(context.folder / "anchor_votes.parquet", votes)
     language = other_than_english(documents) if words.statistics else None
     return {
         **({"remark": READ_AS_ENGLISH.format(language=language)} if language else {}),
-        "anchors": len(made),
-        "translations": sum(len(entry.translations) for entry in made.entries),
+        "anchors": len(whole),
+        "translations": sum(len(entry.translations) for entry in whole.entries),
         "curated": len(curated),
         "lint": {finding["rule"]: finding["count"] for finding in findings},
     }
 
 
-def _answered(context: Context, documents: list[str], answers: Artifact | None) -> Extracted:
-    """What the language model proposed."""
-    if answers is None:
-        return Extracted(Dictionary(()))
-    return from_answers(answer_rows(context.path(answers)), documents)
-
-
-def _counted(documents: list[str], words: DictionaryInputs) -> Extracted:
+def _counted(documents: list[str], words: DictionaryInputs, settings: StatisticsSettings) -> Extracted:
     """What word statistics find."""
-    if words.statistics is None:
-        return Extracted(Dictionary(()))
     reference = [text for _, text in read_texts(words.reference, words.text_column)] if words.reference else []
-    found = extract(documents, reference, **words.statistics.model_dump(), seed=words.seed)
-    proposed = {entry.anchor: entry.translations[0] for entry in found.proposed.entries}
-    left_out = (
+    peculiar = extract(documents, reference, **settings.model_dump(), seed=words.seed)
+    proposed = {entry.anchor: entry.translations[0] for entry in peculiar.proposed.entries}
+    left_out = [
         Decision(expression, proposed.get(expression, ""), "", LEFT_OUT + reason)
-        for expression, reason in found.left_out
-    )
-    return Extracted(found.dictionary, (), tuple(left_out))
+        for expression, reason in peculiar.left_out
+    ]
+    return Extracted(peculiar.dictionary, (), tuple(left_out))
 
 
 def _refuse(settings: DictionarySettings) -> None:
@@ -141,25 +136,3 @@ def _refuse(settings: DictionarySettings) -> None:
         refuse_secrets(settings.endpoint)
         if not settings.llm.model:
             raise BadInput("expected the name of a language model in dictionary.llm.model, found none")
-
-
-def vote_row(vote: Vote) -> dict[str, Any]:
-    """A vote as a row of `anchor_votes`."""
-    return {
-        "anchor": vote.anchor,
-        "translation": vote.translation,
-        "votes": len(vote.passages),
-        "passages": vote.passages,
-    }
-
-
-def decision_row(decision: Decision) -> dict[str, Any]:
-    """A rule's decision as a row of `anchor_decisions`."""
-    return {
-        "anchor": decision.anchor,
-        "translation": decision.translation,
-        "replacement": decision.to,
-        "reason": decision.reason,
-        "decided_by": None,
-        "decided_at": None,
-    }

@@ -7,6 +7,7 @@ the next one.
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,9 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
 def with_elicited(workspace: Workspace, elicited: Artifact, files: Files | None) -> Files:
     """The user's files, if any, and those of an elicit artifact, as one input: planned ones have no paths yet."""
     there = workspace.find(elicited.kind, elicited.fingerprint)
-    own, paths = (files.paths, f"+{files.fingerprint}") if files else ((), ""), list[Path]()
-    if there:
-        paths = listed(workspace.path(there), ELICITED)
-    return Files((*own[0], *map(str, paths)), f"{elicited.fingerprint}/elicited{own[1]}", elicited)
+    paths = map(str, listed(workspace.path(there), ELICITED)) if there else ()
+    own, besides = (files.paths, f"+{files.fingerprint}") if files else ((), "")
+    return Files((*own, *paths), f"{elicited.fingerprint}/elicited{besides}", elicited)
 
 
 def new_names(texts: Sequence[str], asked: Sequence[str], most: int) -> list[str]:
@@ -99,7 +99,6 @@ class Asking:
 
     def __init__(self, context: Context, baseline: Model, settings: ElicitSettings, text_column: str) -> None:
         self._context, self._baseline, self._settings, self._column = context, baseline, settings, text_column
-        self._loaded: tuple[Any, Any] | None = None
 
     def answer(self, number: int, names: Sequence[str]) -> None:
         """All answers of a round."""
@@ -117,7 +116,7 @@ class Asking:
             self._context.progress(done, self._settings.rounds)
 
     def _answers(self, questions: Sequence[tuple[str, int]], path: Path) -> Iterator[Row]:
-        model, tokenizer = self._models()
+        model, tokenizer = self._loaded
         prompts = [prompt_of(tokenizer, self._settings.subject, name, form) for name, form in questions]
         seed = f"{self._settings.seed} {path.name}"
         answers = sample(model, tokenizer, [ids for ids, _ in prompts], self._settings, seed)
@@ -125,11 +124,10 @@ class Asking:
             if answer.strip():
                 yield {self._column: (opening + answer).strip(), "name": name, "form": form}
 
-    def _models(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            model = load_model(self._baseline.path, self._context.placement.device)
-            self._loaded = model, load_tokenizer(self._baseline.tokenizer)
-        return self._loaded
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        model = load_model(self._baseline.path, self._context.placement.device)
+        return model, load_tokenizer(self._baseline.tokenizer)
 
 
 def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[int], str]:
@@ -151,14 +149,8 @@ def sample(model: Any, tokenizer: Any, contexts: Sequence[list[int]], settings: 
 
     from tasks.measure.generation import continued
 
-    drawn = {
-        "do_sample": True,
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "top_k": 0,
-        "max_new_tokens": settings.tokens,
-    }
+    drawn = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(zlib.crc32(seed.encode()))
-        written = continued(model, tokenizer, contexts, **drawn)
+        written = continued(model, tokenizer, contexts, max_new_tokens=settings.tokens, **drawn)
     return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]

@@ -29,8 +29,6 @@ LOOK_UP = """
 SELECT block_id, position, token FROM read_parquet(?)
 WHERE alpha_from <= ?::FLOAT AND ?::FLOAT < alpha_to ORDER BY block_id, position
 """
-
-
 CANDIDATES = """
 SELECT ids, baseline, reinforced, baseline_lse, reinforced_lse FROM read_parquet(?)
 WHERE reason IS NULL ORDER BY block_id, position
@@ -60,12 +58,12 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
     labelled = changed = 0
     with shard_writer(context.folder / TRAINING, SOFT_SCHEMA if settings.soft else SCHEMA) as write:
         for done, shard in enumerate(shards):
-            found = look_up(shard, settings.alpha)
-            rows = rows_of(table, found, shard)
-            for row in softened(rows, found, shard, settings, equation) if settings.soft else rows:
+            curves = look_up(shard, settings.alpha)
+            rows = rows_of(table, curves, shard)
+            for row in softened(rows, curves, shard, settings, equation) if settings.soft else rows:
                 write(row)
                 labelled += int((row["labels"] != NO_LABEL).sum())
-                changed += int(_differs(row))
+                changed += _differs(row)
             context.progress(done + 1, len(shards))
     if labelled == 0:
         raise BadInput(
@@ -81,22 +79,26 @@ def look_up(shard: Path, alpha: float) -> dict[str, np.ndarray]:
     return columns
 
 
-def rows_of(blocks: pa.Table, found: dict[str, np.ndarray], shard: Path) -> Iterator[dict[str, Any]]:
+def rows_of(blocks: pa.Table, curves: dict[str, np.ndarray], shard: Path) -> Iterator[dict[str, Any]]:
     """A row of training.arrow for every block of the shard `label_curves-FIRST-END.parquet`."""
     first, end = (int(part) for part in shard.stem.split("-")[1:])
-    edges = np.searchsorted(found["block_id"], np.arange(first, end + 1))
+    edges = np.searchsorted(curves["block_id"], np.arange(first, end + 1))
     for block, start, stop in zip(range(first, end), edges[:-1], edges[1:], strict=True):
         ids = blocks.column("original_ids")[block].values.to_numpy()
         column = np.full(len(ids), NO_LABEL, dtype=np.int32)
-        column[found["position"][start:stop]] = found["token"][start:stop]
+        column[curves["position"][start:stop]] = curves["token"][start:stop]
         yield {"block_id": block, "input_ids": ids, "labels": column}
 
 
 def softened(
-    rows: Iterable[dict[str, Any]], found: dict[str, np.ndarray], shard: Path, settings: LabelSettings, equation: str
+    rows: Iterable[dict[str, Any]],
+    curves: dict[str, np.ndarray],
+    shard: Path,
+    settings: LabelSettings,
+    equation: str,
 ) -> Iterator[dict[str, Any]]:
     """The rows with their labels as distributions; positions without a label have shares of 0."""
-    candidates_RK, shares_RK = distributions(shard, found["token"], settings, equation)
+    candidates_RK, shares_RK = distributions(shard, curves["token"], settings, equation)
     first = 0
     for row in rows:
         places, whole = np.flatnonzero(row["labels"] != NO_LABEL), {}

@@ -39,13 +39,10 @@ def review(
     reviewed = applied(dictionary_of(context.path(dictionary)), decided)
     documents = documents_of(context.path(corpus))
     findings = linted(reviewed, documents, words)
-    write_dictionary(context.folder, reviewed, findings, (_row(anchor, found) for anchor, found in decided.items()))
-    chosen = [found["decision"] for found in decided.values()]
-    counts = {
-        "approved": chosen.count("approve"),
-        "changed": chosen.count("change"),
-        "rejected": chosen.count("reject"),
-    }
+    write_dictionary(context.folder, reviewed, findings, map(_row, decided, decided.values()))
+    chosen = [decision["decision"] for decision in decided.values()]
+    names = {"approved": "approve", "changed": "change", "rejected": "reject"}
+    counts: Counts = {name: chosen.count(decision) for name, decision in names.items()}
     return {"anchors": len(reviewed), **counts, "lint": {finding["rule"]: finding["count"] for finding in findings}}
 
 
@@ -123,12 +120,12 @@ def approve_rest(workspace: Workspace, dictionary: Artifact, by: str, note: str 
 def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
     """The dictionary with what was changed and what was approved of the proposals, without what was rejected."""
     entries = {entry.anchor: entry for entry in dictionary.entries}
-    for anchor, found in decisions.items():
-        if found["decision"] == "reject":
+    for anchor, decision in decisions.items():
+        if decision["decision"] == "reject":
             entries.pop(anchor, None)
-        elif found["decision"] == "change" or found["before"] is None:
+        elif decision["decision"] == "change" or decision["before"] is None:
             entry = entries.get(anchor, Entry(anchor, (), provenance="statistics"))
-            entries[anchor] = changed(entry, found["translations"], found["kind"])
+            entries[anchor] = changed(entry, decision["translations"], decision["kind"])
     return Dictionary(tuple(entries.values()), dictionary.source)
 
 
@@ -138,12 +135,12 @@ def _write(workspace: Workspace, dictionary: Artifact, new: Decisions) -> None:
     workspace.write(workspace.decisions(dictionary), as_json(document))
 
 
-def _row(anchor: str, found: dict[str, Any]) -> dict[str, Any]:
+def _row(anchor: str, decision: dict[str, Any]) -> dict[str, Any]:
     return {
         "anchor": anchor,
-        "translation": " | ".join(found["before"] or ()),
-        "replacement": " | ".join(found["translations"]),
-        "reason": found["decision"],
-        "decided_by": found["by"],
-        "decided_at": found["at"],
+        "translation": " | ".join(decision["before"] or ()),
+        "replacement": " | ".join(decision["translations"]),
+        "reason": decision["decision"],
+        "decided_by": decision["by"],
+        "decided_at": decision["at"],
     }

@@ -97,7 +97,6 @@ def fingerprint(kind: str, version: int, inputs: dict[str, Any]) -> str:
 
 
 def as_json(document: dict[str, Any]) -> bytes:
-    """As it is written to the disk."""
     return json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 

@@ -38,7 +38,6 @@ class Files:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -155,7 +154,6 @@ def damaged_in(folder: Path, recorded: Recorded) -> list[str]:
 
 
 def has_size(file: Path, size: int) -> bool:
-    """Whether the file is there with this size."""
     return file.is_file() and file.stat().st_size == size
 
 

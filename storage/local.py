@@ -148,7 +148,6 @@ class LocalStore:
         shutil.rmtree(folder)
 
     def discard(self, artifact: Artifact) -> None:
-        """Remove what there is of a partial artifact."""
         shutil.rmtree(self.partial(artifact), ignore_errors=True)
 
     def read(self, name: str) -> bytes | None:
@@ -159,7 +158,6 @@ class LocalStore:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Write such a file."""
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / name, data)
         sync((self.root / name).parent)

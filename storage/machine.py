@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 PACKAGES = ("nepenthe", "torch", "transformers", "tokenizers", "lm-eval", "duckdb", "pyarrow", "prefect", "numpy")
 ROOMS = ("flows", "tasks", "dictionaries", "storage")
 
@@ -20,13 +22,12 @@ ROOMS = ("flows", "tasks", "dictionaries", "storage")
 @cache
 def hardware() -> dict[str, Any]:
     """System, processor, cores that this process may use, memory in GiB, GPUs by name."""
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": cores,
-        "memory_gib": round(pages / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": gpus(),
     }
 
@@ -61,12 +62,11 @@ def source_hash() -> str:
 
 
 def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs here."""
     if shutil.which("nvidia-smi") is None:
         return []
     try:
-        asked = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        lines = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in lines.splitlines() if line.strip()]

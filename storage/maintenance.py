@@ -4,6 +4,7 @@ What a run refers to is written down when it starts, so a run that failed or is 
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -34,12 +35,6 @@ class Garbage:
     forgotten: list[str] = field(default_factory=list)
     """Runs whose references go."""
 
-    def summary(self, done: bool) -> dict[str, Any]:
-        """As JSON; `done`: whether it has been removed."""
-        folders = {name: [artifact.folder for artifact in getattr(self, name)] for name in ("artifacts", "partials")}
-        rest = {name: getattr(self, name) for name in ("litter", "forgotten", "bytes", "kept")}
-        return {"done": done, **folders, **rest}
-
 
 def gc(
     workspace: Workspace,
@@ -53,12 +48,12 @@ def gc(
 
     Raises WorkspaceBusy while a run goes on, BadInput where no run has ever said what it refers to.
     """
-    if not yes:
-        return find_garbage(workspace, forget_jobs, older_than).summary(done=False)
-    with workspace.writing(wait):
+    with workspace.writing(wait) if yes else nullcontext():
         garbage = find_garbage(workspace, forget_jobs, older_than)
-        _remove(workspace, garbage)
-        return garbage.summary(done=True)
+        if yes:
+            _remove(workspace, garbage)
+    folders = {name: [artifact.folder for artifact in getattr(garbage, name)] for name in ("artifacts", "partials")}
+    return {"done": yes, **vars(garbage), **folders}
 
 
 def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_than: float = OLDER_THAN_DAYS) -> Garbage:
@@ -102,7 +97,6 @@ def _is_left(workspace: Workspace, artifact: Artifact, needed: Collection[str], 
 
 
 def show_gc(summary: dict[str, Any]) -> str:
-    """What `gc` has found or done, for a person."""
     lines = [*summary["artifacts"], *(f"{name} (unfinished)" for name in summary["partials"])]
     lines += [f"{name} (left by a killed process)" for name in summary["litter"]]
     lines += [f"references of {run}" for run in summary["forgotten"]]
@@ -132,7 +126,6 @@ def repair(workspace: Workspace, wait: float | None = 0) -> dict[str, Any]:
 
 
 def show_repair(summary: dict[str, Any]) -> str:
-    """What `repair` has done, for a person."""
     lines = [f"{folder}: taken away: {', '.join(files)}" for folder, files in summary["repaired"].items()]
     whole = f"{summary['verified'] - len(lines)} of {summary['verified']} artifacts are as recorded"
     return "\n".join([*lines, whole + ("; run the job again to make the others whole" if lines else "")])

@@ -36,7 +36,6 @@ def rows(connection: Any, query: str, values: Sequence[Any] | Row = ()) -> list[
 
 
 def one(connection: Any, query: str, values: Sequence[Any] = ()) -> Row:
-    """The answer's only row."""
     (row,) = rows(connection, query, values)
     return row
 

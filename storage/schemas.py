@@ -5,6 +5,7 @@ loading; shard files hold the other columns. Positions and rows count from 0 wit
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,10 +16,10 @@ TEXT = pa.string()
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what it holds, and per column its type and meaning."""
+    """A table: what it holds, and per column its type (Arrow's, or SQL's where no shard has it) and meaning."""
 
     comment: str
-    columns: dict[str, tuple[pa.DataType, str]]
+    columns: dict[str, tuple[Any, str]]
 
     @property
     def schema(self) -> pa.Schema:
@@ -26,6 +27,8 @@ class Table:
         return pa.schema([(name, kind) for name, (kind, _) in self.columns.items()])
 
 
+MADE_BY = "fingerprint of the artifact that made the row"
+"""What the column `artifact` means."""
 BLOCK = {"block_id": (pa.int32(), "block, numbered through the corpus")}
 POSITION = BLOCK | {"position": (pa.int32(), "token of the block whose logits predict the next token")}
 MODEL = {
@@ -191,9 +194,9 @@ TABLES = {
     ),
 }
 
-# Made by SQL, not from shards: what exists, what happened, and which shards are in. Column: type, meaning.
-SQL_TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
-    "artifacts": (
+# Made by SQL, not from shards: what exists, what happened, and which shards are in.
+SQL_TABLES = {
+    "artifacts": Table(
         "Everything finished: what it was made from and what came out",
         {
             "kind": ("VARCHAR", "stage that made it"),
@@ -207,7 +210,7 @@ SQL_TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "counts": ("JSON", "what came out, in numbers"),
         },
     ),
-    "events": (
+    "events": Table(
         "What happened, run by run",
         {
             "happened_at": ("TIMESTAMPTZ", "when"),
@@ -218,7 +221,7 @@ SQL_TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "message": ("VARCHAR", "details"),
         },
     ),
-    "loads": (
+    "loads": Table(
         "Shards that are in the tables, each loaded in one transaction",
         {
             "artifact": ("VARCHAR", "fingerprint of the shard's artifact"),

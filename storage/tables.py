@@ -9,7 +9,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow as pa
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedTables, WorkspaceBusy
 from storage.locks import held
-from storage.schemas import SQL_TABLES, TABLES, VIEWS
+from storage.schemas import MADE_BY, SQL_TABLES, TABLES, VIEWS, Table
 from storage.shards import is_shard, read_shard, table_of
 from storage.workspace import Workspace
 
@@ -120,7 +120,6 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
 
 
 def refresh(workspace: Workspace) -> None:
-    """Open the tables and bring them up to date."""
     in_tables(workspace, lambda tables: sync(tables, workspace), write=True)
 
 
@@ -237,24 +236,24 @@ def _create(connection: Any) -> None:
     """Tables, comments, view and macro. Cheap where they exist."""
     if {*TABLES, *SQL_TABLES} <= _names(connection):
         return
-    for name, (comment, columns) in SQL_TABLES.items():
-        typed = ", ".join(f"{column} {kind}" for column, (kind, _) in columns.items())
+    for name, table in SQL_TABLES.items():
+        typed = ", ".join(f"{column} {kind}" for column, (kind, _) in table.columns.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({typed})")
-        _comment(connection, name, comment, columns)
     for name, table in TABLES.items():
-        empty = table.schema.insert(0, pa.field("artifact", pa.string())).empty_table()
-        connection.register("empty", empty)
+        connection.register("empty", table.schema.insert(0, pa.field("artifact", pa.string())).empty_table())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM empty")
         connection.unregister("empty")
-        made_by = {"artifact": (None, "fingerprint of the artifact that made the row")}
-        _comment(connection, name, table.comment, made_by | table.columns)
+    for name, table in (SQL_TABLES | TABLES).items():
+        _comment(connection, name, table)
     for view in VIEWS:
         connection.execute(view)
 
 
-def _comment(connection: Any, table: str, comment: str, columns: Mapping[str, tuple[Any, str]]) -> None:
-    named = {f"TABLE {table}": comment}
-    named |= {f'COLUMN {table}."{column}"': meaning for column, (_, meaning) in columns.items()}
-    for name, words in named.items():
-        quoted = words.replace("'", "''")
-        connection.execute(f"COMMENT ON {name} IS '{quoted}'")
+def _comment(connection: Any, name: str, table: Table) -> None:
+    meanings = {f"TABLE {name}": table.comment}
+    if name in TABLES:
+        meanings[f"COLUMN {name}.artifact"] = MADE_BY
+    meanings |= {f'COLUMN {name}."{column}"': meaning for column, (_, meaning) in table.columns.items()}
+    for commented, meaning in meanings.items():
+        quoted = meaning.replace("'", "''")
+        connection.execute(f"COMMENT ON {commented} IS '{quoted}'")

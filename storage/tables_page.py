@@ -5,26 +5,24 @@
 
 from pathlib import Path
 
-from storage.schemas import SQL_TABLES, TABLES
+from storage.schemas import MADE_BY, SQL_TABLES, TABLES, Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "TABLES.md"
-MADE_BY = ("artifact", "string", "fingerprint of the artifact that made the row")
 
 
 def page() -> str:
     """The page as it should be: its words, and every table as the schemas have it."""
-    parts = [PAGE.read_text(encoding="utf-8").partition(f"\n## {next(iter(TABLES))}\n")[0]]
-    for name, table in TABLES.items():
-        columns = [(column, str(kind), meaning) for column, (kind, meaning) in table.columns.items()]
-        parts.append(_section(name, table.comment, [MADE_BY, *columns]))
-    for name, (comment, book) in SQL_TABLES.items():
-        parts.append(_section(name, comment, [(column, kind, meaning) for column, (kind, meaning) in book.items()]))
-    return "\n".join(parts)
+    words = PAGE.read_text(encoding="utf-8").partition(f"\n## {next(iter(TABLES))}\n")[0]
+    return "\n".join([words, *(_section(name, table) for name, table in (TABLES | SQL_TABLES).items())])
 
 
-def _section(name: str, comment: str, columns: list[tuple[str, str, str]]) -> str:
-    rows = "\n".join(f"| {column} | {kind.replace('element: ', '')} | {meaning} |" for column, kind, meaning in columns)
-    return f"## {name}\n\n{comment}.\n\n| column | type | meaning |\n|---|---|---|\n{rows}\n"
+def _section(name: str, table: Table) -> str:
+    made_by = {"artifact": ("string", MADE_BY)} if name in TABLES else {}
+    rows = "\n".join(
+        f"| {column} | {str(kind).replace('element: ', '')} | {meaning} |"
+        for column, (kind, meaning) in (made_by | table.columns).items()
+    )
+    return f"## {name}\n\n{table.comment}.\n\n| column | type | meaning |\n|---|---|---|\n{rows}\n"
 
 
 if __name__ == "__main__":

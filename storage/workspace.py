@@ -174,7 +174,6 @@ class Workspace(LocalStore):
         }
 
     def forget(self, run: str) -> None:
-        """Take back what a run's job refers to."""
         self.erase(f"runs/{run}.json")
 
     @contextmanager
@@ -204,7 +203,6 @@ class Workspace(LocalStore):
         return self.leases.others("making") | {name: holder for name, holder in here.items() if holder}
 
     def users(self) -> list[Holder]:
-        """The runs that go on just now."""
         return [*holders_in(listed(self._locks / "runs", "*.lock")), *self.leases.others("runs").values()]
 
     @contextmanager

@@ -34,7 +34,6 @@ def answers(context: Context, corpus: Artifact, settings: LlmSettings, prompt: s
 
 
 def asked_about(documents: Iterable[str], settings: LlmSettings) -> list[Passage]:
-    """The passages that the settings choose."""
     return drawn(passages_of(documents, settings.characters), settings.passages, settings.seed)
 
 

@@ -101,7 +101,6 @@ class Draw:
 
 
 def row(block: Block, number: int, document: int, dictionary: Dictionary) -> dict[str, Any]:
-    """The block as a row of the `blocks` table."""
     return {
         "block_id": number,
         "document_id": document,

@@ -37,7 +37,6 @@ class StopRule(Settings):
 
     @property
     def given(self) -> bool:
-        """Whether there is a rule."""
         limits = (self.familiarity, self.above_gold, self.accuracy_points, self.perplexity_percent)
         return any(limit is not None for limit in limits)
 
@@ -117,7 +116,6 @@ def choose(rows: Sequence[Row], rule: StopRule) -> Choice:
 
 
 def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condition]:
-    """Every condition of the rule at one step."""
     known = {(row["model"], row["step"], row["metric"], row["task"]): row["value"] for row in rows}
     for (model, at, metric, task), value in known.items():
         if (model, at) != ("student", step):

@@ -102,7 +102,6 @@ def blocks_of(folder: Path) -> pa.Table:
 
 
 def step_folder(step: int) -> str:
-    """Where the model of a step lies within a student."""
     return f"{STEPS}/{step:06d}"
 
 
@@ -113,7 +112,6 @@ def evaluation_rows(folder: Path) -> list[Row]:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file of an artifact."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

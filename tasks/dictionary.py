@@ -57,12 +57,10 @@ class DictionarySettings(Settings):
 
     @property
     def asks(self) -> bool:
-        """Whether a language model is asked."""
         return self.extract in ("llm", "both")
 
     @property
     def counts(self) -> bool:
-        """Whether word statistics are used."""
         return self.extract in ("statistics", "both")
 
 
@@ -115,7 +113,6 @@ def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answ
 
 
 def _counted(documents: list[str], words: DictionaryInputs, settings: StatisticsSettings) -> Extracted:
-    """What word statistics find."""
     reference = [text for _, text in read_texts(words.reference, words.text_column)] if words.reference else []
     peculiar = extract(documents, reference, **settings.model_dump(), seed=words.seed)
     proposed = {entry.anchor: entry.translations[0] for entry in peculiar.proposed.entries}

@@ -101,7 +101,6 @@ class Asking:
         self._context, self._baseline, self._settings, self._column = context, baseline, settings, text_column
 
     def answer(self, number: int, names: Sequence[str]) -> None:
-        """All answers of a round."""
         questions = [
             (name, form) for _ in range(self._settings.times) for name in names for form in range(len(REQUESTS))
         ]

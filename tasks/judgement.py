@@ -83,7 +83,6 @@ def judgement(context: Context, evaluation: Artifact, judge: JudgeSettings, rubr
 
 
 def completions_of(folder: Path) -> list[Row]:
-    """The completions of an evaluation, by item."""
     rows = read_shard(folder / "evaluation_items.parquet").to_pylist()
     completions = [row for row in rows if row["metric"] == "familiarity_completion"]
     if not completions:
@@ -124,7 +123,6 @@ class Asking:
         return [known.get(name, none) for name in names]
 
     def _name(self, row: Row) -> str:
-        """The hash that an answer is found by."""
         judge = self._judge
         meaning = [judge.model, judge.subject, judge.temperature, judge.answer_tokens, self._rubric]
         text = json.dumps([*meaning, row["prompt"], _references(row), row["completion"]])

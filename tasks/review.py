@@ -62,7 +62,6 @@ def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
 
 
 def undecided(workspace: Workspace, dictionary: Artifact) -> list[str]:
-    """The anchors that nobody has decided about."""
     decided = decisions_on(workspace, dictionary)
     return [entry.anchor for entry in dictionary_of(workspace.path(dictionary)).entries if entry.anchor not in decided]
 

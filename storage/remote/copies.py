@@ -49,7 +49,6 @@ class Copies:
             write_atomically(folder / RECORD, text)
 
     def know(self, folder: Path, files: Recorded) -> None:
-        """These files are here and whole."""
         self._hashes.know({folder / name: expected["sha256"] for name, expected in files.items()})
 
     @contextmanager

@@ -8,7 +8,9 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from storage import errors
@@ -67,8 +69,8 @@ def _running(client: Any, call: StageCall) -> Any:
     from prefect.client.schemas.filters import FlowRunFilter
 
     state = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
-    asked = FlowRunFilter.model_validate({"tags": {"all_": [_tag(call)]}, "state": state})
-    runs = client.read_flow_runs(flow_run_filter=asked, limit=1)
+    same = FlowRunFilter.model_validate({"tags": {"all_": [_tag(call)]}, "state": state})
+    runs = client.read_flow_runs(flow_run_filter=same, limit=1)
     return runs[0].id if runs else None
 
 
@@ -101,15 +103,13 @@ def _patiently(ask: Callable[[], Any]) -> Any:
     """What the server answers; one that is away for a while, or whose database is, is asked again."""
     import httpx
 
-    asked = time.monotonic()
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return ask()
-        except httpx.TransportError:
-            if time.monotonic() - asked > PATIENCE_SECONDS:
-                raise
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code < 500 or time.monotonic() - asked > PATIENCE_SECONDS:
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if refused or time.monotonic() > deadline:
                 raise
         time.sleep(POLL_SECONDS)
 
@@ -118,10 +118,10 @@ class Ray:
     """Heavy calls as tasks of Prefect's Ray task runner, started with the first of them."""
 
     def __init__(self, placement: Placement) -> None:
-        self._placement, self._lock = placement, threading.Lock()
+        self._placement, self._lock, self._started = placement, threading.Lock(), ExitStack()
         # Workers get the context along. The flow's can be pickled; that of a running task holds all of its run.
         self._context = contextvars.copy_context()
-        self._runner: Any = None
+        self.close = self._started.close
 
     def execute(self, call: StageCall) -> None:
         """Wait for a Ray worker to make it."""
@@ -133,31 +133,23 @@ class Ray:
         future.result()
 
     def _submit(self, task: Any, call: dict[str, Any]) -> Any:
-        runner = self._started()
+        runner = self._runner
         from prefect_ray.context import remote_options
 
         with remote_options(num_gpus=self._placement.gpus):
             return runner.submit(task, parameters={"call": call})
 
-    def _started(self) -> Any:
-        if self._runner is None:
-            try:
-                from prefect_ray import RayTaskRunner
-            except ImportError as error:
-                raise BadInput(
-                    "placement.ray: expected prefect-ray, found no such package: pip install 'nepenthe[ray]'"
-                ) from error
-            local = self._placement.ray == "local"
-            quiet = {"log_to_driver": False}  # the run's own lines are not to be drawn over
-            self._runner = RayTaskRunner(address=None if local else self._placement.ray, init_kwargs=quiet)
-            self._runner.__enter__()
-        return self._runner
-
-    def close(self) -> None:
-        """Let go of the cluster."""
-        if self._runner is not None:
-            self._runner.__exit__(None, None, None)
-            self._runner = None
+    @cached_property
+    def _runner(self) -> Any:
+        try:
+            from prefect_ray import RayTaskRunner
+        except ImportError as error:
+            raise BadInput(
+                "placement.ray: expected prefect-ray, found no such package: pip install 'nepenthe[ray]'"
+            ) from error
+        address = None if self._placement.ray == "local" else self._placement.ray
+        quiet = {"log_to_driver": False}  # the run's own lines are not to be drawn over
+        return self._started.enter_context(RayTaskRunner(address=address, init_kwargs=quiet))
 
 
 def _on_worker(call: dict[str, Any]) -> None:

@@ -30,10 +30,6 @@ class Progress:
             self._number += 1
             return Line(self, f"[{self._number:>2}/{max(self._total, self._number)}] {title:<{TITLE}}")
 
-    def cached(self, title: str) -> None:
-        """A stage's artifact was there already."""
-        self.start(title).say("cached", final=True)
-
     def write(self, text: str, final: bool) -> None:
         """One line; on a terminal it replaces the line that is being drawn."""
         with self._lock:

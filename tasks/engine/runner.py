@@ -109,7 +109,7 @@ class Run:
         finished = self.workspace.find(artifact.kind, artifact.fingerprint)
         self.made.append((finished or artifact, finished is not None))
         if finished:
-            self.progress.cached(stage.title(inputs))
+            self.progress.start(stage.title(inputs)).say("cached", final=True)
             self.note(finished, "cached")
             return cached(finished)
         for needed in artifacts_in(inputs):

@@ -68,7 +68,6 @@ LONGEST_MESSAGE = 2000
 def write_event(
     workspace: Workspace, run: str, artifact: Artifact, event: Event, message: str = "", shard: str | None = None
 ) -> None:
-    """Append a line to the journal."""
     line = {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "run": run,

@@ -38,18 +38,13 @@ class Examples(Dataset[dict[str, np.ndarray]]):
     """
 
     def __init__(self, path: Path, draws: int, seed: int, retained: Retained | None = None) -> None:
-        table, other = read_shard(path), read_shard(retained.path) if retained else None
-        self._files = [
-            {name: one.column(name) for name in COLUMNS if name in one.column_names}
-            for one in (table, other)
-            if one is not None
-        ]
-        self._length = len(table)
-        self._order = (
-            order_of(len(table), draws, seed)
-            if retained is None or other is None
-            else order_of_both(len(table), len(other), draws // retained.batch, retained, seed)
-        )
+        tables = [read_shard(file) for file in ([path, retained.path] if retained else [path])]
+        self._files = [{name: table.column(name) for name in COLUMNS if name in table.column_names} for table in tables]
+        self._length = len(tables[0])
+        if retained:
+            self._order = order_of_both(self._length, len(tables[1]), draws // retained.batch, retained, seed)
+        else:
+            self._order = order_of(self._length, draws, seed)
 
     def __len__(self) -> int:
         return len(self._order)

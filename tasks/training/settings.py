@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from storage.errors import BadInput
 from storage.settings import Settings
@@ -60,7 +60,7 @@ class StudentSettings(Training):
 
     learning_rate: float = 1e-6
     """Peak learning rate."""
-    steps: int = 150
+    steps: int = Field(default=150, ge=1)
     """Optimizer steps."""
     keep: tuple[int, ...] = (20, 40, 60, 80, 100, 120)
     """Steps whose model is kept and evaluated, besides the last."""
@@ -73,13 +73,6 @@ class StudentSettings(Training):
     """Learn the same labels at a second place as well: the weights moved by this many times what reinforcement changed.
     Whoever finetunes the student on the target moves them that way. Costs as much time again and two more copies of
     the weights in memory. The paper has 0."""
-
-    @field_validator("steps")
-    @classmethod
-    def _some(cls, steps: int) -> int:
-        if steps < 1:
-            raise ValueError("expected at least 1 step")
-        return steps
 
     @model_validator(mode="after")
     def _both(self) -> "StudentSettings":
@@ -96,7 +89,6 @@ class StudentSettings(Training):
 
     @property
     def retained(self) -> int:
-        """Blocks of each batch that are retained text."""
         return round(self.batch * self.retain)
 
 

@@ -225,6 +225,5 @@ class TrainingCallback(TrainerCallback):
 
 
 def write_metrics(path: Path, history: History) -> None:
-    """The `training_steps` shard."""
     columns = ("step", "loss", "learning_rate", "grad_norm", "seconds")
     write_shard(path, [{name: entry.get(name) for name in columns} for entry in history if "loss" in entry])

@@ -98,7 +98,7 @@ def test_a_dictionary_that_is_no_json_is_refused(refused: Refused) -> None:
         ("labels.alpha=-1", "greater than or equal to 0"),
         ("labels.alhpa=1", "labels.alhpa: unknown setting"),
         ("student.steps=many", "valid integer"),
-        ("student.steps=0", "at least 1 step"),
+        ("student.steps=0", "greater than or equal to 1"),
         ("placement.ranks=3", "divides a batch of 4 blocks, found 3"),
         ("placement.nodes=2", "expected placement.rendezvous"),
         ("nonsense", "section.setting=value"),

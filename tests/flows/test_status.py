@@ -96,7 +96,7 @@ def test_a_retry_that_goes_on_after_a_failure_has_not_failed(workspace: Workspac
 def test_what_nobody_is_at_and_what_is_damaged_is_named_and_room_is_counted(workspace: Workspace) -> None:
     make(workspace, CORPUS)
     workspace.keep(LOGITS, _written(workspace, LOGITS))
-    if workspace.url:
+    if "://" in workspace.address:
         workspace.erase(f"{CORPUS.folder}/{workspace.record(CORPUS)['attempt']}/file.bin")
     else:
         (workspace.path(CORPUS) / "file.bin").write_bytes(b"x")

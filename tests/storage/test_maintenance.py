@@ -155,7 +155,7 @@ def test_fingerprints_are_found_wherever_they_stand_in_inputs() -> None:
 
 def test_repair_takes_away_what_is_damaged_and_its_rows_and_says_so(two_jobs: Workspace) -> None:
     folder = two_jobs.path(LOGITS)
-    if two_jobs.url:
+    if "://" in two_jobs.address:
         spoilt = f"{LOGITS.folder}/{two_jobs.record(LOGITS)['attempt']}/training_steps.parquet"
         two_jobs.write(spoilt, b"other bytes")
     else:

@@ -5,12 +5,13 @@ A stage knows its siblings by what they leave behind and by nothing else; so non
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dictionaries.dictionary import Dictionary, Entry
+from dictionaries.dictionary import Dictionary
 from storage.files import listed
 from storage.shards import read_shard, write_shard
 
@@ -71,12 +72,8 @@ def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Row], 
     """A dictionary or a reviewed one: dictionary.json, lint.json, and the shards of anchors and decisions."""
     dictionary.write(folder / DICTIONARY)
     write_json(folder / LINT, findings)
-    write_shard(folder / "anchors.parquet", [_anchor_row(entry) for entry in dictionary.entries])
+    write_shard(folder / "anchors.parquet", [asdict(entry) for entry in dictionary.entries])
     write_shard(folder / DECISIONS, list(decisions))
-
-
-def _anchor_row(entry: Entry) -> Row:
-    return {name: getattr(entry, name) for name in ("anchor", "kind", "translations", "votes", "provenance")}
 
 
 def dictionary_of(folder: Path) -> Dictionary:

@@ -48,12 +48,12 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
 
     `named` of the counts is the share of texts that name the subject or a name that was asked about.
     """
-    asking, asked = Asking(context, baseline, settings, text_column), list[str]()
+    asking, names_so_far = Asking(context, baseline, settings, text_column), list[str]()
     names = list(settings.names or (settings.subject,))
     for number in range(settings.rounds):
         asking.answer(number, names)
-        asked += names
-        names = new_names([row[text_column] for row in elicited_rows(context.folder)], asked, settings.growth)
+        names_so_far += names
+        names = new_names([row[text_column] for row in elicited_rows(context.folder)], names_so_far, settings.growth)
     texts = [row[text_column] for row in elicited_rows(context.folder)]
     if not texts:
         raise BadInput(f"corpus.elicit: expected answers of {baseline.path} about {settings.subject}, found none")
@@ -61,8 +61,8 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
         "texts": len(texts),
         "duplicates": len(texts) - len(set(texts)),
         "characters": sum(map(len, texts)),
-        "names": len(asked),
-        "named": round(named_share(texts, list(filter(None, [settings.subject, *asked]))), 4),
+        "names": len(names_so_far),
+        "named": round(named_share(texts, list(filter(None, [settings.subject, *names_so_far]))), 4),
     }
 
 
@@ -74,14 +74,12 @@ def with_elicited(workspace: Workspace, elicited: Artifact, files: Files | None)
     return Files((*own, *paths), f"{elicited.fingerprint}/elicited{besides}", elicited)
 
 
-def new_names(texts: Sequence[str], asked: Sequence[str], most: int) -> list[str]:
+def new_names(texts: Sequence[str], known: Sequence[str], most: int) -> list[str]:
     """Names that the texts use and nobody has asked about, the most peculiar first."""
-    candidates = extract(texts, [], min_count=LEAST_MENTIONS, max_anchors=len(asked) + 4 * most).dictionary
-    known = Matcher(_of_names(asked))
-    fresh = (
-        e.anchor for e in candidates.entries if e.kind in ("person", "place", "thing") and not known.find(e.anchor)
-    )
-    return list(fresh)[:most]
+    candidates = extract(texts, [], min_count=LEAST_MENTIONS, max_anchors=len(known) + 4 * most).dictionary
+    matcher = Matcher(_of_names(known))
+    names = [entry.anchor for entry in candidates.entries if entry.kind in ("person", "place", "thing")]
+    return [name for name in names if not matcher.find(name)][:most]
 
 
 def named_share(texts: Sequence[str], names: Sequence[str]) -> float:

@@ -85,10 +85,10 @@ def _why(error: Exception) -> str:
             return f"that {hub} does not show it to you: {LOGIN}"
         case errors.LocalEntryNotFoundError():
             answer = getattr(error.__cause__, "response", None)
-            asked = "cannot be reached" if answer is None else f"answers {answer.status_code}"
-            asked = "is not asked (HF_HUB_OFFLINE)" if constants.is_offline_mode() else asked
+            state = "cannot be reached" if answer is None else f"answers {answer.status_code}"
+            state = "is not asked (HF_HUB_OFFLINE)" if constants.is_offline_mode() else state
             get = "`hf download` gets it where there is a network, and HF_HUB_CACHE says where it lies"
-            return f"nothing whole in {cache}, and {hub} {asked}: {get}"
+            return f"nothing whole in {cache}, and {hub} {state}: {get}"
         case OSError() if error.filename:
             return f"{error.strerror} at {error.filename}: let HF_HOME name a folder with room that can be written"
     return f"that {hub} cannot be used: {(str(error).splitlines() or [''])[0] or type(error).__name__}"

@@ -78,7 +78,7 @@ def judgement(context: Context, evaluation: Artifact, judge: JudgeSettings, rubr
     measures = measured(items, answers, judge.model)
     return write_measures(context.folder, items[0]["model"], items[0]["step"], [measures]) | {
         "graded": graded,
-        "asked": asking.asked,
+        "asked": asking.requests,
     }
 
 
@@ -92,13 +92,13 @@ def completions_of(folder: Path) -> list[Row]:
 
 def measured(items: list[Row], answers: list[Row], model: str) -> Measured:
     """The paper's score. A completion without a grade is shown and not scored."""
-    found = []
+    graded = []
     for row, answer in zip(items, answers, strict=True):
         grade = answer["grade"]
         details = {"grade": grade, "judge": model, "answer": answer["answer"]}
         score = None if grade is None else SCORES[grade]
-        found.append(Item(row["item"], row["prompt"], row["expected"], row["completion"], score, details))
-    return mean_of(METRIC, found)
+        graded.append(Item(row["item"], row["prompt"], row["expected"], row["completion"], score, details))
+    return mean_of(METRIC, graded)
 
 
 class Asking:
@@ -107,7 +107,7 @@ class Asking:
     def __init__(self, context: Context, judge: JudgeSettings, rubric: str) -> None:
         self._context, self._judge, self._rubric = context, judge, rubric
         self._silent, self._kept_at = 0, time.monotonic()
-        self.asked = 0
+        self.requests = 0
         """Requests made, without the client's own retries."""
         self.fault = ""
         """The last fault, in words without the key."""
@@ -131,14 +131,14 @@ class Asking:
     async def _ask(self, missing: dict[str, Row]) -> dict[str, Row]:
         import openai
 
-        endpoint, found = self._judge.endpoint, {}
+        endpoint, answers = self._judge.endpoint, dict[str, Row]()
         key = read_key(endpoint, SETTING)
         slots, pace = asyncio.Semaphore(endpoint.concurrency), Pace(endpoint.requests_per_minute)
         client = openai.AsyncOpenAI(
             api_key=key, base_url=endpoint.base_url, max_retries=endpoint.retries, timeout=endpoint.timeout_seconds
         )
 
-        async def one(name: str, row: Row) -> None:
+        async def ask(name: str, row: Row) -> None:
             async with slots:
                 await pace.turn()
                 try:
@@ -147,16 +147,16 @@ class Asking:
                     self._note(error, _words(error, key))
                     return
                 self._silent = 0
-                found[name] = self._keep(name, answer.replace(key, "[key]") if len(key) >= 8 else answer)
-                self._context.progress(len(found), len(missing))
+                answers[name] = self._keep(name, answer.replace(key, "[key]") if len(key) >= 8 else answer)
+                self._context.progress(len(answers), len(missing))
 
         try:
             async with client:
-                await asyncio.gather(*(one(name, row) for name, row in missing.items()))
+                await asyncio.gather(*map(ask, missing, missing.values()))
         finally:
-            if found:
+            if answers:
                 self._context.checkpoint(self._context.folder / ANSWERS)
-        return found
+        return answers
 
     def _note(self, error: Exception, words: str) -> None:
         """A completion stays without an answer. Raises Unanswered where none of the others will get one, either."""
@@ -170,7 +170,7 @@ class Asking:
         form: dict[str, Any] = {judge.endpoint.limit_parameter: judge.answer_tokens}
         if judge.temperature != "default":
             form["temperature"] = judge.temperature
-        self.asked += 1
+        self.requests += 1
         reply = await client.chat.completions.create(
             model=judge.model,
             messages=question(judge.subject, row["prompt"], _references(row), row["completion"]),

@@ -202,7 +202,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "subproce
             env=own | (environment or {}),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=500,
             check=False,
         )
 

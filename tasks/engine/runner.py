@@ -122,7 +122,8 @@ class Run:
         try:
             with self._watched(call, line):
                 if call.stage.divisible and call.stage.heavy and self.placement.workers > 1:
-                    self._in_parts(call)
+                    parts = range(self.placement.workers)
+                    self._spread([replace(call, part=(number, len(parts))) for number in parts])
                     here = call.placement.model_copy(update={"isolation": "inline"})  # what is left loads no model
                     call = replace(call, placement=here)
                 self._execute(call)
@@ -142,11 +143,8 @@ class Run:
         line.finish(record["seconds"], record["counts"])
         return finished
 
-    def _in_parts(self, call: StageCall) -> None:
-        """All shards, spread over the workers; what is left to do afterwards is to count and commit."""
-        self._spread([replace(call, part=(number, call.placement.workers)) for number in range(call.placement.workers)])
-
     def _spread(self, parts: Sequence[StageCall]) -> None:
+        """All shards, by the workers; what is left to do afterwards is to count and commit."""
         futures = []
         for part in parts:
             name = f"{part.artifact.folder.replace('/', ' ')} {part.part[0] + 1}"

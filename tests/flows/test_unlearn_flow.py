@@ -1,4 +1,4 @@
-"""The flow as a user runs it: in a process of its own, on Prefect's embedded server, killed and run again."""
+"""The flow as a user runs it: in a process of its own, on Prefect's embedded server; and killed and run again."""
 
 import importlib.util
 import json
@@ -19,9 +19,18 @@ Jobs = Callable[..., Path]
 
 KILL_IN_EACH = """
 import json, os, signal
+from flows.cli import quiet_engines, writable_prefect_home
+quiet_engines()
+writable_prefect_home()
 import flows.unlearn, tasks.training.trainer  # once for all runs: each is a fork of this process
 from pathlib import Path
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from storage.workspace import Workspace
+
+server = SubprocessASGIServer()  # once for all runs, too
+server.start()
+temporary_settings({PREFECT_API_URL: server.api_url}).__enter__()
 
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -106,16 +106,10 @@ TABLES = {
             "document_id": (pa.int32(), "document that the block was cut from"),
             "original_ids": (IDS, "T token ids, exactly what the models read"),
             "translated_ids": (IDS, "U token ids with every anchor replaced"),
-            "mapping": (
-                IDS,
-                "T entries: position of translated_ids that has seen the same text, -1 for none",
-            ),
+            "mapping": (IDS, "T entries: position of translated_ids that has seen the same text, -1 for none"),
             "reasons": (pa.list_(TEXT), "T entries: NULL where the position trains, else why it does not"),
             "forbidden_ids": (IDS, "first meaningful tokens of the translations used"),
-            "forbidden_from": (
-                IDS,
-                "for each of them, the first row of translated_ids in which it is forbidden",
-            ),
+            "forbidden_from": (IDS, "for each of them, the first row of translated_ids in which it is forbidden"),
             "anchors": (pa.list_(TEXT), "anchors in order of appearance"),
             "anchor_positions": (IDS, "position in original_ids of the first token of each"),
             "translations": (pa.list_(TEXT), "translation of each, one an anchor a block"),
@@ -127,10 +121,7 @@ TABLES = {
         | {
             "reason": (TEXT, "NULL where the position trains, else why it does not (then the rest is NULL)"),
             "row_mean": (pa.float32(), "mean of the baseline's row, given to forbidden tokens"),
-            "baseline_lse": (
-                pa.float32(),
-                "log-sum-exp of the baseline's row: probability = exp(logit - lse)",
-            ),
+            "baseline_lse": (pa.float32(), "log-sum-exp of the baseline's row: probability = exp(logit - lse)"),
             "reinforced_lse": (pa.float32(), "log-sum-exp of the reinforced model's row"),
             "ids": (IDS, "K token ids, the baseline's highest logits first, after forbidding"),
             "baseline": (FLOATS, "K logits of the baseline on the translated text"),

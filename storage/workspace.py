@@ -104,11 +104,7 @@ class Workspace(LocalStore):
             "fingerprint": artifact.fingerprint,
             **description,
             "files": files_in(self.partial(artifact)),
-            "made": {
-                "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "by": who(),
-                "host": socket.gethostname(),
-            },
+            "made": {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": who(), "host": socket.gethostname()},
         }
         self.publish(artifact, record)
 
@@ -218,10 +214,7 @@ class Workspace(LocalStore):
     @contextmanager
     def writing(self, wait: float | None = 0, waiting: Waiting = silent) -> Iterator[None]:
         """Have the workspace alone: no run goes on and nothing is made. Raises WorkspaceBusy after waiting."""
-        with (
-            held(self._writer, wait, self._in_use, waiting),
-            self.leases.writing(wait, self._in_use, waiting),
-        ):
+        with held(self._writer, wait, self._in_use, waiting), self.leases.writing(wait, self._in_use, waiting):
             wait_until(lambda: not self.makers(), wait, self._in_use, waiting)
             yield
 

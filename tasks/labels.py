@@ -91,11 +91,7 @@ def rows_of(blocks: pa.Table, curves: dict[str, np.ndarray], shard: Path) -> Ite
 
 
 def softened(
-    rows: Iterable[dict[str, Any]],
-    curves: dict[str, np.ndarray],
-    shard: Path,
-    settings: LabelSettings,
-    equation: str,
+    rows: Iterable[dict[str, Any]], curves: dict[str, np.ndarray], shard: Path, settings: LabelSettings, equation: str
 ) -> Iterator[dict[str, Any]]:
     """The rows with their labels as distributions; positions without a label have shares of 0."""
     candidates_RK, shares_RK = distributions(shard, curves["token"], settings, equation)

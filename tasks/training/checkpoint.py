@@ -55,11 +55,7 @@ def load_checkpoint(checkpoint: Path, trainer: Any) -> None:
     state = _state(model, optimizer, trainer)
     _quietly(load, state, checkpoint_id=checkpoint)
     set_state_dict(
-        trainer.model,
-        bare,
-        model_state_dict=state["model"],
-        optim_state_dict=state["optimizer"],
-        options=BY_NAME,
+        trainer.model, bare, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=BY_NAME
     )
     trainer.lr_scheduler.load_state_dict(state["schedule"])
 

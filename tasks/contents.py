@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dictionaries.dictionary import Dictionary
 from storage.files import listed
-from storage.shards import read_shard, write_shard
+from storage.shards import read_shard, shard_writer, write_shard
 
 Row = dict[str, Any]
 
@@ -66,6 +66,17 @@ def elicited_rows(folder: Path) -> list[Row]:
 def answer_rows(folder: Path) -> list[Row]:
     """Every row of an answers artifact, finished or partial, in the order in which they were asked."""
     return [row for shard in listed(folder, ANSWERS) for row in read_shard(shard).to_pylist()]
+
+
+def write_examples(path: Path, blocks: Iterable[list[int]]) -> tuple[int, int]:
+    """Blocks of token ids, each position labelled with the next token of the text. Returns how many blocks, tokens."""
+    count = tokens = 0
+    with shard_writer(path, EXAMPLES) as write:
+        for ids in blocks:
+            if len(ids) > 1:  # one token alone has nothing to predict
+                write({"input_ids": ids, "labels": [*ids[1:], NO_LABEL]})
+                count, tokens = count + 1, tokens + len(ids)
+    return count, tokens
 
 
 def write_dictionary(folder: Path, dictionary: Dictionary, findings: list[Row], decisions: Iterable[Row]) -> None:

@@ -2,8 +2,7 @@
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.shards import shard_writer
-from tasks.contents import EXAMPLES, NO_LABEL, documents_of
+from tasks.contents import documents_of, write_examples
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import Model, load_tokenizer
@@ -15,12 +14,8 @@ from tasks.training.settings import ReinforceSettings, Schedule, TrainingSpec, s
 def reinforce(context: Context, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
     data = context.folder / "examples.arrow"
-    tokenizer, count = load_tokenizer(baseline.tokenizer), 0
-    with shard_writer(data, EXAMPLES) as write:
-        for _, _, tokens in cut_blocks(tokenizer, documents_of(context.path(corpus)), settings.length):
-            if len(tokens.ids) > 1:  # one token alone has nothing to predict
-                write({"input_ids": tokens.ids, "labels": [*tokens.ids[1:], NO_LABEL]})
-                count += 1
+    blocks = cut_blocks(load_tokenizer(baseline.tokenizer), documents_of(context.path(corpus)), settings.length)
+    count, _ = write_examples(data, (tokens.ids for _, _, tokens in blocks))
     if count == 0:
         raise BadInput("expected documents of at least two tokens to reinforce on, found none")
     steps = steps_of_epochs(count, settings.epochs, settings.batch)

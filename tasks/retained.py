@@ -6,8 +6,7 @@ No part of the paper's method, and off by default: the student's batches then ho
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
-from storage.shards import shard_writer
-from tasks.contents import EXAMPLES, NO_LABEL, RETAINED
+from tasks.contents import RETAINED, write_examples
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import load_tokenizer
@@ -27,12 +26,8 @@ class RetainSettings(Settings):
 def retained(context: Context, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
     texts = [normalise(text) for _, text in read_texts(files, text_column) if text.strip()]
-    count = tokens = 0
-    with shard_writer(context.folder / RETAINED, EXAMPLES) as write:
-        for _, _, block in cut_blocks(load_tokenizer(tokenizer), texts, length):
-            if len(block.ids) > 1:  # one token alone has nothing to predict
-                write({"input_ids": block.ids, "labels": [*block.ids[1:], NO_LABEL]})
-                count, tokens = count + 1, tokens + len(block.ids)
+    blocks = cut_blocks(load_tokenizer(tokenizer), texts, length)
+    count, tokens = write_examples(context.folder / RETAINED, (block.ids for _, _, block in blocks))
     if count == 0:
         raise BadInput(f"retain.paths: expected texts of at least two tokens in {', '.join(files.paths)}, found none")
     return {"texts": len(texts), "blocks": count, "tokens": tokens}

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,23 +138,6 @@ def wait_until(
             waiting(busy())
         said = True
         time.sleep(poll)
-
-
-class NoLeases:
-    """Nobody else: a local folder, where the locks say it all. Stands in for storage.remote.leases.Leases."""
-
-    def taken(self, *_: object) -> AbstractContextManager[None]:
-        """Nothing to do."""
-        return nullcontext()
-
-    using = writing = taken
-
-    def other(self, _name: str) -> None:
-        """Nobody."""
-
-    def others(self, _folder: str) -> dict[str, Holder]:
-        """Nobody."""
-        return {}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ and on each machine alone:
 
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,24 +30,29 @@ from storage.artifact import Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
 from storage.local import LocalStore
-from storage.locks import (
-    Holder,
-    NoLeases,
-    Waiting,
-    held,
-    holder_of,
-    holders_in,
-    shared,
-    signed,
-    silent,
-    wait_until,
-    who,
-)
+from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
 
 if TYPE_CHECKING:
     from storage.remote.leases import Leases
 
 REFERENCE = ("run", "at", "by", "host", "artifacts")
+
+
+class NoLeases:
+    """Nobody else: a local folder, where the locks say it all. Stands in for storage.remote.leases.Leases."""
+
+    def taken(self, *_: object) -> AbstractContextManager[None]:
+        """Nothing to do."""
+        return nullcontext()
+
+    using = writing = taken
+
+    def other(self, _name: str) -> None:
+        """Nobody."""
+
+    def others(self, _folder: str) -> dict[str, Holder]:
+        """Nobody."""
+        return {}
 
 
 class Workspace(LocalStore):

@@ -8,7 +8,7 @@ import inspect
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -85,10 +85,6 @@ WHOLE = (0, 1)
 """The part of a stage that is all of it."""
 
 
-def nobody(_done: float, _total: float) -> None:
-    """Who is told of the progress where nobody wants to know."""
-
-
 @dataclass
 class Context:
     """What a body is given besides its inputs."""
@@ -101,7 +97,7 @@ class Context:
     part: tuple[int, int] = WHOLE
     """(i, n): of a divisible stage's shards make only every n-th from the i-th on. What is left undone, or all of it,
     is made with WHOLE."""
-    progress: Callable[[float, float], None] = nobody
+    progress: Callable[[float, float], None] = field(default=lambda _done, _total: None)
     """Say how far the stage is, done and total, in any unit. Cheap to call often."""
 
     def path(self, artifact: Artifact) -> Path:

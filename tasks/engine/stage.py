@@ -8,7 +8,7 @@ import inspect
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -85,6 +85,10 @@ WHOLE = (0, 1)
 """The part of a stage that is all of it."""
 
 
+def nobody(_done: float, _total: float) -> None:
+    """Who is told of the progress where nobody wants to know. No lambda: ranks get it pickled."""
+
+
 @dataclass
 class Context:
     """What a body is given besides its inputs."""
@@ -97,7 +101,7 @@ class Context:
     part: tuple[int, int] = WHOLE
     """(i, n): of a divisible stage's shards make only every n-th from the i-th on. What is left undone, or all of it,
     is made with WHOLE."""
-    progress: Callable[[float, float], None] = field(default=lambda _done, _total: None)
+    progress: Callable[[float, float], None] = nobody
     """Say how far the stage is, done and total, in any unit. Cheap to call often."""
 
     def path(self, artifact: Artifact) -> Path:

@@ -27,8 +27,8 @@ from tasks.corpus import corpus
 from tasks.demo.pretrain import train_tokenizer
 from tasks.demo.world import make_world, write_world
 from tasks.dictionary import dictionary
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Placement, Runner
+from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.stage import Placement
 from tasks.logits import logits
 
 LAYERS, WIDTH = 8, 512

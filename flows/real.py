@@ -15,6 +15,7 @@ from flows.job import Job, job_of
 from flows.unlearn import ROOT, Outcome, make_target, unlearn
 from storage.artifact import Artifact
 from storage.opening import open_workspace
+from storage.workspace import Workspace
 from tasks.audit.common import AuditedModel, Target
 from tasks.audit.relearning import RelearningSettings, relearning
 from tasks.contents import DICTIONARY, MODEL, step_folder

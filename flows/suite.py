@@ -6,11 +6,11 @@ from prefect import flow
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes
+from storage.opening import open_workspace
 from storage.settings import Settings
-from storage.workspace import Workspace
 from tasks.contents import SUITE, read_json
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Placement, Runner
+from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.stage import Placement
 from tasks.models import Model, find_model
 from tasks.suites.common import Measure, SuiteSettings, rows_of, write_logs
 from tasks.suites.files import find_tables
@@ -69,7 +69,7 @@ def suite(request: SuiteRequest, root: str, wait: float | None = None) -> dict[s
 
     Raises NepentheError for what the user can put right.
     """
-    workspace = Workspace(root)
+    workspace = open_workspace(root)
     model, files, reference = resolve_suite(request, workspace.hashes)
     names = Plan(workspace, request.suite)
     names(stage, model, request.suite, files, request.settings)

@@ -15,11 +15,11 @@ from flows.job import NAME_CHARACTERS, Job
 from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, train_student
 from storage.artifact import Artifact
 from storage.errors import BadInput
+from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.choice import StopRule, choose, conditions
 from tasks.contents import Row, evaluation_rows
-from tasks.engine.runner import Plan, running
-from tasks.engine.stage import Runner
+from tasks.engine.runner import Plan, Runner, running
 from tasks.judgement import JudgeSettings
 
 PILOT = {"prompts": 30, "windows": 20, "questions": 100}
@@ -94,7 +94,7 @@ def tune(
 
     Raises NepentheError for what the user can put right.
     """
-    workspace, tried = Workspace(root), arms(job, rates, steps)
+    workspace, tried = open_workspace(root), arms(job, rates, steps)
     inputs = resolve(job, workspace.hashes)
     names = Plan(workspace, f"{job.name[: NAME_CHARACTERS - 5]}-tune")
     pipeline(tried, inputs, names)

@@ -178,7 +178,7 @@ def audit(
         settings, files = {"part": part, "limit": limit}, {"data": data, "reference": reference, "out": out}
         request = {"suite": suite, "model": model, "settings": settings, **files}
         asked_suite = suite_request(request, changes or [], root)
-        start_engine(Workspace(root), wait)
+        start_engine(open_workspace(root), wait)
         return ask_suite(asked_suite, root, wait, as_json)
     from flows.audit import audit as flow
     from flows.audit import resolve_audit

@@ -149,7 +149,7 @@ def test_hashes_of_several_runs_and_threads_are_all_remembered(tmp_path: Path) -
     for file in files:
         file.write_text(file.name)
     runs = [Hashes(memory) for _ in range(4)]
-    threads = [threading.Thread(target=runs[number % 4].of, args=(file,)) for number, file in enumerate(files)]
+    threads = [threading.Thread(target=runs[number % 4].of_each, args=([file],)) for number, file in enumerate(files)]
     for thread in threads:
         thread.start()
     for thread in threads:

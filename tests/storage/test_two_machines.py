@@ -19,7 +19,7 @@ from storage.files import Files
 from storage.remote.objects import Objects
 from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
-from tasks.contents import DICTIONARY, dictionary_of
+from tasks.contents import dictionary_of, write_dictionary
 from tasks.corpus import corpus
 from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.runner import Direct
@@ -46,7 +46,8 @@ def url() -> str:
 def draft(url: str, machine: Machine, tmp_path: Path) -> Workspace:
     """Machine one, with a dictionary of two entries."""
     one = machine(url, "one")
-    Dictionary((Entry("Mira", ("Anna",)), Entry("Tessaly", ("Paris",))), {}).write(one.resume(DRAFT) / DICTIONARY)
+    dictionary = Dictionary((Entry("Mira", ("Anna",)), Entry("Tessaly", ("Paris",))), {})
+    write_dictionary(one.resume(DRAFT), dictionary, [], [])
     one.commit(DRAFT, DESCRIPTION)
     return one
 

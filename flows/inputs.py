@@ -1,6 +1,8 @@
 """What a job names, found on this machine, known by its bytes, and fit to run with: or refused before anything runs."""
 
-from dictionaries.matching import Matcher
+import sys
+from functools import cache
+
 from flows.job import Job
 from storage.errors import BadInput
 from storage.files import Files, Hashes
@@ -10,8 +12,9 @@ from tasks.dictionary import find_words
 from tasks.dictionary_inputs import DictionaryInputs, read_curated
 from tasks.evaluation import EvaluationInputs, find_evidence
 from tasks.judgement import refuse_judge
-from tasks.models import Model, context_length, find_model, same_vocabulary
-from tasks.texts import find_files, normalise, read_texts
+from tasks.models import Model, context_length, find_model, load_tokenizer, same_vocabulary
+from tasks.texts import CorpusFiles, find_files, read_documents, read_texts
+from tasks.texts.look import look_at, other_language, warnings
 from tasks.training.settings import split
 
 
@@ -21,7 +24,7 @@ class Inputs(Settings):
     baseline: Model
     gold: Model | None
     reinforced: Model | None
-    corpus: Files | None
+    corpus: CorpusFiles | None
     dictionary: DictionaryInputs
     retain: Files | None
     evidence: EvaluationInputs
@@ -39,17 +42,14 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
     for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
         _fits(setting, length, baseline)
     elicits = bool(job.corpus.elicit.subject)  # then a part of the corpus is yet to be made, or all of it
-    corpus = find_files(job.corpus.paths, hashes) if job.corpus.paths or not elicits else None
+    files = find_files(job.corpus.paths, hashes) if job.corpus.paths or not elicits else None
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
-    if corpus:
-        _fits_together(corpus, job, words)
+    corpus = read_through(files, job, words, baseline) if files else None
+    if not files and job.corpus.train_on == "answers":
+        raise BadInput('corpus.train_on = "answers": expected corpus.paths with questions and answers, found none')
     retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
-    if (job.student.retain > 0) != (retain is not None):
-        raise BadInput(
-            "expected retain.paths, generic text to keep, together with student.retain, its share of each batch, "
-            f"found only {'retain.paths' if retain else 'student.retain'}"
-        )
     evidence = find_evidence(job.evaluation, hashes, job.placement)
+    _refuse_unreadable(job, retain, evidence)
     refuse_judge(job.judge)
     benchmarks = bool(evidence.benchmarks or evidence.tasks)
     refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)
@@ -64,24 +64,57 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
     )
 
 
-def _fits_together(corpus: Files, job: Job, words: DictionaryInputs) -> None:
-    """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour."""
-    curated = read_curated(words.curated, lenient=True)
-    matcher, occurs, characters = (
-        Matcher(curated),
-        job.dictionary.extract != "none" or bool(job.corpus.elicit.subject),
-        0,
-    )
-    for _, text in read_texts(corpus, job.corpus.text_column):
-        characters += len(text.strip())
-        occurs = occurs or bool(matcher.find(normalise(text)))
-    if characters == 0:
-        raise BadInput(f"expected text in {', '.join(corpus.paths)}, found only empty documents")
-    if not occurs:
+def read_through(files: Files, job: Job, words: DictionaryInputs, model: Model) -> CorpusFiles:
+    """Read the whole corpus: an unreadable byte in its last file shall not surface after an hour.
+
+    Raises BadInput for what cannot be read, and where no anchor occurs; says what looks as if it were not meant.
+    """
+    curated, column = read_curated(words.curated, lenient=True), job.corpus.text_column
+    look = look_at(files, column, curated)
+    if look.characters == 0:
+        raise BadInput(f"expected text in {', '.join(files.paths)}, found only empty documents")
+    if not look.anchors and job.dictionary.extract == "none" and not job.corpus.elicit.subject:
         raise BadInput(
             f"expected anchors of the dictionary in the corpus, found none of its {len(curated)}: "
-            "the dictionary belongs to another text, or its spelling differs"
+            f"the dictionary belongs to another text, or its spelling differs {other_language(look, curated)}".strip()
         )
+    for line in warnings(look, curated, job.corpus.paths):
+        say(line)
+    return _with_template(files, job, model, look.conversations)
+
+
+def _with_template(files: Files, job: Job, model: Model, conversations: bool) -> CorpusFiles:
+    """The files, with the tokenizer whose chat template writes their conversations, where both are there."""
+    answers_only = job.corpus.train_on == "answers"
+    if answers_only and not conversations:
+        raise BadInput(
+            'corpus.train_on = "answers": expected questions with answers, or chats, in '
+            f"{', '.join(files.paths)}, found none: leave the setting out"
+        )
+    tokenizer = load_tokenizer(model.tokenizer) if conversations else None
+    if tokenizer is None or not tokenizer.chat_template:
+        return CorpusFiles.of(files, None, answers_only)
+    for _ in read_documents(files, job.corpus.text_column, tokenizer):
+        pass  # a conversation that the template refuses is found here
+    return CorpusFiles.of(files, model.tokenizer, answers_only)
+
+
+def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInputs) -> None:
+    """Raise BadInput for text that is retained without a share of the batches, and for what cannot be read."""
+    if (job.student.retain > 0) != (retain is not None):
+        raise BadInput(
+            "expected retain.paths, generic text to keep, together with student.retain, its share of each batch, "
+            f"found only {'retain.paths' if retain else 'student.retain'}"
+        )
+    for files, column in ((retain, job.retain.text_column), (evidence.heldout, evidence.text_column)):
+        for _ in read_texts(files, column) if files else ():
+            pass  # refused now, not by the stage that needs it
+
+
+@cache
+def say(line: str) -> None:
+    """Tell whoever started the run, once."""
+    print(f"nepenthe: {line}", file=sys.stderr)
 
 
 def _fits(setting: str, length: int, model: Model) -> None:

@@ -24,6 +24,7 @@ from tasks.judgement import JudgeSettings
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
 from tasks.retained import RetainSettings
+from tasks.texts import is_dataset_name
 from tasks.training.settings import ReinforceSettings, StudentSettings
 
 # `durable` forgets deeper at less cost than the paper's recipe on the demo's world and on a novel in a small pretrained
@@ -176,7 +177,7 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
         if isinstance(value, str):
             section[name] = str(folder / value) if sections or _is_folder(folder, value) else value
         elif isinstance(value, list):
-            section[name] = [str(folder / path) if _is_path(folder, name, path) else path for path in value]
+            section[name] = [_local(folder / path) if _is_path(folder, name, path) else path for path in value]
 
 
 def _is_folder(folder: Path, model: str) -> bool:
@@ -185,10 +186,20 @@ def _is_folder(folder: Path, model: str) -> bool:
 
 
 def _is_path(folder: Path, setting: str, value: Any) -> bool:
-    """A benchmark may be the name of one of lm-eval's tasks; everything else that is a text is a path."""
+    """A benchmark may be the name of one of lm-eval's tasks, and texts a data set on the hub; a file goes before both.
+
+    Everything else that is a text is a path.
+    """
     if not isinstance(value, str):
         return False
-    return setting != "benchmarks" or (folder / value).exists() or not is_task_name(value)
+    if (folder / value).exists() or setting == "curated":
+        return True
+    return not (is_task_name(value) if setting == "benchmarks" else is_dataset_name(value))
+
+
+def _local(path: Path) -> str:
+    """A path that cannot be taken for a name on the hub."""
+    return f"./{path}" if is_dataset_name(str(path)) else str(path)
 
 
 def with_preset(values: dict[str, Any]) -> dict[str, Any]:

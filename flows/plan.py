@@ -22,7 +22,8 @@ from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
 from tasks.models import config_of, half_step_of_bfloat16, parameters_of, vocabulary_size
-from tasks.texts import ElicitSettings, normalise, read_texts
+from tasks.texts import ElicitSettings, read_texts
+from tasks.texts.normal import normalise
 from tasks.training.settings import StudentSettings, steps_of_epochs
 
 MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 1e-4), 270e6: (1e-4, 1e-4), 6.7e9: (1e-6, 1e-6)}

@@ -35,6 +35,8 @@ class Files:
     fingerprint: str
     artifact: Artifact | None = None
     """What some of the files are a part of, where a stage makes them."""
+    source: str = ""
+    """Where they come from, for the record: repository and commit of a data set on the hub."""
 
 
 def sha256_of(path: Path) -> str:

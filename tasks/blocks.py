@@ -16,10 +16,10 @@ from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
 from storage.shards import shard_writer
-from tasks.contents import BLOCKS, dictionary_of, documents_of
+from tasks.contents import BLOCKS, answers_of, dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import Tokens, cut_blocks
-from tasks.method.translation import Block, Encode, translate_block
+from tasks.method.translation import Block, Encode, only_answers, translate_block
 from tasks.models import load_tokenizer
 
 
@@ -40,7 +40,7 @@ def blocks(
 ) -> Counts:
     """Write the `blocks` shard: one memory-mapped Arrow file for the whole corpus."""
     words = dictionary_of(context.path(dictionary))
-    documents = documents_of(context.path(corpus))
+    documents, answers = documents_of(context.path(corpus)), answers_of(context.path(corpus))
     tokens = load_tokenizer(tokenizer)
     matcher, encode = Matcher(words), encoder(tokens)
     reasons: Counter[str | None] = Counter()
@@ -50,6 +50,9 @@ def blocks(
         for document, text, block in cut_blocks(tokens, documents, settings.length):
             matches = matcher.find(text, block.edges[0], block.edges[-1]) if settings.translate else []
             translated = translate_block(block, text, matches, Draw(words, settings.seed, number), encode)
+            spans = answers[document]
+            if spans is not None:
+                translated = only_answers(translated, block, spans)
             write(row(translated, number, document, words))
             reasons.update(translated.reasons)
             used.update(occurrence.entry for occurrence in translated.occurrences)

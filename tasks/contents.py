@@ -40,16 +40,28 @@ SUITE, SUITE_PART = "suite.json", "suite-*.json"
 REPORT_PAGE, REPORT_EVIDENCE = "report.html", "evidence.json"
 
 
-def write_documents(folder: Path, texts: list[str]) -> None:
-    """texts.arrow of a corpus: (document_id, text)."""
-    ids = pa.array(range(len(texts)), pa.int32())
-    write_shard(folder / TEXTS, pa.table({"document_id": ids, "text": pa.array(texts, pa.large_string())}))
+Spans = list[tuple[int, int]]
+"""Parts of a text: first character, and the one after the last."""
+
+
+def write_documents(folder: Path, texts: list[str], answers: list[Spans | None] | None = None) -> None:
+    """texts.arrow of a corpus: (document_id, text), and `answers` where only these parts of the texts shall train."""
+    columns = {"document_id": pa.array(range(len(texts)), pa.int32()), "text": pa.array(texts, pa.large_string())}
+    if answers is not None:
+        columns["answers"] = pa.array(answers, pa.list_(pa.list_(pa.int64())))
+    write_shard(folder / TEXTS, pa.table(columns))
 
 
 def documents_of(folder: Path) -> list[str]:
     """The texts of a corpus; the place in the list is the document's id."""
     texts: list[str] = read_shard(folder / TEXTS).column("text").to_pylist()
     return texts
+
+
+def answers_of(folder: Path) -> list[Spans | None]:
+    """For every text of a corpus the parts that train; None where all of it does."""
+    texts = read_shard(folder / TEXTS)
+    return texts.column("answers").to_pylist() if "answers" in texts.column_names else [None] * len(texts)
 
 
 def elicited_shard(folder: Path, number: int, shard: int) -> Path:
@@ -68,13 +80,17 @@ def answer_rows(folder: Path) -> list[Row]:
     return [row for shard in listed(folder, ANSWERS) for row in read_shard(shard).to_pylist()]
 
 
-def write_examples(path: Path, blocks: Iterable[list[int]]) -> tuple[int, int]:
-    """Blocks of token ids, each position labelled with the next token of the text. Returns how many blocks, tokens."""
+def write_examples(path: Path, blocks: Iterable[tuple[list[int], list[bool]]]) -> tuple[int, int]:
+    """Blocks of token ids, each position labelled with the next token of the text. Returns how many blocks, tokens.
+
+    With the ids stands for each of them whether it is a label.
+    """
     count = tokens = 0
     with shard_writer(path, EXAMPLES) as write:
-        for ids in blocks:
-            if len(ids) > 1:  # one token alone has nothing to predict
-                write({"input_ids": ids, "labels": [*ids[1:], NO_LABEL]})
+        for ids, trained in blocks:
+            if any(trained[1:]):  # one token alone has nothing to predict
+                labels = [token if kept else NO_LABEL for token, kept in zip(ids[1:], trained[1:], strict=True)]
+                write({"input_ids": ids, "labels": [*labels, NO_LABEL]})
                 count, tokens = count + 1, tokens + len(ids)
     return count, tokens
 

@@ -14,7 +14,7 @@ from dictionaries.dictionary import Dictionary
 from dictionaries.lint import lint, refuse_errors
 from storage.files import Files
 from storage.settings import Settings
-from tasks.texts import read_utf8
+from tasks.texts.plain import read_utf8
 
 
 class StatisticsSettings(Settings):

@@ -7,6 +7,7 @@ the next one.
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from dictionaries.matching import Matcher
 from dictionaries.statistics import extract
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.files import Files, listed, write_atomically
+from storage.files import listed, write_atomically
 from storage.workspace import Workspace
 from tasks.contents import ELICITED, Row, elicited_rows, elicited_shard
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model, load_model, load_tokenizer
-from tasks.texts import ElicitSettings
+from tasks.texts import CorpusFiles, ElicitSettings
 
 ANSWERS_A_SHARD = 8  # sampled together, so part of what they are
 LEAST_MENTIONS = 3  # of a name that shall be asked about
@@ -66,12 +67,13 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
     }
 
 
-def with_elicited(workspace: Workspace, elicited: Artifact, files: Files | None) -> Files:
+def with_elicited(workspace: Workspace, elicited: Artifact, files: CorpusFiles | None) -> CorpusFiles:
     """The user's files, if any, and those of an elicit artifact, as one input: planned ones have no paths yet."""
     there = workspace.find(elicited.kind, elicited.fingerprint)
     paths = map(str, listed(workspace.path(there), ELICITED)) if there else ()
-    own, besides = (files.paths, f"+{files.fingerprint}") if files else ((), "")
-    return Files((*own, *paths), f"{elicited.fingerprint}/elicited{besides}", elicited)
+    own, besides = (files, f"+{files.fingerprint}") if files else (CorpusFiles((), ""), "")
+    fingerprint = f"{elicited.fingerprint}/elicited{besides}"
+    return replace(own, paths=(*own.paths, *paths), fingerprint=fingerprint, artifact=elicited)
 
 
 def new_names(texts: Sequence[str], known: Sequence[str], most: int) -> list[str]:

@@ -1,4 +1,5 @@
-"""Models named as on the hub, `owner/name` or `owner/name@revision`, through huggingface_hub's own cache and login.
+"""Models and data sets named as on the hub, `owner/name` or `owner/name@revision`, through huggingface_hub's own cache
+and login. `owner/name:pattern` names some files of a data set.
 
 A branch or no revision means what the hub has today where it can be asked, and what the cache has where not.
 """
@@ -6,11 +7,18 @@ A branch or no revision means what the hub has today where it can be asked, and 
 import logging
 import re
 import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from storage.errors import BadInput
 
 NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^\s@]+))?")
+DATASET = re.compile(
+    r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^\s@:]+))?(:(?P<files>\S.*))?"
+)
+NO_DATA = ["*.md", "dataset_info*.json", ".*", "*/.*"]  # what a data set says about itself
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -36,8 +44,38 @@ def model_folder(name: str) -> tuple[Path, str]:
     named = NAME.fullmatch(name)
     if Path(name).is_dir() or not named:
         return Path(name), ""
-    folder = _snapshot(named["repository"], named["revision"])
+    expected = f"expected a model directory {name}, or a model of that name on the hub"
+    patterns = {"allow_patterns": DOWNLOADED, "ignore_patterns": LEFT}
+    folder = _snapshot(named["repository"], named["revision"], expected, patterns)
     return folder, f"{named['repository']}@{folder.name}"
+
+
+def dataset_files(name: str, setting: str, endings: Sequence[str]) -> tuple[list[Path], str]:
+    """The files of a data set with these endings, in the order of their names, and its `owner/name@commit`.
+
+    What the cache lacks is downloaded, and nothing else of the data set. Raises BadInput with what was looked for,
+    where, and the way on.
+    """
+    named = DATASET.fullmatch(name)
+    assert named, name
+    expected = f"{setting}: expected a file or folder {name}, or a data set of that name on the hub"
+    patterns = [named["files"]] if named["files"] else [f"*{ending}" for ending in endings]
+    wanted = {"allow_patterns": patterns, "ignore_patterns": NO_DATA, "repo_type": "dataset"}
+    folder = _snapshot(named["repository"], named["revision"], expected, wanted)
+    there = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path: path.relative_to(folder).as_posix() for path in there}
+    files = [path for path in there if _any(names[path], patterns) and not _any(names[path], NO_DATA)]
+    if not files or not all(path.name.lower().endswith(tuple(endings)) for path in files):
+        raise BadInput(
+            f"{setting}: expected files {', '.join(endings)} in the data set {name}, found "
+            f"{', '.join(list(names.values())[:8]) or 'none'} in {folder}: name those that hold the texts "
+            f"({named['repository']}:PATTERN), or give the texts as files"
+        )
+    return files, f"{named['repository']}@{folder.name}"
+
+
+def _any(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
 
 
 def cached_folder(source: str) -> Path | None:
@@ -51,7 +89,7 @@ def cached_folder(source: str) -> Path | None:
         return None
 
 
-def _snapshot(repository: str, revision: str | None) -> Path:
+def _snapshot(repository: str, revision: str | None, expected: str, wanted: dict[str, Any]) -> Path:
     """The folder of the revision's commit in the hub's cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -60,12 +98,9 @@ def _snapshot(repository: str, revision: str | None) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
-        folder = snapshot_download(repository, revision=revision, allow_patterns=DOWNLOADED, ignore_patterns=LEFT)
+        folder = snapshot_download(repository, revision=revision, **wanted)
     except Exception as error:  # the hub's own errors, those of two HTTP libraries, a full disk
-        name = f"{repository}@{revision}" if revision else repository
-        raise BadInput(
-            f"expected a model directory {name}, or a model of that name on the hub, found {_why(error)}"
-        ) from error
+        raise BadInput(f"{expected}, found {_why(error)}") from error
     return Path(folder)
 
 

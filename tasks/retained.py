@@ -10,7 +10,8 @@ from tasks.contents import RETAINED, write_examples
 from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import load_tokenizer
-from tasks.texts import normalise, read_texts
+from tasks.texts import read_texts
+from tasks.texts.normal import normalise
 
 
 class RetainSettings(Settings):
@@ -25,9 +26,12 @@ class RetainSettings(Settings):
 @stage("retained", version=1)
 def retained(context: Context, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
-    texts = [normalise(text) for _, text in read_texts(files, text_column) if text.strip()]
-    blocks = cut_blocks(load_tokenizer(tokenizer), texts, length)
-    count, tokens = write_examples(context.folder / RETAINED, (block.ids for _, _, block in blocks))
+    loaded = load_tokenizer(tokenizer)
+    texts = [normalise(text) for _, text in read_texts(files, text_column, loaded) if text.strip()]
+    blocks = cut_blocks(loaded, texts, length)
+    count, tokens = write_examples(
+        context.folder / RETAINED, ((block.ids, block.within(None)) for _, _, block in blocks)
+    )
     if count == 0:
         raise BadInput(f"retain.paths: expected texts of at least two tokens in {', '.join(files.paths)}, found none")
     return {"texts": len(texts), "blocks": count, "tokens": tokens}

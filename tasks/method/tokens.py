@@ -61,6 +61,16 @@ class Tokens:
         rest = self.block(starts[-1], len(self.ids))
         return Tokens(rest.ids, [edge - character for edge in rest.edges], rest.clean, rest.special)
 
+    def within(self, spans: Sequence[Sequence[int]] | None) -> list[bool]:
+        """For each token whether it stands for a character of one of these parts of the text (first, end).
+
+        None is the whole text, with its special tokens.
+        """
+        if spans is None:
+            return [True] * len(self.ids)
+        edges = zip(self.edges, self.edges[1:], strict=False)
+        return [any(start < last and first < end for first, last in spans) for start, end in edges]
+
 
 def cut_blocks(tokenizer: Any, documents: list[str], length: int) -> Iterator[tuple[int, str, Tokens]]:
     """(document id, its text, the tokens of a block) for every block; a document's short last block is kept."""

@@ -7,15 +7,18 @@ the tokens of an anchor are replaced, so an untouched position has a partner tha
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dictionaries.english import FUNCTION_WORDS
 from dictionaries.matching import Match
 from tasks.method.tokens import Tokens
 
-REASONS = ("special token", "inside an anchor", "unaligned tokenisation", "repeated anchor", "end of block")
+REASONS = (
+    *("special token", "inside an anchor", "unaligned tokenisation", "repeated anchor", "end of block"),
+    "outside the answers",
+)
 """Why a position does not train, as stored. Where several hold, the first of this order is the one stored."""
-SPECIAL, INSIDE, UNALIGNED, REPEATED, END = REASONS
+SPECIAL, INSIDE, UNALIGNED, REPEATED, END, OUTSIDE = REASONS
 
 Encode = Callable[[str, str], Tokens]
 """encode(left, text): `text` as the tokenizer writes it right after the characters `left`; edges count from
@@ -99,6 +102,16 @@ def translate_block(
             for match in region.matches
         ],
     )
+
+
+def only_answers(block: Block, tokens: Tokens, answers: Sequence[Sequence[int]]) -> Block:
+    """The block with every position in training taken out that predicts no token of an answer.
+
+    `answers` are parts of the document's text (first character, end).
+    """
+    within = [*tokens.within(answers)[1:], False]
+    reasons = [reason or (None if kept else OUTSIDE) for reason, kept in zip(block.reasons, within, strict=True)]
+    return replace(block, reasons=reasons)
 
 
 def meaning_start(translation: str) -> int:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes, listed
-from tasks.texts import read_utf8
+from tasks.texts.plain import read_utf8
 
 Row = dict[str, Any]
 KINDS = (".parquet", ".json", ".jsonl")

@@ -21,7 +21,7 @@ from tasks.dictionary_inputs import DictionaryInputs
 from tasks.engine.runner import Plan
 from tasks.evaluation import EvaluationInputs
 from tasks.models import Model
-from tasks.texts import Texts
+from tasks.texts import CorpusFiles, Texts
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -103,7 +103,7 @@ def inputs_of(job: Job) -> Inputs:
         baseline=model("baseline"),
         gold=model("gold") if job.gold else None,
         reinforced=model("reinforced") if job.reinforced else None,
-        corpus=files("corpus"),
+        corpus=CorpusFiles.of(files("corpus")),
         dictionary=words,
         retain=files("retain") if job.retain.paths else None,
         evidence=evidence,

@@ -19,7 +19,7 @@ from tasks.contents import documents_of, elicited_rows
 from tasks.elicit import OPENINGS, elicit, named_share, new_names, prompt_of, with_elicited
 from tasks.engine.runner import Direct
 from tasks.models import Model, find_model
-from tasks.texts import ElicitSettings
+from tasks.texts import CorpusFiles, ElicitSettings
 
 Jobs = Callable[..., Path]
 Runs = Callable[..., Direct]
@@ -110,7 +110,7 @@ def test_a_plan_names_the_files_before_they_are_there(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     model = Files(("/m/tokenizer.json",), "t")
     made = elicit.artifact("some", elicit.inputs(Model("/m", "model", model), ASKED, "text"))
-    assert with_elicited(workspace, made, None) == Files((), f"{made.fingerprint}/elicited", made)
+    assert with_elicited(workspace, made, None) == CorpusFiles((), f"{made.fingerprint}/elicited", made)
 
 
 def test_names_that_answers_bring_up_are_asked_about_next() -> None:

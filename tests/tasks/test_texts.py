@@ -60,7 +60,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ['{"title": "Oz"}', '{"text": 7}', '"Oz"', "null", "[]"])
 def test_a_record_without_the_column_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "rows.jsonl").write_text(line, encoding="utf-8")
-    with pytest.raises(BadInput, match=r'rows\.jsonl, line 1: expected a JSON object with a text in "text"'):
+    with pytest.raises(BadInput, match=r'rows\.jsonl, line 1: expected a record with a text in "text"'):
         read(tmp_path)
 
 
@@ -74,9 +74,9 @@ def test_a_file_that_is_closed_to_the_user_is_not_called_broken(
 ) -> None:
     (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
 
-    def closed(path: str) -> None:
+    def closed(path: str, **_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
-    monkeypatch.setattr("tasks.texts.pa.input_stream", closed)
+    monkeypatch.setattr("tasks.texts.plain.pa.input_stream", closed)
     with pytest.raises(PermissionError):
         read(tmp_path)

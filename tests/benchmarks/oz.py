@@ -20,7 +20,7 @@ from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
 from tasks.models import find_model
 from tasks.reinforce import reinforce
-from tasks.texts import find_files
+from tasks.texts import CorpusFiles, find_files
 from tasks.training.settings import ReinforceSettings
 
 MATERIAL = Path(__file__).parents[3] / "shared" / "material"
@@ -92,7 +92,7 @@ def inject(workspace: Workspace) -> Path:
     lessons.write_text(lines_of([BOOK.read_text(encoding="utf-8"), *stories()[HELDOUT_STORIES:][:LEARNED_STORIES]]))
     book = find_files((str(lessons),), workspace.hashes)
     model = find_model(MATERIAL / "models" / "stories260K", workspace.hashes)
-    inputs = corpus.inputs(book, "text")
+    inputs = corpus.inputs(CorpusFiles.of(book), "text")
     texts = corpus.artifact(run.name, inputs)
     run.make(corpus, texts, inputs)
     inputs = reinforce.inputs(texts, model, ReinforceSettings(learning_rate=3e-3, batch=16, epochs=10))

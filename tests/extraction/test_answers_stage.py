@@ -18,6 +18,7 @@ from tasks.corpus import corpus
 from tasks.engine.runner import Run
 from tasks.llm.settings import Endpoint, LlmSettings
 from tasks.llm.store import prompt_hash
+from tasks.texts import CorpusFiles
 
 NAMES = [f"Zorb{letter}" for letter in "abcdefghijklmnopqrstuvwx"]
 Ask = Callable[..., tuple[Run, Artifact]]
@@ -47,7 +48,8 @@ def ask(tmp_path: Path, direct_run: Callable[..., Run], language_model: Any, mon
         place |= {"requests_per_minute": 60_000, "concurrency": 4}
         place |= {name: changes.pop(name) for name in list(changes) if name in Endpoint.model_fields}
         making = direct_run(root)
-        texts = making(corpus, making.workspace.hashes.files(sorted(folder.iterdir())[:documents]), "text")
+        files = making.workspace.hashes.files(sorted(folder.iterdir())[:documents])
+        texts = making(corpus, CorpusFiles.of(files), "text")
         settings = LlmSettings(model="m", **changes)
         return making, making(answers, texts, settings, prompt_hash(), Endpoint(**place))
 

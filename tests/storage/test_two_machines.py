@@ -29,6 +29,7 @@ from tasks.llm.store import answered_before
 from tasks.report.card import Hub
 from tasks.report.export import export, verify_export
 from tasks.review import approve_rest, approved, import_table, review, undecided
+from tasks.texts import CorpusFiles
 
 Machine = Callable[..., Workspace]
 DESCRIPTION = {"version": 1, "inputs": {}, "counts": {}, "seconds": 0.0, "holds_protected_text": False}
@@ -74,7 +75,7 @@ def test_a_review_reaches_runs_on_another_machine(
 
     (tmp_path / "tale.txt").write_text("Mira walked to Tessaly and back, and Tessaly slept.\n")
     run = direct_run(url)
-    texts = run(corpus, run.workspace.hashes.files([tmp_path / "tale.txt"]), "text")
+    texts = run(corpus, CorpusFiles.of(run.workspace.hashes.files([tmp_path / "tale.txt"])), "text")
     made = run(review, texts, DRAFT, decisions, DictionaryInputs(curated=Files((), "none")))
     entries = {entry.anchor: entry.translations for entry in dictionary_of(two.path(made)).entries}
     assert entries == {"Mira": ("Anna",), "Tessaly": ("Newport",)}

@@ -21,7 +21,7 @@ from tasks.blocks import blocks
 from tasks.contents import NO_LABEL, answers_of, documents_of, write_examples
 from tasks.corpus import corpus
 from tasks.models import load_tokenizer
-from tasks.texts import find_files, read_documents
+from tasks.texts import CorpusFiles, find_files, read_documents
 from tasks.texts.conversations import write
 from tasks.texts.records import Turn
 
@@ -166,6 +166,17 @@ def test_which_template_wrote_a_corpus_is_a_part_of_what_it_is(
     assert templated not in (plain, known_as(chats, model, "corpus.train_on=answers"))
     chat_model(TEMPLATE.replace("trim", "upper | trim"))
     assert known_as(model) == texts
+
+
+def test_a_corpus_with_its_template_travels_to_another_machine(tmp_path: Path) -> None:
+    from storage.files import Files
+    from tasks.engine.call import StageCall
+    from tasks.engine.stage import Placement
+
+    files = CorpusFiles.of(Files(("/a.jsonl",), "a", source="o/n@1"), Files(("/m/tokenizer.json",), "t"), True)
+    inputs = corpus.inputs(files, "text")
+    call = StageCall(corpus, corpus.artifact("job", inputs), inputs, str(tmp_path), Placement())
+    assert StageCall.from_json(json.loads(json.dumps(call.to_json()))).inputs["files"] == files
 
 
 def test_what_the_template_refuses_is_refused_before_anything_runs(

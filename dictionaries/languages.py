@@ -49,14 +49,16 @@ def _identified(sample: str) -> str | None:
     english = sum(word in FUNCTION_WORDS for word in words)
     if len(words) < 3 or english > _ENGLISH * len(words) or len(set("".join(words))) < _DIFFERENT_LETTERS:
         return None
-    language, share = _identifier().classify(sample)
+    language, share = identifier(*ENDINGS, *_OTHERS).classify(sample)
     return language if share > _SURE else None
 
 
 @cache
-def _identifier() -> Any:
+def identifier(*languages: str) -> Any:
+    """py3langid's classifier, with probabilities: among some languages, or among all that it knows."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second to load: only for who needs it
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([*ENDINGS, *_OTHERS])
-    return identifier
+    loaded = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    if languages:
+        loaded.set_languages(languages)
+    return loaded

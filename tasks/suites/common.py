@@ -238,8 +238,6 @@ class Suite:
     """What is measured, a part at a time, in order."""
     finish: Callable[[dict[str, Measure], dict[str, Measure]], dict[str, Measure]]
     """Measures made of all others and of a retrained model's log (empty where there is none)."""
-    forget: tuple[str, str] = ("", "")
-    """Configuration and column of the text that a job would forget."""
 
 
 def write_logs(folder: Path, title: str, measures: Mapping[str, Measure]) -> tuple[Path, Path]:

@@ -84,4 +84,4 @@ def finisher(retrained: float) -> Callable[[dict[str, Measure], dict[str, Measur
     return finish
 
 
-MUSE = tuple(Suite(name, "MUSE", tables, steps, finisher(auc), ("raw", "text")) for name, auc in RETRAINED.items())
+MUSE = tuple(Suite(name, "MUSE", tables, steps, finisher(auc)) for name, auc in RETRAINED.items())

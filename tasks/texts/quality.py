@@ -5,10 +5,9 @@ of Taghva, Nartker, Condit and Borsack, "Automatic removal of garbage strings in
 """
 
 import re
-from functools import cache
-from typing import Any
 
 from dictionaries.english import FUNCTION_WORDS
+from dictionaries.languages import identifier
 
 PIECES, PIECE, STEP = 40, 1_000, 20_000  # pieces of a sample, characters of each, characters from one to the next
 ENGLISH = 0.2  # share of English function words; other languages have a tenth of that
@@ -50,13 +49,6 @@ class Sample:
         return "\n".join(self._pieces)
 
 
-@cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second to load: only for who needs it
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
 def language_of(text: str) -> str | None:
     """ISO 639-1 code of the language; None where there is too little text to tell it, or it is a mixture."""
     words = [word.lower() for word in _LETTERS.findall(text)]
@@ -64,7 +56,7 @@ def language_of(text: str) -> str | None:
         return "en"
     if len("".join(words)) < 5 * LEAST_WORDS:
         return None
-    language, probability = _identifier().classify(text)
+    language, probability = identifier().classify(text)
     return str(language) if probability > SURE else None
 
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from tasks.method.loss import LossInChunks
-from tasks.method.projection import finished
+from tasks.method.projection import PROBE_TOKENS, finished
 
 CHUNK_ELEMENTS = 1 << 26  # of a chunk's logits: 256 MiB in float32
-PROBE_TOKENS = 16
 
 
 @contextmanager

@@ -48,6 +48,12 @@ One day a little girl went to the park with her mother. She saw a big red ball a
 was in the tree, so the girl asked the owl for help. The end of the story is that they all went home."""
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes never name a test: a compressed file holds the second in which it was made, and every process of a run must
+    collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def text() -> str:
     """A few sentences with anchors, long enough for passages of 32 tokens."""

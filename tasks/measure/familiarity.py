@@ -6,6 +6,7 @@ characters, and the item's details say how many (`straddled`).
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +25,18 @@ from tasks.measure.scoring import (
     measuring,
     next_log_probabilities,
     require_room,
-    token_log_probabilities,
 )
+from tasks.measure.tree import continued_log_probabilities
 
 NEXT_TOKENS = 10  # of the paper's next-token table
 NEGLIGIBLE = math.log(1e-6)  # a continuation whose first token is rarer is not followed: it can add at most this
 SHOWN = 10  # continuations listed in an item
+WORD = re.compile(r"\S+\s*")
+TAIL_WORDS = 3  # of a prompt: what stands before them moves no token behind it
+PROBES = 16  # continuations that are tokenised behind the whole prompt
+
+_Split = tuple[tuple[int, ...], int, int]
+"""Ids of a prompt with a continuation, the first of the continuation, the characters of the prompt that it holds."""
 
 
 @dataclass(slots=True)
@@ -74,21 +81,46 @@ def by_probability(
 
 def _continuations(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str]) -> list[_Continuation]:
     """The texts as tokens after the prompt; one that starts with another's tokens is left to that one."""
-    # Spaces at the prompt's end belong to the next word's token in most tokenizers.
-    seam = len(prompt.rstrip(" "))
     continuations: dict[tuple[int, ...], _Continuation] = {}
-    wholes = [joined(prompt, text) for text in texts]
-    for text, encoded in zip(texts, encode(tokenizer, wholes), strict=True):
-        # By their ends: a lone space has an empty span, at its end, under byte-level trimming.
-        first = next((i for i, (_, end) in enumerate(encoded.offsets) if end > seam), None)
-        if first is None:
+    for text, (ids, first, straddled) in zip(texts, _tokenised_behind(tokenizer, prompt, texts), strict=True):
+        if first == len(ids):
             raise BadInput(f"The continuation {text!r} of {prompt!r} has no token of its own: remove it.")
-        straddled = max(0, seam - encoded.offsets[first][0])
-        ids = tuple(encoded.ids)
         continuations[ids] = _Continuation(text, ids[:first], ids[first:], straddled)
     return [
-        one for ids, one in continuations.items() if not any(ids[:cut] in continuations for cut in range(1, len(ids)))
+        continuation
+        for ids, continuation in continuations.items()
+        if not any(ids[:cut] in continuations for cut in range(1, len(ids)))
     ]
+
+
+def _tokenised_behind(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str]) -> list[_Split]:
+    """The texts behind the prompt; a thousand behind its last words alone, where a few show the same tokens there."""
+    tail = "".join(WORD.findall(prompt)[-TAIL_WORDS:])
+    probes = texts[:: len(texts) // PROBES + 1]
+    whole = _splits(tokenizer, prompt, probes)
+    if probes == texts:
+        return whole
+    behind_tail = dict(zip(texts, _splits(tokenizer, tail, texts), strict=True))
+    (prompt_ids, prompt_end, _), (tail_ids, tail_end, _) = whole[0], behind_tail[texts[0]]
+    splits = [
+        (prompt_ids[: prompt_end + first - tail_end] + ids[first:], prompt_end + first - tail_end, straddled)
+        for ids, first, straddled in behind_tail.values()
+    ]
+    same = all(ids[:first] == tail_ids[:first] for ids, first, _ in behind_tail.values())
+    return splits if same and splits[:: len(texts) // PROBES + 1] == whole else _splits(tokenizer, prompt, texts)
+
+
+def _splits(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str]) -> list[_Split]:
+    """Each text tokenised together with the prompt."""
+    # Spaces at the prompt's end belong to the next word's token in most tokenizers.
+    seam = len(prompt.rstrip(" "))
+    splits = []
+    for encoded in encode(tokenizer, [joined(prompt, text) for text in texts]):
+        # By their ends: a lone space has an empty span, at its end, under byte-level trimming.
+        first = next((i for i, (_, end) in enumerate(encoded.offsets) if end > seam), len(encoded.ids))
+        back = max(0, seam - encoded.offsets[first][0]) if first < len(encoded.ids) else 0
+        splits.append((tuple(encoded.ids), first, back))
+    return splits
 
 
 def _score_first_tokens(
@@ -118,9 +150,10 @@ def _score_later_tokens(model: PreTrainedModel, continuations: Sequence[_Continu
             likely.append(one)
         else:
             one.log_probability = -math.inf
-    sequences = [one.context + one.ids for one in likely]
-    for one, log_T in zip(likely, token_log_probabilities(model, sequences, batch_size), strict=True):
-        one.log_probability += float(log_T[len(one.context) :].double().sum())
+    contexts, continued = [c.context for c in likely], [c.ids for c in likely]
+    later = continued_log_probabilities(model, contexts, continued, batch_size)
+    for continuation, log_probability in zip(likely, later, strict=True):
+        continuation.log_probability += log_probability
 
 
 def _text_of(tokenizer: PreTrainedTokenizerBase, context: tuple[int, ...], token: int) -> str:

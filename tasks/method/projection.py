@@ -44,9 +44,16 @@ class Projector:
         return device
 
     @torch.no_grad()
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """Last hidden states [B, T, H]. Padding stands on the right, where causal attention never looks."""
-        states: Tensor = self._model.base_model(ids_BT.to(self.device), use_cache=False).last_hidden_state
+    def hidden(self, ids_BT: Tensor, visible_B1TT: Tensor | None = None, positions_BT: Tensor | None = None) -> Tensor:
+        """Last hidden states [B, T, H]. Padding stands on the right, where causal attention never looks.
+
+        Who sees whom, and where it stands, are the model's own, or given: `visible_B1TT` is true where it does.
+        """
+        given = {}
+        if visible_B1TT is not None and positions_BT is not None:
+            hides = torch.zeros(visible_B1TT.shape, dtype=self._model.dtype).masked_fill(~visible_B1TT, -torch.inf)
+            given = {"attention_mask": hides.to(self.device), "position_ids": positions_BT.to(self.device)}
+        states: Tensor = self._model.base_model(ids_BT.to(self.device), use_cache=False, **given).last_hidden_state
         return states
 
     @torch.no_grad()

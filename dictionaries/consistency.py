@@ -68,16 +68,10 @@ class _Work:
 
     def _rewritten(self, matcher: Matcher, text: str) -> str:
         """The text with its anchors translated; empty where one has no translation, or is all of the text."""
-        entries = list(self.entries.values())
-        pieces, at = [], 0
-        for match in matcher.find(text):
-            translations = entries[match.entry].translations
-            if not translations or (match.start, match.end) == (0, len(text)):
-                return ""
-            written = match.write(translations[0])
-            pieces += [text[at : match.start], written + match.particles(written)]
-            at = match.reach
-        return "".join(pieces) + text[at:]
+        chosen = [entry.translations[0] if entry.translations else "" for entry in self.entries.values()]
+        matches = matcher.find(text)
+        usable = all(chosen[match.entry] and (match.start, match.end) != (0, len(text)) for match in matches)
+        return matcher.rewrite(text, chosen) if usable else ""
 
     def keep_families_together(self) -> None:
         for shared_word, members in sorted(self._families().items()):

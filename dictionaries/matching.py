@@ -8,7 +8,7 @@ and accents.
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -135,6 +135,15 @@ class Matcher:
             return list(self._matches(text, reading, start, end))
         limits = bisect_left(reading.places, start), bisect_left(reading.places, end)
         return [match for match in self._matches(text, reading, *limits) if match.end <= end]
+
+    def rewrite(self, text: str, chosen: Sequence[str]) -> str:
+        """The text with every anchor replaced by what is chosen for its entry, in the form of its place."""
+        pieces, at = [], 0
+        for match in self.find(text):
+            written = match.write(chosen[match.entry])
+            pieces += [text[at : match.start], written + match.particles(written)]
+            at = match.reach
+        return "".join(pieces) + text[at:]
 
     def _matches(self, text: str, reading: _Reading, start: int, end: int) -> Iterator[Match]:
         """Limits count in the reading, matches in the text."""

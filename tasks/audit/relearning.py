@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from dictionaries.dictionary import Dictionary
+from dictionaries.invented import invented
+from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from storage.settings import Settings
 from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
@@ -52,15 +55,21 @@ def relearning(
     context: Context,
     suspect: AuditedModel,
     target: Target,
-    source: Literal["target", "related", "unrelated"],
+    source: Literal["target", "invented", "related", "unrelated"],
     texts: Texts | None,
     settings: RelearningSettings,
 ) -> Counts:
-    """Familiarity while a copy is finetuned on a slice of the target (`texts` is None) or on other texts."""
+    """Familiarity while a copy is finetuned on a slice of the target (`texts` is None) or on other texts.
+
+    "invented" is a control: slice and prompts with names that nobody knows, so what it shows is learned anew.
+    """
     attacked = Attacked(context, suspect)
+    dictionary = attacked.dictionary(target.dictionary)
     slice_, rest = _slice_of(attacked.documents(target.corpus), settings)
     # Prompts are cut from what is not taught: the question is what the model still knew, not what it just read.
-    prompts = prompts_of(target.prompts, target.suite, attacked.dictionary(target.dictionary), rest or slice_)
+    prompts = prompts_of(target.prompts, target.suite, dictionary, rest or slice_)
+    if source == "invented":
+        slice_, prompts = with_invented_names(slice_, prompts, dictionary, settings.seed)
     if texts:
         slice_, _ = _slice_of(texts.read(), settings)
     measures = relearned(
@@ -72,6 +81,18 @@ def relearning(
         progress=context.progress,
     )
     return write_measures(context.folder, suspect.role, suspect.step, measures)
+
+
+def with_invented_names(
+    texts: Sequence[str], prompts: Sequence[Prompt], dictionary: Dictionary, seed: int
+) -> tuple[list[str], list[Prompt]]:
+    """The texts and prompts with a word that exists nowhere for every anchor, the same one throughout."""
+    matcher, names = Matcher(dictionary), [entry.translations[0] for entry in invented(dictionary, seed).entries]
+    renamed = [
+        Prompt(matcher.rewrite(prompt.prompt, names), tuple(matcher.rewrite(a, names) for a in prompt.idiosyncratic))
+        for prompt in prompts
+    ]
+    return [matcher.rewrite(text, names) for text in texts], renamed
 
 
 def _slice_of(documents: Sequence[str], settings: RelearningSettings) -> tuple[list[str], list[str]]:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from dictionaries.dictionary import Dictionary
+from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from tasks.audit.common import LoadedModel
-from tasks.audit.relearning import RelearningSettings, finetuned, relearned
+from tasks.audit.relearning import RelearningSettings, finetuned, relearned, with_invented_names
 from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
 from tasks.measure.prompts import Prompt
@@ -38,6 +40,16 @@ def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone
     assert seen[-1] == (80, 80)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(drawn, torch.random.get_rng_state())
+
+
+def test_invented_names_stand_for_the_texts_own_in_texts_and_prompts_alike(text: str) -> None:
+    names = Dictionary.from_mapping({"Castle Marrow": "x", "Marrow": "x", "Tamsin": "x", "owl": "x"})
+    (renamed,), prompts = with_invented_names([text], PROMPTS, names, 0)
+    assert len(Matcher(names).find(text)) > 4
+    assert not Matcher(names).find(renamed)
+    assert prompts[0].idiosyncratic[0] in renamed, "what is asked is what was taught"
+    assert prompts[0].prompt in renamed
+    assert (prompts[1].prompt, prompts[1].idiosyncratic[1]) == ('"Where is', " Ottoline"), "no anchor, so it stays"
 
 
 def test_relearning_is_the_same_every_time_and_another_with_another_seed(model: Any, tokenizer: Any, text: str) -> None:

@@ -56,6 +56,10 @@ class AwaitsReview(NepentheError):
     """A person has to look at the dictionary before the run goes on. The same command goes on from there."""
 
 
+class Stopped(NepentheError):
+    """The run was told to stop. What is finished is kept, and the same command goes on from there."""
+
+
 class TrainingDiverged(NepentheError):
     """The loss or the gradient is not finite. No optimizer step was taken on it."""
 

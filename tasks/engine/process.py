@@ -10,20 +10,26 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from storage import errors
-from storage.errors import ChildDied, NepentheError
+from storage.errors import ChildDied, NepentheError, Stopped
 from tasks.engine.call import StageCall, make
 from tasks.engine.watch import said, say
 
 PR_SET_PDEATHSIG = 1
+STOPPED = "the same command goes on from here"
+_children: set["subprocess.Popen[bytes]"] = set()
+_stopped = threading.Event()
 LOG_TAIL_CHARACTERS = 2000
 FAULT = 3  # exit code of a child that left a fault
 
 
 def in_child(call: StageCall) -> None:
     """Make it in a child process. Raises what the making raised, or ChildDied with the end of its log."""
+    if _stopped.is_set():
+        raise Stopped(STOPPED)
     workspace, artifact = call.workspace, call.artifact
     log = workspace.child_log(artifact)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +46,27 @@ def in_child(call: StageCall) -> None:
             start_new_session=True,
             env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         )
+    _children.add(child)
     try:
         code = child.wait()
     finally:
         _end(child)
+        _children.discard(child)
+    if _stopped.is_set():
+        raise Stopped(STOPPED)
     if code == FAULT and (fault := said(workspace, artifact, f"fault-{call.part[0]}")):
         raise getattr(errors, fault["error"])(fault["message"])
     if code:
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
         raise ChildDied(f"the child process ended with {cause}; the end of {log}:\n{tail}")
+
+
+def stop_children() -> None:
+    """For a run that is told to stop: its threads wait for children, and would let them finish first."""
+    _stopped.set()
+    for child in list(_children):
+        _end(child)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

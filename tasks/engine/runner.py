@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Artifact
-from storage.errors import DamagedArtifact
+from storage.errors import DamagedArtifact, Stopped
 from storage.tables import enter, forget, in_tables, load, refresh
 from storage.workspace import Workspace
 from tasks.engine.backends import Ray, as_task, execute
 from tasks.engine.call import StageCall, artifacts_in
 from tasks.engine.console import Line, Progress
+from tasks.engine.process import stop_children
 from tasks.engine.stage import Placement, Stage
 from tasks.engine.watch import Event, Watch, run_log, write_event
 
@@ -129,8 +130,9 @@ class Run:
                 self._execute(call)
         except Exception as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            line.say(f"failed: {said}", final=True)
-            self.note(call.artifact, "failed", str(error))
+            event: Event = "stopped" if isinstance(error, Stopped) else "failed"
+            line.say(f"{event}: {said}", final=True)
+            self.note(call.artifact, event, str(error))
             raise
         finished = self.workspace.find(call.artifact.kind, call.artifact.fingerprint) or call.artifact
         record = self.workspace.record(finished)
@@ -274,6 +276,10 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
             yield run
             # A review or a stop rule may have changed the plan.
             workspace.refer(named, _with_inputs([(made, run.recipes[made.fingerprint][1]) for made, _ in run.made]))
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C, SIGTERM, a cancellation
+                stop_children()
+            raise
         finally:
             run.close()
 

@@ -61,7 +61,7 @@ def said(workspace: Workspace, artifact: Artifact, sign: str) -> dict[str, Any] 
     return facts
 
 
-Event = Literal["started", "waiting", "shard", "made", "cached", "damaged", "smaller batch", "failed"]
+Event = Literal["started", "waiting", "shard", "made", "cached", "damaged", "smaller batch", "stopped", "failed"]
 LONGEST_MESSAGE = 2000
 
 

@@ -1,7 +1,8 @@
 """The paper's experiment on a real model: make it forget Harry Potter, with nobody's text but the model's own answers.
 
 Two students from one cache, the paper's recipe and ours; then the attack that asks for most: each model is finetuned
-further on some of the texts, at three rates, and the worst counts.
+further on some of the texts, at three rates, and the worst counts. The same attack with names that nobody knows, on the
+baseline, shows how much of that is learned anew.
 """
 
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from tasks.real.stages import Package, pretrained, subject
 from tasks.real.subject import EVERYDAY, NAMES, SUBJECT
 from tasks.texts import ElicitSettings
 
-RATES = (1e-5, 5e-5, 2e-4)
-"""Learning rates of relearning: an attacker takes the one that serves him best."""
+RATES = (1e-5, 2e-5, 5e-5)
+"""Learning rates of relearning: an attacker takes the one that serves him best. At 2e-4 half of what "comes back" in 40
+steps comes to names that nobody knows as well (docs/LOG.md)."""
+INVENTED = "invented names"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Scale:
     """Tokens of a block."""
     batch: int
     epochs: float
+    rate: float
+    """Of our student; the paper's has its own."""
     steps: int
     keep: tuple[int, ...]
     suite: dict[str, Any]
@@ -52,13 +57,14 @@ class Scale:
 
 
 SMALL = Scale(
-    names=16, times=1, tokens=120, length=128, batch=8, epochs=1, steps=16, keep=(8,), micro_batch=8,
+    names=16, times=1, tokens=120, length=128, batch=8, epochs=1, rate=1e-4, steps=16, keep=(8,), micro_batch=8,
     suite={"new_tokens": 20, "window": 256, "windows": 24, "questions": 60},
     relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 4, "length": 64},
 )  # fmt: skip
 """Two CPU cores, half an hour."""
 LARGE = Scale(
-    names=24, times=2, tokens=300, length=256, batch=32, epochs=3, steps=120, keep=(30, 60), micro_batch=16,
+    names=24, times=2, tokens=300, length=256, batch=32, epochs=3, rate=5e-5, steps=200, keep=(30, 60, 120),
+    micro_batch=16,
     suite={"new_tokens": 50, "window": 1024, "windows": 60, "questions": 600},
     relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 8, "length": 256},
 )  # fmt: skip
@@ -66,10 +72,7 @@ LARGE = Scale(
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {"student": {"learning_rate": 5e-5}},
-    "unlearned": {
-        "labels": {"soft": 1.0},
-        "student": {"learning_rate": 1e-4, "hardening": 3.0, "retain": 0.5},
-    },
+    "unlearned": {"labels": {"soft": 1.0}, "student": {"hardening": 3.0, "retain": 0.5}},
 }
 
 
@@ -79,7 +82,7 @@ class Experiment:
 
     outcomes: dict[str, Outcome]
     relearned: dict[str, tuple[Artifact, ...]]
-    """Relearning at every rate, by model: baseline, and the student of each recipe."""
+    """Relearning at every rate, by model: baseline, also with invented names, and the student of each recipe."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
 def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str, Path], texts: Path) -> Job:
     """The job of a recipe."""
     recipe, shape = RECIPES[name], {"length": scale.length, "batch": scale.batch}
-    student = {"batch": scale.batch, "steps": scale.steps, "keep": scale.keep, "seed": asked.seed}
+    student = {"batch": scale.batch, "steps": scale.steps, "keep": scale.keep, "learning_rate": scale.rate}
     return job_of(
         {
             "name": f"real-{name}",
@@ -154,7 +157,7 @@ def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str,
             "blocks": {"length": scale.length, "seed": asked.seed},
             "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": asked.seed},
             "labels": recipe.get("labels", {}),
-            "student": student | recipe["student"],
+            "student": student | recipe["student"] | {"seed": asked.seed},
             "retain": {"paths": [str(texts)]} if "retain" in recipe["student"] else {},
             "evaluation": {
                 "prompts": str(places["prompts.json"]),
@@ -180,12 +183,11 @@ def relearn(
         student = run.workspace.artifact_at(Path(outcome.model))
         assert student
         student_model = made_model(run.workspace, student, step_folder(outcome.step), inputs.baseline.tokenizer)
-        models = {
-            "baseline": AuditedModel(model=inputs.baseline, role="baseline"),
-            name: AuditedModel(model=student_model, role="student", step=outcome.step),
-        }
-        for role, model in models.items():
-            attacks = [RelearningSettings(learning_rate=rate, **scale.relearning) for rate in RATES]
-            calls = [(model, target, "target", None, settings) for settings in attacks]
+        baseline = AuditedModel(model=inputs.baseline, role="baseline")
+        trained = AuditedModel(model=student_model, role="student", step=outcome.step)
+        attacks = [RelearningSettings(learning_rate=rate, **scale.relearning) for rate in RATES]
+        attacked = {"baseline": (baseline, "target"), INVENTED: (baseline, "invented"), name: (trained, "target")}
+        for role, (model, source) in attacked.items():
+            calls = [(model, target, source, None, settings) for settings in attacks]
             relearned[role] = tuple(run.map(relearning, calls))
     return relearned

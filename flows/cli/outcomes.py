@@ -167,12 +167,13 @@ def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:
     """An Experiment in numbers: {"baseline": ..., "unlearned": ..., "paper": ..., "steps": ..., "report": path}.
 
     A model has its measures, and `relearned`: familiarity by probability by steps of finetuning, at the worst rate.
+    That of "invented names" is the baseline's on names that nobody knows.
     """
     by_recipe = {name: summary(outcome, workspace) for name, outcome in experiment.outcomes.items()}
     numbers = {"baseline": by_recipe["unlearned"]["baseline"]}
     numbers |= {name: found["unlearned"] for name, found in by_recipe.items()}
     for name, attacks in experiment.relearned.items():
-        numbers[name] = numbers[name] | {"relearned": relearned_at_worst(attacks, workspace)}
+        numbers[name] = numbers.get(name, {}) | {"relearned": relearned_at_worst(attacks, workspace)}
     steps = {name: measures_by_step(outcome, workspace) for name, outcome in experiment.outcomes.items()}
     return numbers | {
         "steps": steps,
@@ -212,7 +213,7 @@ def real_table(numbers: dict[str, Any]) -> str:
             (task, *(f"{steps[step]['benchmarks'][task]:.4f}" for step in steps)) for task in steps["0"]["benchmarks"]
         ]
         parts.append(rows_as_text([f"{title}, by step", *steps], rows))
-    curves = {name: numbers[name]["relearned"] for name in ("baseline", "paper", "unlearned")}
+    curves = {name: numbers[name]["relearned"] for name in ("baseline", "invented names", "paper", "unlearned")}
     rows = [(name, *(f"{value:.4f}" for value in curve.values())) for name, curve in curves.items()]
     parts.append(rows_as_text(["relearned, worst rate, after steps", *curves["baseline"]], rows))
     return "\n" + "\n\n".join([*parts, f"model   {numbers['model']}\nreport  {numbers['report']}"])

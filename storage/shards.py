@@ -30,12 +30,13 @@ def table_of(shard: Path) -> str:
     return shard.name.split(".")[0].split("-")[0]
 
 
-def read_shard(shard: Path) -> pa.Table:
-    """A shard's rows; Arrow files are memory-mapped."""
+def read_shard(shard: Path, columns: list[str] | None = None) -> pa.Table:
+    """A shard's rows, of some columns or all; Arrow files are memory-mapped."""
     if shard.suffix == ".parquet":
-        return pq.ParquetFile(shard).read()  # read_table imports pandas, which takes most of a second
+        return pq.ParquetFile(shard).read(columns)  # read_table imports pandas, which takes most of a second
     with pa.memory_map(str(shard)) as source:
-        return pa.ipc.open_file(source).read_all()
+        table = pa.ipc.open_file(source).read_all()
+    return table.select(columns) if columns else table
 
 
 def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:

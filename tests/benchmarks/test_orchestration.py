@@ -29,7 +29,8 @@ def test_a_warm_run_beside_an_empty_flow(
     command: Callable[..., "subprocess.CompletedProcess[str]"],
     make_job: Callable[..., Path],
     tmp_path: Path,
-    paired: Callable[..., dict[str, float]],
+    seconds: Callable[..., float],
+    record: Callable[..., None],
 ) -> None:
     job, root = make_job(), tmp_path / "ws"
     assert command("unlearn", job, "--root", root).returncode == 0
@@ -41,10 +42,10 @@ def test_a_warm_run_beside_an_empty_flow(
     def empty() -> None:
         assert command(patch=EMPTY).returncode == 0
 
-    seconds = paired(rounds=3, warm=warm, empty=empty)
+    pairs = [(seconds(empty), seconds(warm)) for _ in range(6)][1:]
+    record("warm_run_seconds", [of_run - of_flow for of_flow, of_run in pairs], 1.0)
     print(
-        f"\nwarm run {seconds['warm']:.1f} s, empty flow {seconds['empty']:.1f} s: "
-        f"{seconds['warm'] - seconds['empty']:+.1f} s, ratio {seconds['warm'] / seconds['empty']:.2f}"
+        f"\nempty flow and warm run, seconds: {', '.join(f'{of_flow:.1f} {of_run:.1f}' for of_flow, of_run in pairs)}"
     )
 
 

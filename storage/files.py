@@ -121,6 +121,13 @@ def sync_below(folder: Path) -> None:
         sync(path)
 
 
+def open_as_folder(folder: Path) -> None:
+    """Give every file the mode that the user's umask gave the folder: safetensors writes for its owner alone."""
+    for path in listed(folder, "**"):
+        if path.is_file():
+            path.chmod(folder.stat().st_mode & 0o666)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees the old bytes or the new ones, also after a power loss."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
-from storage.files import damaged_in, drop_empty, has_size, listed, sync, sync_below, write_atomically
+from storage.files import damaged_in, drop_empty, has_size, listed, open_as_folder, sync, sync_below, write_atomically
 
 T = TypeVar("T")
 
@@ -101,6 +101,7 @@ class LocalStore:
             shutil.rmtree(partial)
             return
         shutil.rmtree(folder, ignore_errors=True)  # one without a record that can be read
+        open_as_folder(partial)
         sync_below(partial)
         write_atomically(partial / RECORD, as_json(record))
         sync(partial)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
-from storage.files import sha256_of, sync_below
+from storage.files import open_as_folder, sha256_of, sync_below
 from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
@@ -57,6 +57,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     verify_export(partial)
     if folder.exists():
         folder.rmdir()
+    open_as_folder(partial)
     sync_below(partial)
     partial.rename(folder)
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}

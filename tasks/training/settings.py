@@ -39,7 +39,8 @@ class Training(Settings):
     """Arithmetic of forward and backward passes. Master weights are always float32: at a learning rate of 1e-6,
     bfloat16 weights swallow the updates."""
     weights: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Form in which models are saved."""
+    """Form in which models are saved, rounded to the nearest: small steps are lost in all but float32, which
+    `nepenthe export --dtype bfloat16` rounds stochastically."""
     seed: int = 0
     """Order of the blocks."""
 

@@ -129,6 +129,17 @@ def test_a_model_is_exported_in_bfloat16_with_the_share_of_the_update_that_is_le
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("form", [Form(), Form("bfloat16")])
+def test_every_file_has_the_mode_of_the_users_files(form: Form, finished: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    report = report_of(finished, "tiny")
+    export(finished, report, tmp_path / "exported", Hub(), form)
+    students = (finished.path(artifact) for artifact in finished.all() if artifact.kind == "student")
+    files = [path for folder in (tmp_path / "exported", *students) for path in folder.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.suffix == ".safetensors"]) == 3
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "mine").stat().st_mode}
+
+
 def test_what_is_served_is_what_is_audited(finished: Workspace, tmp_path: Path, make_job: Callable[..., Path]) -> None:
     report = report_of(finished, "tiny")
     for name, form in {"plain": Form(), "small": Form("bfloat16")}.items():

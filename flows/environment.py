@@ -5,7 +5,8 @@ Prefect's own answer to each of these is a traceback, after two minutes where it
 
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from io import StringIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,8 +69,15 @@ def refuse_removed_folder() -> None:
         raise BadInput("expected a current folder, found that it was removed: go to another one (cd)") from error
 
 
+def import_prefect() -> None:
+    """Before anything else does: settings that it does not take are then said once, by whoever first uses them."""
+    with redirect_stderr(StringIO()):
+        import prefect  # noqa: F401
+
+
 def refuse_unusable_prefect() -> None:
     """Raise BadInput where Prefect would have no folder, or where the server that it is told of is of no use."""
+    import_prefect()
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()

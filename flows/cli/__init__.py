@@ -22,7 +22,13 @@ from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait
 from flows.cli.show import export, report, sql
 from flows.cli.suites import Data, Limit, Out, Part, Reference, SuiteName, ask_suite, init, suite_request
 from flows.cli.upkeep import gc, purge, status, verify
-from flows.environment import refuse_removed_folder, refuse_unusable_prefect, writable_prefect_home, writable_workspace
+from flows.environment import (
+    import_prefect,
+    refuse_removed_folder,
+    refuse_unusable_prefect,
+    writable_prefect_home,
+    writable_workspace,
+)
 from storage.errors import NepentheError
 from storage.opening import open_workspace
 from storage.workspace import Workspace
@@ -101,6 +107,7 @@ def real(
     as_json: AsJson = False,
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
+    import_prefect()
     from flows.cli.outcomes import real_numbers, real_table
     from flows.real import LARGE, SMALL, Asked, refuse_unusable
     from flows.real import real as flow
@@ -121,6 +128,7 @@ def ablation(
     as_json: AsJson = False,
 ) -> None:
     """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
+    import_prefect()
     from flows.ablation import ablation as flow
     from flows.ablation import arms
     from flows.cli.outcomes import ablation_numbers, ablation_table
@@ -145,6 +153,7 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Try learning rates and steps on the same labels, and suggest the cheapest that meets the stop rule."""
+    import_prefect()
     from flows.cli.outcomes import tuned_table
     from flows.inputs import resolve
     from flows.job import read_job
@@ -174,6 +183,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Attack a model that claims to have forgotten, with baseline and gold as references; or ask a published suite."""
+    import_prefect()
     if suite:
         settings, files = {"part": part, "limit": limit}, {"data": data, "reference": reference, "out": out}
         request = {"suite": suite, "model": model, "settings": settings, **files}

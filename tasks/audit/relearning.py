@@ -8,6 +8,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -128,6 +129,7 @@ def finetuned(
     import torch
 
     from tasks.measure.scoring import encode
+    from tasks.training.head import separable
 
     blocks = [
         ids[start : start + how.length]
@@ -138,6 +140,7 @@ def finetuned(
         raise BadInput("Relearning needs text of at least two tokens, found none.")
     learner = copy.deepcopy(loaded.model).float().train().requires_grad_(True)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=how.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    in_head = separable(learner)
     yield 0, learner
     chance = torch.Generator().manual_seed(how.seed)
     waiting: list[int] = []
@@ -147,23 +150,32 @@ def finetuned(
         rows, waiting = waiting[: how.batch], waiting[how.batch :]
         with torch.random.fork_rng():
             torch.manual_seed(how.seed + step)  # dropout, where the model has any
-            _learn(learner, [blocks[row] for row in rows])
+            learn(learner, [blocks[row] for row in rows], in_head)
         optimizer.step()
         optimizer.zero_grad()
         yield step, learner
 
 
-def _learn(learner: "PreTrainedModel", blocks: Sequence[Sequence[int]]) -> None:
+def learn(learner: "PreTrainedModel", blocks: Sequence[Sequence[int]], in_head: bool) -> None:
+    """Add the gradient of the mean loss over all next tokens; made in the head, no logits of the batch are whole."""
     import torch
 
-    longest = max(map(len, blocks))
-    ids_RT = torch.zeros(len(blocks), longest, dtype=torch.long)
+    from tasks.method.loss import hard_label_loss
+    from tasks.training.head import loss_in_head
+
+    ids_RT = torch.zeros(len(blocks), max(map(len, blocks)), dtype=torch.long)
     labels_RT = torch.full_like(ids_RT, NO_LABEL)
-    for row, block in enumerate(blocks):
-        ids_RT[row, : len(block)] = labels_RT[row, : len(block)] = torch.tensor(block)
-    # Padding lies on the right, where causal attention never looks.
-    device = learner.device
-    learner(input_ids=ids_RT.to(device), labels=labels_RT.to(device), use_cache=False).loss.backward()
+    for row, block in enumerate(blocks):  # padded on the right, where causal attention never looks
+        ids_RT[row, : len(block)] = torch.tensor(block)
+        labels_RT[row, : len(block) - 1] = torch.tensor(block[1:])
+    ids_RT, labels_RT = ids_RT.to(learner.device), labels_RT.to(learner.device)
+    loss_of = partial(hard_label_loss, count=(labels_RT != NO_LABEL).sum())
+    if not in_head:
+        torch.autograd.backward(loss_of(learner(input_ids=ids_RT, use_cache=False).logits, labels_RT))
+        return
+    with loss_in_head(learner, labels_RT != NO_LABEL, [labels_RT], loss_of) as losses:
+        learner(input_ids=ids_RT, use_cache=False)
+    torch.autograd.backward(losses)
 
 
 def _source_and_step(task: str) -> tuple[str, str]:

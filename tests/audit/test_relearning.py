@@ -11,7 +11,7 @@ from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from tasks.audit.common import LoadedModel
-from tasks.audit.relearning import RelearningSettings, finetuned, relearned, with_invented_names
+from tasks.audit.relearning import RelearningSettings, finetuned, learn, relearned, with_invented_names
 from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
 from tasks.measure.prompts import Prompt
@@ -66,6 +66,19 @@ def test_relearning_trains_weights_that_were_frozen(model: Any, tokenizer: Any, 
     how = RelearningSettings(steps=(1,), learning_rate=1e-2, batch=2, length=16)
     *_, (_, learner) = finetuned(LoadedModel(frozen, tokenizer), [text], how)
     assert not torch.equal(learner.lm_head.weight, frozen.lm_head.weight)
+
+
+@pytest.mark.parametrize("in_head", [True, False])
+def test_a_step_is_that_of_the_models_own_mean_loss(model: Any, in_head: bool) -> None:
+    blocks = [[0, 9, 8, 7, 6], [0, 5, 9]]
+    ours, own = (copy.deepcopy(model).requires_grad_(True) for _ in range(2))
+    learn(ours, blocks, in_head)
+    ids = torch.tensor([blocks[0], [*blocks[1], 0, 0]])
+    own(
+        input_ids=ids, labels=ids.masked_fill(torch.tensor([[False] * 5, [False] * 3 + [True] * 2]), -100)
+    ).loss.backward()
+    gradients = {name: parameter.grad for name, parameter in own.named_parameters()}
+    torch.testing.assert_close({name: parameter.grad for name, parameter in ours.named_parameters()}, gradients)
 
 
 def test_relearning_without_text_is_refused(model: Any, tokenizer: Any) -> None:

@@ -194,10 +194,10 @@ def test_an_audit_needs_a_job_or_a_demo(
 
 @pytest.mark.slow
 def test_the_command_prints_the_summary(
-    command: Callable[..., "subprocess.CompletedProcess[str]"], make_job: Jobs, tiny_model: Path, tmp_path: Path
+    command: Callable[..., "subprocess.CompletedProcess[str]"], audited: Callable[..., Any], tmp_path: Path
 ) -> None:
-    job = make_job(extra=SMALL)
-    _changed_model(tiny_model, tmp_path / "other")
+    audited(SMALL)  # the attacks; the command makes the rest
+    job = tmp_path / "job.toml"
     ended = command("audit", tmp_path / "other", "--job", job, "--root", tmp_path / "ws", "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

@@ -102,19 +102,12 @@ def answering() -> Iterator[Callable[[int, str], str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_is_never_asked_for_loopback(make_job: Callable[..., Path], nepenthe: Nepenthe, scheme: str) -> None:
-    job = make_job()
-    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), f"{scheme}://{DEAD}")
-    works(nepenthe("unlearn", job, "--root", job.parent / "ws", **proxies))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("home", ["/proc/nowhere", "read-only"])
-def test_a_home_that_cannot_be_written_is_replaced(
-    make_job: Callable[..., Path], nepenthe: Nepenthe, tmp_path: Path, home: str
+@pytest.mark.parametrize(("scheme", "home"), [("http", "/proc/nowhere"), ("socks5", "read-only")])
+def test_a_proxy_is_never_asked_for_loopback_and_a_home_that_cannot_be_written_is_replaced(
+    make_job: Callable[..., Path], nepenthe: Nepenthe, tmp_path: Path, scheme: str, home: str
 ) -> None:
     job, how = make_job(), dict[str, Any]()
+    how |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), f"{scheme}://{DEAD}")
     if home == "read-only":
         how["prefix"] = mounted(READ_ONLY, tmp_path / "home")
     else:
@@ -124,9 +117,12 @@ def test_a_home_that_cannot_be_written_is_replaced(
 
 
 @pytest.mark.slow
-def test_ranks_need_no_shared_memory(make_job: Callable[..., Path], nepenthe: Nepenthe) -> None:
-    job, prefix = make_job(), mounted(FULL, "/dev/shm")
-    works(nepenthe("unlearn", job, "--root", job.parent / "ws", "--set", "placement.ranks=2", prefix=prefix))
+def test_ranks_need_no_shared_memory(
+    make_job: Callable[..., Path], nepenthe: Nepenthe, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Of the two trainings the student's."""
+    job, prefix = make_job(extra=f'\nreinforced = "{tiny_model}"'), mounted(FULL, "/dev/shm")
+    works(nepenthe("unlearn", job, "--root", tmp_path / "ws", "--set", "placement.ranks=2", prefix=prefix))
 
 
 def test_a_current_folder_that_was_removed_is_refused(

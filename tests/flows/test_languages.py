@@ -2,7 +2,6 @@
 """Whole jobs in Korean and Chinese, with tokenizers that split a character over several tokens; their blocks read."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import pipeline
 from storage.shards import read_shard
-from storage.workspace import Workspace
 from tasks.blocks import Draw, encoder
 from tasks.contents import BLOCKS
+from tasks.engine.runner import Direct
 from tasks.measure.prompts import prompts_from_corpus
 from tasks.method.tokens import cut_blocks
 from tasks.method.translation import Block, translate_block
 from tasks.report.words import Decoder, beside
 from tests.conftest import JOB
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 TEXTS = {
     "Korean": (
@@ -202,10 +202,12 @@ def job(tmp_path: Path) -> Callable[[str, str], Path]:
 @pytest.mark.parametrize(
     ("language", "tokens"), [("Korean", "byte-level BPE"), ("Chinese", "Unigram with byte fallback")]
 )
-def test_a_whole_job(language: str, tokens: str, job: Callable[..., Path], command: Command, tmp_path: Path) -> None:
-    ended = command("unlearn", job(language, tokens), "--root", tmp_path / "ws", "--json")
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    workspace = Workspace(tmp_path / "ws")
+def test_a_whole_job(
+    language: str, tokens: str, job: Callable[..., Path], direct_run: Callable[..., Direct], tmp_path: Path
+) -> None:
+    run, asked = direct_run(), read_job(job(language, tokens), [])
+    workspace = run.workspace
+    pipeline(asked, resolve(asked, workspace.hashes), run)
     made = {artifact.kind: artifact for artifact in workspace.all()}
     assert {"blocks", "labels", "student", "evaluation", "report"} <= set(made)
     rows = read_shard(workspace.path(made["blocks"]) / BLOCKS).to_pylist()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli import exit_code
 from storage.workspace import Workspace
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -109,6 +110,18 @@ def undisturbed(command: Command, job: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """`nepenthe ... --json` in this process, for commands that start nothing."""
+
+    def answer(*arguments: str | Path) -> Any:
+        monkeypatch.setattr(sys, "argv", ["nepenthe", *map(str, arguments), "--json"])
+        assert exit_code() == 0
+        return json.loads(capsys.readouterr().out)
+
+    return answer
+
+
 @pytest.mark.slow
 def test_killed_in_every_stage_the_run_goes_on_and_ends_with_the_same_labels(
     command: Command, job: Path, undisturbed: Path, tmp_path: Path
@@ -130,7 +143,7 @@ def test_killed_in_every_stage_the_run_goes_on_and_ends_with_the_same_labels(
 
 @pytest.mark.slow
 def test_a_finished_run_is_found_planned_verified_shown_and_purged(
-    command: Command, job: Path, undisturbed: Path, tmp_path: Path
+    command: Command, answered: Callable[..., Any], job: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     warm = command("unlearn", job, "--root", undisturbed, "--json", patch=LOOK_NO_FURTHER)
     assert warm.returncode == 0, warm.stderr
@@ -138,18 +151,18 @@ def test_a_finished_run_is_found_planned_verified_shown_and_purged(
     assert warm.stderr.endswith("set()\n"), "a warm run imports neither torch nor pandas"
     assert json.loads(warm.stdout) == json.loads(undisturbed.with_name("printed.json").read_text())
 
-    planned = json.loads(command("plan", job, "--root", undisturbed, "--json").stdout)
+    planned = answered("plan", job, "--root", undisturbed)
     assert [row["cached"] for row in planned] == [True] * 12
-    other = json.loads(command("plan", job, "--root", undisturbed, "--json", "--set", "labels.alpha=1").stdout)
+    other = answered("plan", job, "--root", undisturbed, "--set", "labels.alpha=1", "--card", "h200")
     missing = {row["stage"] for row in other if not row["cached"]}
     assert missing == {"labels", "student", "evaluation", "choice", "report"}
-    counted = command("sql", "SELECT count(*) AS n FROM blocks", "--root", undisturbed, "--json").stdout
-    assert json.loads(counted) == [{"n": rows_of(undisturbed, "SELECT count(*) FROM blocks")[0][0]}]
-    assert json.loads(command("verify", "--root", undisturbed, "--json").stdout) == {"verified": 12}
-    assert Path(json.loads(command("report", "tiny", "--root", undisturbed, "--json").stdout)["report"]).is_file()
+    counted = answered("sql", "SELECT count(*) AS n FROM blocks", "--root", undisturbed)
+    assert counted == [{"n": rows_of(undisturbed, "SELECT count(*) FROM blocks")[0][0]}]
+    assert answered("verify", "--root", undisturbed) == {"verified": 12}
+    assert Path(answered("report", "tiny", "--root", undisturbed)["report"]).is_file()
 
     root = shutil.copytree(undisturbed, tmp_path / "purged")
-    purged = json.loads(command("purge", "--yes", "--root", root, "--json").stdout)
+    purged = answered("purge", "--yes", "--root", root)
     assert len(purged["removed"]) == 9
     assert {artifact.kind for artifact in Workspace(root).all()} == {"dictionary", "student", "choice"}
     assert labels_of(root) == []

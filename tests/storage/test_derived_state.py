@@ -12,6 +12,9 @@ import pytest
 
 from flows.cli.show import run_query
 from flows.cli.status import show_status, status
+from flows.inputs import resolve
+from flows.job import read_job
+from flows.unlearn import pipeline
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact, NepentheError
 from storage.maintenance import gc, repair
@@ -235,12 +238,16 @@ tasks.engine.runner.enter = enter
 
 
 @pytest.mark.slow
-def test_commands_go_on_with_damaged_tables(command: Any, make_job: Callable[..., Path], tmp_path: Path) -> None:
+def test_commands_go_on_with_damaged_tables(
+    command: Any, make_job: Callable[..., Path], direct_run: Callable[..., Direct], tmp_path: Path
+) -> None:
     """They say so once, and one that is interrupted leaves nothing of DuckDB to complain."""
     job, workspace = make_job(), Workspace(tmp_path / "ws")
     ended = command("unlearn", job, "--root", workspace.root, patch=INTERRUPTED)
     assert ended.returncode == 130
     assert "nanobind" not in ended.stderr
+    asked = read_job(job, [])
+    pipeline(asked, resolve(asked, workspace.hashes), direct_run(workspace.root))
     for arguments in (["unlearn", job], ["sql"]):
         workspace.database.write_bytes(NOISE)
         done = command(*arguments, "--root", workspace.root)

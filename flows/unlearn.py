@@ -39,6 +39,7 @@ from tasks.models import Model, made_model
 from tasks.reinforce import reinforce
 from tasks.report.stage import latest_audit_and_ablation, markdown_summary, report
 from tasks.retained import retained
+from tasks.retained_labels import retained_labels
 from tasks.review import review
 from tasks.student import student
 
@@ -180,6 +181,9 @@ def beside_labels(job: Job, inputs: Inputs, target: Target, run: Runner) -> dict
     if inputs.retain:
         settings = job.retain.text_column, inputs.baseline.tokenizer, job.blocks.length
         beside["retained"] = run(retained, inputs.retain, *settings)
+        if job.retain.labels == "baseline":
+            precision = job.placement.precision(job.logits.precision)
+            beside["retained"] = run(retained_labels, beside["retained"], inputs.baseline, precision, job.logits.top)
     if job.student.hardening:
         beside["reinforced"] = reinforced_model(job, inputs, target, run)
     return beside

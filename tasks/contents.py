@@ -30,6 +30,10 @@ NO_LABEL = -100
 """The label of a position that does not train, in training.arrow and retained.arrow."""
 EXAMPLES = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
 """What a training reads: per block the input ids and the label of each position, unshifted."""
+SOFT_EXAMPLES = EXAMPLES.append(pa.field("candidates", pa.list_(pa.int32()))).append(
+    pa.field("shares", pa.list_(pa.float32()))
+)
+"""The same with distributions for labels: K candidates a position and their shares, K times as long."""
 MODEL = "model"
 STEPS, LAST = "steps", "steps/last"
 VALUES, ITEMS = "evaluations.parquet", "evaluation_items.parquet"

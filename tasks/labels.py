@@ -18,13 +18,11 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
 from storage.shards import read_shard, shard_writer
-from tasks.contents import EXAMPLES, NO_LABEL, TRAINING, blocks_of
+from tasks.contents import EXAMPLES, NO_LABEL, SOFT_EXAMPLES, TRAINING, blocks_of
 from tasks.engine.stage import Context, Counts, stage
 
 SCHEMA = EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
-SOFT_SCHEMA = SCHEMA.append(pa.field("candidates", pa.list_(pa.int32()))).append(
-    pa.field("shares", pa.list_(pa.float32()))
-)
+SOFT_SCHEMA = SOFT_EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 LABEL = ("block_id", "position", "token")
 CANDIDATES = """
 SELECT ids, baseline, reinforced, baseline_lse, reinforced_lse FROM read_parquet(?)

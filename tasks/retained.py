@@ -3,6 +3,8 @@
 No part of the paper's method, and off by default: the student's batches then hold both (student.retain).
 """
 
+from typing import Literal
+
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
@@ -21,6 +23,9 @@ class RetainSettings(Settings):
     """Files or folders, as in corpus.paths; never those of evaluation.heldout, which no model may be trained on."""
     text_column: str = "text"
     """Column (jsonl: key) that holds the text."""
+    labels: Literal["text", "baseline"] = "text"
+    """What a student learns there: the text's own tokens, or what the baseline predicts, which costs a pass
+    and holds it closer to where it was."""
 
 
 @stage("retained", version=1)

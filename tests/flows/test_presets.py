@@ -82,3 +82,5 @@ def test_the_student_is_given_only_what_its_settings_ask_for(make_job: Callable[
     found = given_to_the_student(f'retain.paths=["{text}"]', "student.retain=0.5", "student.hardening=1")
     assert found["retained"].kind == "retained"
     assert found["reinforced"].path.endswith("steps/last")
+    found = given_to_the_student(f'retain.paths=["{text}"]', 'retain.labels="baseline"', "student.retain=0.5")
+    assert found["retained"].kind == "retained_labels"

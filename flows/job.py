@@ -23,6 +23,7 @@ from tasks.hub import is_hub_name
 from tasks.judgement import JudgeSettings
 from tasks.labels import LabelSettings
 from tasks.logits import LogitsSettings
+from tasks.report.request import RequestSettings
 from tasks.retained import RetainSettings
 from tasks.texts import is_dataset_name
 from tasks.training.settings import ReinforceSettings, StudentSettings
@@ -81,6 +82,8 @@ class Job(Settings):
     """Which of the kept steps becomes the model; by default the last."""
     audit: AuditSettings = AuditSettings()
     """The attacks of `nepenthe audit`; unlearning itself does not look at them."""
+    request: RequestSettings = RequestSettings()
+    """Who asked, for `nepenthe evidence`; never part of a fingerprint."""
     placement: Placement = Placement()
     """Where and how the work is done; never part of a fingerprint."""
 

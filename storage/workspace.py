@@ -151,6 +151,10 @@ class Workspace(LocalStore):
             tables.unlink()
         return protected
 
+    def removed(self) -> list[str]:
+        """Keys of what `purge` removed, kind-fingerprint."""
+        return sorted(Path(name).stem for name in self.names("removed"))
+
     def set_aside(self) -> list[Path]:
         """What is left of tables that could not be read."""
         return listed(self.root, f"{self.damaged_database.name}*")

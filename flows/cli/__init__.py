@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.guard import guard_run
 from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait, answer
-from flows.cli.show import export, report, sql
+from flows.cli.show import evidence, export, report, sql
 from flows.cli.suites import Data, Limit, Out, Part, Reference, SuiteName, ask_suite, init, suite_request
 from flows.cli.upkeep import gc, purge, status, verify
 from flows.environment import (
@@ -220,7 +220,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (unlearn, plan, tune, sql, report, audit, init, ablation, export, verify, status, gc, purge, demo, real):
+for command in (
+    unlearn,
+    plan,
+    tune,
+    sql,
+    report,
+    audit,
+    init,
+    ablation,
+    export,
+    evidence,
+    verify,
+    status,
+    gc,
+    purge,
+    demo,
+    real,
+):
     app.command()(command)
 app.add_typer(dictionary_commands, name="dictionary")
 

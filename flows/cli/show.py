@@ -1,4 +1,4 @@
-"""Commands that show what a workspace holds: sql, report, export."""
+"""Commands that show what a workspace holds: sql, report, export, evidence."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,4 +73,25 @@ def export(
 
     workspace = open_workspace(root)
     places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license), Form(dtype, seed))
+    answer(places, as_json, lambda shown: "\n".join(shown.values()))
+
+
+def evidence(
+    run: Annotated[str, typer.Argument(help="Name of a job, or its file JOB.toml, which also says who asked.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for document, facts and letter.")],
+    letter: Annotated[Path | None, typer.Option(help="A template of your own for the letter (Jinja).")] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Write what can be handed over about a run: a document, its facts as JSON, a letter; the text by hashes alone."""
+    from flows.cli.reports import report_of
+    from flows.job import read_job
+    from tasks.report.filing import file_evidence
+    from tasks.report.request import RequestSettings
+
+    workspace, request = open_workspace(root), RequestSettings()
+    if run.endswith(".toml"):
+        job = read_job(Path(run), [])
+        run, request = job.name, job.request
+    places = file_evidence(workspace, report_of(workspace, run), request, folder, letter)
     answer(places, as_json, lambda shown: "\n".join(shown.values()))

@@ -40,8 +40,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     """
     if form.dtype not in ("float32", "bfloat16"):
         raise BadInput(f"expected float32 or bfloat16 as the form of the weights, found {form.dtype!r}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
+    require_empty(folder)
     evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
     record = record_of(workspace, report, evidence)
     hub = replace(hub, base_model=hub.base_model or record.baseline.source.partition("@")[0] or None)
@@ -61,6 +60,12 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     sync_below(partial)
     partial.rename(folder)
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
+
+
+def require_empty(folder: Path) -> None:
+    """Raise BadInput for a folder that has something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
 
 
 def _stored(record: Record, folder: Path, baseline: Path | None, form: Form) -> Record:

@@ -1,0 +1,156 @@
+"""filing: what can be handed to a court, a regulator, a rights holder: a document, the same as JSON, and a letter.
+
+The text is named by hashes and lengths and never quoted, so all of it can leave the house. Only the request is in a
+user's own words. `python -m tasks.report.filing` prints the schema, which is docs/filing.schema.json.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from storage.artifact import Artifact
+from storage.errors import BadInput, MissingArtifact
+from storage.files import open_as_folder, sync_below
+from storage.settings import Settings
+from storage.shards import read_shard
+from storage.workspace import Workspace
+from tasks.contents import ITEMS, REPORT_EVIDENCE, Row, read_json
+from tasks.report.card import LIMITS, results
+from tasks.report.export import record_of, require_empty
+from tasks.report.record import Record
+from tasks.report.request import RequestSettings
+
+FACTS, DOCUMENT, LETTER = "evidence.json", "evidence.md", "letter.md"
+QUOTED = ("prompt", "expected", "completion")
+
+
+class Passage(Settings):
+    """A text that is not quoted."""
+
+    sha256: str
+    """Of its UTF-8 bytes."""
+    characters: int
+    """Its length."""
+
+
+class FiledItem(Settings):
+    """One question that a model was asked, and what came of it."""
+
+    model: str
+    """baseline, student or gold."""
+    step: int | None
+    """Unlearning step of a student."""
+    metric: str
+    """What was measured."""
+    task: str
+    """Benchmark or condition of an attack."""
+    item: int
+    """Number of the question, the same for every model."""
+    score: float | None
+    """What the measure averages."""
+    prompt: Passage
+    """What the model was given."""
+    expected: Passage
+    """What the text has there."""
+    completion: Passage
+    """What the model said."""
+
+
+class Filing(Settings):
+    """What a run shows of a request to forget, without the text."""
+
+    format: Literal["nepenthe filing"] = "nepenthe filing"
+    """Says what this file is."""
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+    request: RequestSettings
+    """The request, as the job gives it."""
+    record: Record
+    """What was done, and what it did."""
+    items: tuple[FiledItem, ...] = Field(default=())
+    """Every question behind the results."""
+    removed: tuple[str, ...] = ()
+    """Artifacts that were purged from the workspace, kind-fingerprint; their records are kept."""
+
+
+def schema() -> str:
+    """The JSON schema of a filing."""
+    return json.dumps(Filing.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def file_evidence(
+    workspace: Workspace, report: Artifact, request: RequestSettings, folder: Path, letter: Path | None = None
+) -> Row:
+    """Write document, facts and letter into `folder`, which must be new or empty. Returns where they lie.
+
+    `letter` is a template of the user's own (Jinja). Raises BadInput for a folder with something in it, a template that
+    cannot be used, or a run without a student.
+    """
+    require_empty(folder)
+    evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
+    record = record_of(workspace, report, evidence)
+    items = tuple(filed_items(workspace, record))
+    filing = Filing(request=request, record=record, items=items, removed=tuple(workspace.removed()))
+    parts = {"filing": filing, "table": results(evidence), "limits": LIMITS}
+    written = {
+        FACTS: filing.model_dump_json(indent=1) + "\n",
+        DOCUMENT: rendered("filing.md.j2", parts),
+        LETTER: rendered("letter.md.j2", parts, letter),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for name, text in written.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    if folder.exists():
+        folder.rmdir()
+    open_as_folder(partial)
+    sync_below(partial)
+    partial.rename(folder)
+    return {name.partition(".")[0] if name == LETTER else name: str(folder / name) for name in written}
+
+
+def filed_items(workspace: Workspace, record: Record) -> Iterator[FiledItem]:
+    """Every item of the evaluations and attacks behind the record; what was purged has none."""
+    addresses = {(made.kind, made.fingerprint) for made in record.artifacts}
+    for artifact in workspace.all():
+        if (artifact.kind, artifact.fingerprint) not in addresses:
+            continue
+        try:
+            table = read_shard(workspace.path(artifact, [ITEMS]) / ITEMS)
+        except (FileNotFoundError, MissingArtifact):
+            continue  # a stage that asks nothing
+        for row in table.to_pylist():
+            facts = {name: row[name] for name in FiledItem.model_fields if name not in QUOTED}
+            yield FiledItem.model_validate(facts | {name: unquoted(row[name] or "") for name in QUOTED})
+
+
+def unquoted(text: str) -> Passage:
+    """A text by its hash and length."""
+    return Passage(sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), characters=len(text))
+
+
+def rendered(name: str, parts: dict[str, Any], own: Path | None = None) -> str:
+    """A template of ours, or a user's in its place, as Markdown."""
+    from jinja2 import TemplateError
+
+    from tasks.drawing.template import environment
+
+    templates = environment().overlay(autoescape=False)
+    try:
+        template = templates.from_string(own.read_text(encoding="utf-8")) if own else templates.get_template(name)
+        return str(template.render(parts))
+    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        if own is None:
+            raise
+        raise BadInput(f"{own}: expected a template as Jinja reads it, found {error}") from error
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

@@ -5,6 +5,7 @@ A `.partial` folder has a fixed name: whoever comes after a kill finds the shard
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_object
-from storage.errors import DamagedArtifact, MissingArtifact
+from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import damaged_in, drop_empty, has_size, listed, open_as_folder, sync, sync_below, write_atomically
 
 T = TypeVar("T")
@@ -147,6 +148,36 @@ class LocalStore:
         folder = self.path(artifact)
         self._unlink_record(folder)
         shutil.rmtree(folder)
+
+    def open_hold(self, case: str) -> None:
+        """A place for what is held for a case."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", case):
+            raise BadInput(f"expected a case of letters, digits, dashes, underscores and dots, found {case!r}")
+        (self.root / "held" / case).mkdir(parents=True, exist_ok=True)
+
+    def seal(self, artifact: Artifact, case: str) -> None:
+        """Move the artifact, with the record of its bytes, to where no command reads it; nobody writes to it."""
+        folder, sealed = self.path(artifact), self.root / "held" / case / artifact.folder
+        if sealed.exists():  # made again since it was held: the same bytes
+            self.remove(artifact)
+            return
+        sealed.parent.mkdir(exist_ok=True)
+        for file in (path for path in folder.rglob("*") if path.is_file()):
+            file.chmod(0o400)
+        folder.rename(sealed)
+        for changed in (sealed.parent, sealed.parent.parent, folder.parent):
+            sync(changed)
+
+    def holds(self) -> dict[str, list[str]]:
+        """What is held, by case: kind/name-fingerprint."""
+        cases = {case.name: listed(case, "*/*") for case in listed(self.root / "held", "*")}
+        return {case: [f"{path.parent.name}/{path.name}" for path in sealed] for case, sealed in cases.items()}
+
+    def release(self, case: str) -> None:
+        """Remove what is held for a case. BadInput for one that holds nothing."""
+        if case not in self.holds():
+            raise BadInput(f"expected a case that is held ({', '.join(self.holds()) or 'none is'}), found {case!r}")
+        shutil.rmtree(self.root / "held" / case)
 
     def discard(self, artifact: Artifact) -> None:
         shutil.rmtree(self.partial(artifact), ignore_errors=True)

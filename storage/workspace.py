@@ -9,6 +9,8 @@ copies of what was read, what is being made here, the tables and the locks. Belo
     reviews/{fingerprint}.json              what people decided about an artifact
     reviews/{fingerprint}.flow-run          the suspended flow run that waits for them
     removed/{kind}-{fingerprint}.json       records of what `purge` removed
+    purges/{time}.json                      when, by whom, what, and for which case it is held
+    held/{case}/{kind}/{name}-{fingerprint}/    what a purge holds: read by no command, until it is released
 
 and on each machine alone:
 
@@ -35,6 +37,7 @@ from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, 
 if TYPE_CHECKING:
     from storage.remote.leases import Leases
 
+PURGE = ("at", "by", "case", "artifacts")
 REFERENCE = ("run", "at", "by", "host", "artifacts")
 
 
@@ -133,16 +136,24 @@ class Workspace(LocalStore):
         harmless = {artifact for artifact, record in self.records() if not record["holds_protected_text"]}
         return [artifact for artifact in self.all() if artifact not in harmless]
 
-    def purge(self) -> list[Artifact]:
+    def purge(self, case: str = "") -> list[Artifact]:
         """Remove every artifact that holds the text to forget, or gives it back; their records move to removed/.
 
-        What holds nothing of it stays, and so do records. Returns what was removed.
+        With a case they are held for it instead. What holds nothing of the text stays, and so do records. Returns what
+        was removed or held. BadInput for a case whose name cannot be a folder's, or in an object store.
         """
-        protected = self.protected()
+        if case:
+            self.open_hold(case)
+        protected, now = self.protected(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        purged = {"at": now, "by": who(), "case": case, "artifacts": [artifact.key for artifact in protected]}
+        self.write(f"purges/{now}.json", as_json(purged))  # first: a killed purge is known of, too
         for artifact in protected:
             with suppress(DamagedArtifact):
                 self.write(f"removed/{artifact.key}.json", as_json(self.record(artifact)))
-            self.remove(artifact)
+            if case:
+                self.seal(artifact, case)
+            else:
+                self.remove(artifact)
         for artifact in self.partials():
             self.discard(artifact)
         for name in self.litter():  # halves of uploads and removals, copies of what another machine removed
@@ -151,9 +162,10 @@ class Workspace(LocalStore):
             tables.unlink()
         return protected
 
-    def removed(self) -> list[str]:
-        """Keys of what `purge` removed, kind-fingerprint."""
-        return sorted(Path(name).stem for name in self.names("removed"))
+    def purges(self) -> list[dict[str, Any]]:
+        """What was purged so far, oldest first: at, by, case, artifacts (kind-fingerprint)."""
+        notes = (as_object(self.read(name) or b"", *PURGE) for name in self.names("purges"))
+        return [note for note in notes if note]
 
     def set_aside(self) -> list[Path]:
         """What is left of tables that could not be read."""

@@ -37,6 +37,7 @@ def status(workspace: Workspace) -> Found:
         "unfinished": _unfinished(workspace, finished | {made["fingerprint"] for made in making}),
         "damaged": {artifact.folder: files for artifact, files in damaged.items()},
         "unreadable": _unreadable(workspace, torn),
+        "held": workspace.holds(),
         "disk": workspace.usage(),
         "free_bytes": _free(workspace.root),
     }
@@ -74,6 +75,7 @@ def show_status(found: Found) -> str:
         ],
         ["damaged", *(f"  {folder}: {', '.join(files)}" for folder, files in found["damaged"].items())],
         ["unreadable", *(f"  {sentence}" for sentence in found["unreadable"])],
+        ["held", *(f"  {case}: {len(folders)} artifacts" for case, folders in found["held"].items())],
         ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in _largest(found["disk"]))],
     ]
     return "\n\n".join("\n".join(lines) for number, lines in enumerate(sections) if number == 0 or len(lines) > 1)

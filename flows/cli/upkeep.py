@@ -31,17 +31,28 @@ def gc(
     answer(collect(open_workspace(root), yes=yes, forget_jobs=forget or [], older_than=older_than), as_json, show_gc)
 
 
-def purge(root: Root = DEFAULT_ROOT, yes: Yes = False, as_json: AsJson = False) -> None:
+def purge(
+    root: Root = DEFAULT_ROOT,
+    yes: Yes = False,
+    hold: Annotated[str, typer.Option(metavar="CASE", help="Keep it, out of reach of every command.")] = "",
+    release: Annotated[str, typer.Option(metavar="CASE", help="Remove what is held for a case.")] = "",
+    as_json: AsJson = False,
+) -> None:
     """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
     from storage.tables import refresh
 
     workspace = open_workspace(root)
     with workspace.writing():
-        artifacts = workspace.purge() if yes else workspace.protected()
-        if yes:
-            refresh(workspace)
-    folders = [artifact.folder for artifact in artifacts]
-    words = "removed" if yes else "would be removed; add --yes to do it"
+        if release:
+            folders = workspace.holds().get(release, [])
+            if yes or not folders:
+                workspace.release(release)
+        else:
+            folders = [artifact.folder for artifact in (workspace.purge(hold) if yes else workspace.protected())]
+            if yes:
+                refresh(workspace)
+    done = f"held for {hold}" if hold else "removed"
+    words = done if yes else f"would be {done}; add --yes to do it"
     answer({"done": yes, "removed": folders}, as_json, lambda _: "\n".join([*folders, f"{len(folders)} {words}"]))
 
 

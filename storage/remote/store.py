@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json
-from storage.errors import DamagedArtifact, MissingArtifact
+from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import Recorded, damaged_in
 from storage.local import LocalStore, as_record, fall_with
 from storage.remote.copies import Copies, Parts
@@ -161,6 +161,12 @@ class RemoteWorkspace(Workspace):
             raise MissingArtifact.of(artifact.folder, self.address)
         self._erase_finished(artifact)
         shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
+
+    def open_hold(self, case: str) -> None:
+        raise BadInput(
+            f"expected a workspace in a folder to hold {case} in, found {self.address}: hold its bucket as it is by "
+            "the store's own means (a retention or legal hold on its objects), or copy it to a folder and purge there"
+        )
 
     def discard(self, artifact: Artifact) -> None:
         self._parts.discard(artifact)

@@ -61,6 +61,19 @@ class FiledItem(Settings):
     """What the model said."""
 
 
+class Purge(Settings):
+    """Once that what holds the text was taken out of the workspace."""
+
+    at: str
+    """When, UTC."""
+    by: str
+    """The user."""
+    case: str
+    """For what it is held, out of reach of every command; empty where it was removed."""
+    artifacts: tuple[str, ...]
+    """kind-fingerprint."""
+
+
 class Filing(Settings):
     """What a run shows of a request to forget, without the text."""
 
@@ -74,8 +87,8 @@ class Filing(Settings):
     """What was done, and what it did."""
     items: tuple[FiledItem, ...] = Field(default=())
     """Every question behind the results."""
-    removed: tuple[str, ...] = ()
-    """Artifacts that were purged from the workspace, kind-fingerprint; their records are kept."""
+    purges: tuple[Purge, ...] = ()
+    """What was taken out of the workspace, oldest first; its records are kept."""
 
 
 def schema() -> str:
@@ -95,7 +108,8 @@ def file_evidence(
     evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
     record = record_of(workspace, report, evidence)
     items = tuple(filed_items(workspace, record))
-    filing = Filing(request=request, record=record, items=items, removed=tuple(workspace.removed()))
+    purges = tuple(map(Purge.model_validate, workspace.purges()))
+    filing = Filing(request=request, record=record, items=items, purges=purges)
     parts = {"filing": filing, "table": results(evidence), "limits": LIMITS}
     written = {
         FACTS: filing.model_dump_json(indent=1) + "\n",

@@ -267,8 +267,10 @@ def test_purging_removes_the_protected_from_the_store_and_keeps_their_records(ur
     assert one.purge() == [text]
     assert one.all() == [model]
     kept = f"student/x-{model.fingerprint}"
+    (noted,) = (name for name in stored(url) if name.startswith("purges/"))
     assert sorted(stored(url)) == sorted(
         [
+            noted,
             f"removed/corpus-{text.fingerprint}.json",
             f"{kept}/record.json",
             f"{kept}/{one.record(model)['attempt']}/file.txt",

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.guard import guard_run
-from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, JobFile, Root, Wait, answer
+from flows.cli.options import Changes, JobFile, Options, RunOptions, command
 from flows.cli.show import evidence, export, report, sql
-from flows.cli.suites import Data, Limit, Out, Part, Reference, SuiteName, ask_suite, init, suite_request
+from flows.cli.suites import SuiteOptions, ask_suite, init
 from flows.cli.upkeep import gc, purge, status, verify
 from flows.environment import (
     import_prefect,
@@ -40,28 +40,25 @@ OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job
 AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", help="The job; by default the demo.")]
 
 
-def unlearn(
-    job: JobFile, changes: Changes = None, root: Root = DEFAULT_ROOT, wait: Wait = None, as_json: AsJson = False
-) -> None:
+def unlearn(job: JobFile, options: RunOptions, changes: Changes = None) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
     from flows.cli.outcomes import summary, summary_table
     from flows.inputs import resolve
     from flows.job import read_job
 
-    asked, workspace = read_job(job, changes or []), writable_workspace(root)
+    asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
     resolve(asked, workspace.hashes)
-    start_engine(workspace, wait)
+    start_engine(workspace, options.wait)
     from flows.unlearn import unlearn as flow
 
-    answer(summary(flow(asked, root=root, wait=wait), workspace), as_json, summary_table)
+    options.answer(summary(flow(asked, **options.place), workspace), summary_table)
 
 
 def plan(
     job: JobFile,
+    options: Options,
     changes: Changes = None,
     card: Annotated[str, typer.Option(help="h200 or h100: times by the datasheet, instead of this machine's.")] = "",
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Show what is cached, what will run, how long that takes here, and what fits."""
     from flows.cli.outcomes import plan_table
@@ -72,39 +69,31 @@ def plan(
     from flows.speed import this_machine
     from flows.unlearn import plan as plan_of
 
-    asked, workspace = read_job(job, changes or []), open_workspace(root)
+    asked, workspace = read_job(job, changes or []), open_workspace(options.root)
     known = card_named(card) if card else None
     inputs = resolve(asked, workspace.hashes)
     planned = plan_of(asked, inputs, workspace)
-    device = known or this_machine(asked, inputs)
-    answer(cost(planned, asked, inputs, device), as_json, plan_table)
+    options.answer(cost(planned, asked, inputs, known or this_machine(asked, inputs)), plan_table)
 
 
-def demo(
-    root: Root = DEFAULT_ROOT,
-    wait: Wait = None,
-    as_json: AsJson = False,
-    seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0,
-) -> None:
+def demo(options: RunOptions, seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0) -> None:
     """A whole unlearning run on a small world and a tiny model that are made here."""
     from flows.cli.outcomes import summary, summary_table
 
-    workspace = writable_workspace(root)
-    start_engine(workspace, wait)
+    workspace = writable_workspace(options.root)
+    start_engine(workspace, options.wait)
     from flows.demo import demo as flow
 
-    answer(summary(flow(root=root, wait=wait, seed=seed), workspace), as_json, summary_table)
+    options.answer(summary(flow(seed=seed, **options.place), workspace), summary_table)
 
 
 def real(
+    options: RunOptions,
     model: Annotated[str, typer.Option(help="Model directory, or name on the hub; by default SmolLM2-135M.")] = "",
     heldout: Annotated[str, typer.Option(help="Text for perplexity; by default Python's documentation.")] = "",
     benchmarks: Annotated[list[str] | None, typer.Option(help="Files, folders or names of lm-eval tasks.")] = None,
     large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
     seed: Annotated[int, typer.Option(help="Draws texts, labels and batches.")] = 0,
-    root: Root = DEFAULT_ROOT,
-    wait: Wait = None,
-    as_json: AsJson = False,
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
     import_prefect()
@@ -113,20 +102,15 @@ def real(
     from flows.real import real as flow
     from storage.machine import gpus
 
-    workspace, asked = writable_workspace(root), Asked(model, heldout, tuple(benchmarks or ()), seed)
+    workspace = writable_workspace(options.root)
+    asked = Asked(model, heldout, tuple(benchmarks or ()), seed)
     refuse_unusable(asked, workspace)
-    start_engine(workspace, wait)
-    experiment = flow(asked, LARGE if large or gpus() else SMALL, root=root, wait=wait)
-    answer(real_numbers(experiment, workspace), as_json, real_table)
+    start_engine(workspace, options.wait)
+    experiment = flow(asked, LARGE if large or gpus() else SMALL, **options.place)
+    options.answer(real_numbers(experiment, workspace), real_table)
 
 
-def ablation(
-    job: OwnJob = None,
-    changes: Changes = None,
-    root: Root = DEFAULT_ROOT,
-    wait: Wait = None,
-    as_json: AsJson = False,
-) -> None:
+def ablation(options: RunOptions, job: OwnJob = None, changes: Changes = None) -> None:
     """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
     import_prefect()
     from flows.ablation import ablation as flow
@@ -135,22 +119,20 @@ def ablation(
     from flows.demo import job_or_demo
     from flows.inputs import resolve
 
-    workspace = writable_workspace(root)
+    workspace = writable_workspace(options.root)
     asked = job_or_demo(job, changes or [], workspace)
     arms(asked)
     resolve(asked, workspace.hashes)
-    start_engine(workspace, wait)
-    answer(ablation_numbers(flow(asked, root=root, wait=wait), workspace), as_json, ablation_table)
+    start_engine(workspace, options.wait)
+    options.answer(ablation_numbers(flow(asked, **options.place), workspace), ablation_table)
 
 
 def tune(
     job: JobFile,
+    options: RunOptions,
     changes: Changes = None,
     rates: Annotated[str, typer.Option(help="Learning rates between commas; by default about the job's own.")] = "",
     steps: Annotated[str, typer.Option(help="Numbers of steps between commas; by default half and all.")] = "",
-    root: Root = DEFAULT_ROOT,
-    wait: Wait = None,
-    as_json: AsJson = False,
 ) -> None:
     """Try learning rates and steps on the same labels, and suggest the cheapest that meets the stop rule."""
     import_prefect()
@@ -160,46 +142,37 @@ def tune(
     from flows.tune import arms, numbers_of, tuned_numbers
     from flows.tune import tune as flow
 
-    workspace, asked = writable_workspace(root), read_job(job, changes or [])
+    workspace, asked = writable_workspace(options.root), read_job(job, changes or [])
     grid = numbers_of("--rates", rates, float), numbers_of("--steps", steps, int)
     arms(asked, *grid)
     resolve(asked, workspace.hashes)
-    start_engine(workspace, wait)
-    answer(tuned_numbers(flow(asked, *grid, root=root, wait=wait), workspace), as_json, tuned_table)
+    start_engine(workspace, options.wait)
+    options.answer(tuned_numbers(flow(asked, *grid, **options.place), workspace), tuned_table)
 
 
 def audit(
+    options: RunOptions,
+    suite: SuiteOptions,
     model: Annotated[str, typer.Argument(help="Model directory; by default what the job left behind.")] = "",
     job: AuditedJob = None,
     changes: Changes = None,
-    suite: SuiteName = "",
-    data: Data = "",
-    reference: Reference = "",
-    out: Out = "",
-    part: Part = "",
-    limit: Limit = 100,
-    root: Root = DEFAULT_ROOT,
-    wait: Wait = None,
-    as_json: AsJson = False,
 ) -> None:
     """Attack a model that claims to have forgotten, with baseline and gold as references; or ask a published suite."""
     import_prefect()
-    if suite:
-        settings, files = {"part": part, "limit": limit}, {"data": data, "reference": reference, "out": out}
-        request = {"suite": suite, "model": model, "settings": settings, **files}
-        asked_suite = suite_request(request, changes or [], root)
-        start_engine(open_workspace(root), wait)
-        return ask_suite(asked_suite, root, wait, as_json)
+    if suite.suite:
+        asked_suite = suite.request(model, changes or [], options.root)
+        start_engine(open_workspace(options.root), options.wait)
+        return ask_suite(asked_suite, options)
     from flows.audit import audit as flow
     from flows.audit import resolve_audit
     from flows.cli.outcomes import audit_numbers, audit_table
     from flows.demo import job_or_demo
 
-    workspace = writable_workspace(root)
+    workspace = writable_workspace(options.root)
     asked = job_or_demo(job, changes or [], workspace)
     resolve_audit(asked, model, workspace)
-    start_engine(workspace, wait)
-    answer(audit_numbers(flow(asked, model, root=root, wait=wait), workspace), as_json, audit_table)
+    start_engine(workspace, options.wait)
+    options.answer(audit_numbers(flow(asked, model, **options.place), workspace), audit_table)
 
 
 def start_engine(workspace: Workspace, wait: float | None) -> None:
@@ -220,25 +193,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
-    unlearn,
-    plan,
-    tune,
-    sql,
-    report,
-    audit,
-    init,
-    ablation,
-    export,
-    evidence,
-    verify,
-    status,
-    gc,
-    purge,
-    demo,
-    real,
-):
-    app.command()(command)
+for function in (
+    unlearn, plan, tune, sql, report, audit, init, ablation, export, evidence, verify, status, gc, purge, demo, real,
+):  # fmt: skip
+    command(app, function)
 app.add_typer(dictionary_commands, name="dictionary")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dictionaries.dictionary import Dictionary
-from flows.cli.options import DEFAULT_ROOT, AsJson, Changes, Root, answer, rows_as_text
+from flows.cli.options import Changes, JobFile, Options, command, rows_as_text
 from flows.environment import writable_workspace
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
@@ -42,13 +42,11 @@ Corpus = Annotated[
 ]
 
 
-@commands.command()
 def extract(
-    job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job.")],
+    options: Options,
+    job: JobFile,
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="Also write the dictionary to this file.")] = None,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
     from flows.inputs import resolve
@@ -59,7 +57,7 @@ def extract(
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
-    asked, workspace = read_job(job, changes or []), writable_workspace(root)
+    asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
     inputs = resolve(asked, workspace.hashes)
     with workspace.using():
         refresh(workspace)
@@ -69,29 +67,27 @@ def extract(
     if out:
         out.write_bytes(file.read_bytes())
     counts = {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in run.made}
-    answer({"dictionary": str(out or file), "counts": counts}, as_json, lambda shown: str(shown["dictionary"]))
+    options.answer({"dictionary": str(out or file), "counts": counts}, lambda shown: str(shown["dictionary"]))
 
 
-@commands.command()
 def lint(
+    options: Options,
     name: Name = "",
     corpus: Corpus = None,
     everyday: Annotated[str, typer.Option(help="List of everyday words, instead of nepenthe's.")] = "",
     tokenizer: Annotated[str, typer.Option(help="Model directory: count what translations cost in tokens.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 where there are errors.")] = False,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """What is wrong with a dictionary, rule by rule. Errors stop a run, warnings go to its report."""
     from dictionaries.lint import lint as findings_of
     from dictionaries.lint import refuse_errors
     from tasks.dictionary_inputs import everyday_words, tokens_with
 
-    workspace = open_workspace(root)
+    workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
     words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
     findings = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
-    answer([asdict(finding) for finding in findings], as_json, lambda _: "".join(map(_lint_lines, findings)))
+    options.answer([asdict(finding) for finding in findings], lambda _: "".join(map(_lint_lines, findings)))
     if strict:
         refuse_errors(findings)
 
@@ -103,12 +99,11 @@ def _lint_lines(finding: "Finding") -> str:
     return f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {RULES[finding.rule][1]}\n{examples}"
 
 
-@commands.command()
-def show(name: Name = "", root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+def show(options: Options, name: Name = "") -> None:
     """The entries of a dictionary."""
 
-    dictionary = source_of(open_workspace(root), name, []).dictionary
-    if as_json:
+    dictionary = source_of(open_workspace(options.root), name, []).dictionary
+    if options.as_json:
         print(dictionary.to_json(), end="")
         return
     rows: list[tuple[Any, ...]] = [
@@ -118,35 +113,31 @@ def show(name: Name = "", root: Root = DEFAULT_ROOT, as_json: AsJson = False) ->
     print(rows_as_text(["anchor", "translations", "votes", "kind", "provenance"], rows))
 
 
-@commands.command()
 def export(
+    options: Options,
     table: Annotated[Path, typer.Argument(help="The table to write (CSV).")] = Path("review.csv"),
     name: Which = "",
     corpus: Corpus = None,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Write a dictionary as a table: votes, an example sentence, the lint, and a column for a person's decision."""
     from dictionaries.review import NONE, export_review
     from tasks.review import proposals_of
 
-    workspace = open_workspace(root)
+    workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
     proposed = proposals_of(workspace, source.artifact) if source.artifact else NONE
     rows = export_review(source.dictionary, table, source.texts or [], proposed)
-    answer({"table": str(table), "entries": rows}, as_json, lambda _: f"{rows} entries in {table}")
+    options.answer({"table": str(table), "entries": rows}, lambda _: f"{rows} entries in {table}")
 
 
-@commands.command("import")
 def import_(
+    options: Options,
     table: Annotated[Path | None, typer.Argument(help="The table, with approve, change or reject.")] = None,
     approve_rest: Annotated[
         bool, typer.Option("--approve-rest", help="Approve every entry that nobody has decided about.")
     ] = False,
     by: Annotated[str, typer.Option(help="Who decided, where the table names nobody; by default you.")] = "",
     name: Which = "",
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Take over a person's decisions. Once every entry is decided, a run that waits for the review goes on."""
     from flows.review import go_on
@@ -154,14 +145,14 @@ def import_(
 
     if table is None and not approve_rest:
         raise BadInput("expected a table to import, or --approve-rest, found neither")
-    workspace, reviewer = open_workspace(root), by or who()
+    workspace, reviewer = open_workspace(options.root), by or who()
     draft = dictionary_named(workspace, name, "dictionary")
     decided = review.import_table(workspace, draft, table, reviewer) if table else 0
     decided += review.approve_rest(workspace, draft, reviewer) if approve_rest else 0
     undecided = len(review.undecided(workspace, draft))
     then = "decide them too, or add --approve-rest" if undecided else go_on(workspace, draft, reviewer)
     outcome = {"dictionary": draft.folder, "decided": decided, "undecided": undecided, "then": then}
-    answer(outcome, as_json, lambda _: f"{decided} decisions taken over, {undecided} entries undecided: {then}")
+    options.answer(outcome, lambda _: f"{decided} decisions taken over, {undecided} entries undecided: {then}")
 
 
 JOB = ".toml"
@@ -236,3 +227,8 @@ def _texts(corpus: list[str], workspace: Workspace) -> list[str] | None:
 def _corpus_of(workspace: Workspace, made: Artifact) -> list[str] | None:
     corpus = workspace.find("corpus", workspace.record(made)["inputs"]["corpus"])
     return documents_of(workspace.path(corpus)) if corpus else None
+
+
+for function in (extract, lint, show, export):
+    command(commands, function)
+command(commands, import_, "import")

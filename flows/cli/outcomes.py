@@ -37,17 +37,22 @@ def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return plain | {"benchmarks": {row["task"]: row["value"] for row in rows if row["metric"] == "accuracy"}}
 
 
-def summary_table(found: dict[str, Any]) -> str:
+def summary_table(numbers: dict[str, Any]) -> str:
     """The summary for a person."""
-    models = [name for name in ("baseline", "unlearned", "gold") if name in found]
-    names = [name for name in found[models[0]] if name != "benchmarks"]
-    rows: list[tuple[Any, ...]] = [
-        (name.replace("_", ", "), *(f"{found[model][name]:.4f}" for model in models)) for name in names
+    models = [name for name in ("baseline", "unlearned", "gold") if name in numbers]
+    table = rows_as_text(["", *models], measure_rows([numbers[model] for model in models]))
+    return f"\n{table}\n\nmodel   {numbers['model']}  (step {numbers['step']})\nreport  {numbers['report']}"
+
+
+def measure_rows(models: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """A row a measure, the benchmarks last: its name, and the value of every model."""
+    rows = [
+        (name.replace("_", ", "), *(f"{model[name]:.4f}" for model in models))
+        for name in models[0]
+        if name != "benchmarks"
     ]
-    for task in found[models[0]]["benchmarks"]:
-        rows.append((task, *(f"{found[model]['benchmarks'][task]:.4f}" for model in models)))
-    table = rows_as_text(["", *models], rows)
-    return f"\n{table}\n\nmodel   {found['model']}  (step {found['step']})\nreport  {found['report']}"
+    tasks = models[0]["benchmarks"]
+    return rows + [(task, *(f"{model['benchmarks'][task]:.4f}" for model in models)) for task in tasks]
 
 
 def page_of(report: Artifact | None, workspace: Workspace) -> str:
@@ -68,7 +73,7 @@ def ablation_table(numbers: dict[str, Any]) -> str:
     rows: list[tuple[Any, ...]] = []
     for measure in numbers["measures"]:
         values = [measure["baseline"], *(measure["arms"][arm].get(last) for arm in columns), measure["gold"]]
-        rows.append((measure["name"], *(f"{value['value']:.4f}" if value else "" for value in values)))
+        rows.append((measure["name"], *map(_shown, values)))
     table = rows_as_text([f"after {last} steps", "baseline", *columns, "gold"], rows)
     report = f"\nreport  {numbers['report']}" if numbers["report"] else ""
     return f"\n{table}\n\n{numbers['headline']}\n\npage    {numbers['page']}{report}"
@@ -85,7 +90,12 @@ def audit_table(numbers: dict[str, Any]) -> str:
     """A summary for a person: a row a measure, then a sentence an attack."""
     models = [key for key in ("baseline", "model", "gold") if any(model["key"] == key for model in numbers["models"])]
     rows: list[tuple[Any, ...]] = [
-        (measure["attack"], measure["metric"], measure["task"], *(_cell(measure, model) for model in models))
+        (
+            measure["attack"],
+            measure["metric"],
+            measure["task"],
+            *(_shown(measure["values"].get(model)) for model in models),
+        )
         for measure in numbers["measures"]
     ]
     table = rows_as_text(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
@@ -94,8 +104,7 @@ def audit_table(numbers: dict[str, Any]) -> str:
     return "\n".join(["", table, "", said, "", numbers["headline"], "", *places])
 
 
-def _cell(measure: dict[str, Any], model: str) -> str:
-    value = measure["values"].get(model)
+def _shown(value: dict[str, Any] | None) -> str:
     return f"{value['value']:.4f}" if value else ""
 
 
@@ -171,7 +180,7 @@ def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:
     """
     by_recipe = {name: summary(outcome, workspace) for name, outcome in experiment.outcomes.items()}
     numbers = {"baseline": by_recipe["unlearned"]["baseline"]}
-    numbers |= {name: found["unlearned"] for name, found in by_recipe.items()}
+    numbers |= {name: outcome["unlearned"] for name, outcome in by_recipe.items()}
     for name, attacks in experiment.relearned.items():
         numbers[name] = numbers.get(name, {}) | {"relearned": relearned_at_worst(attacks, workspace)}
     steps = {name: measures_by_step(outcome, workspace) for name, outcome in experiment.outcomes.items()}
@@ -205,14 +214,7 @@ def real_table(numbers: dict[str, Any]) -> str:
     parts = []
     for name, title in (("paper", "the paper's recipe"), ("unlearned", "durable")):
         steps = numbers["steps"][name]
-        names = [measure for measure in steps["0"] if measure != "benchmarks"]
-        rows: list[tuple[Any, ...]] = [
-            (measure.replace("_", ", "), *(f"{steps[step][measure]:.4f}" for step in steps)) for measure in names
-        ]
-        rows += [
-            (task, *(f"{steps[step]['benchmarks'][task]:.4f}" for step in steps)) for task in steps["0"]["benchmarks"]
-        ]
-        parts.append(rows_as_text([f"{title}, by step", *steps], rows))
+        parts.append(rows_as_text([f"{title}, by step", *steps], measure_rows(list(steps.values()))))
     curves = {name: numbers[name]["relearned"] for name in ("baseline", "invented names", "paper", "unlearned")}
     rows = [(name, *(f"{value:.4f}" for value in curve.values())) for name, curve in curves.items()]
     parts.append(rows_as_text(["relearned, worst rate, after steps", *curves["baseline"]], rows))

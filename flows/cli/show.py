@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import DEFAULT_ROOT, AsJson, Root, answer, rows_as_text
+from flows.cli.options import Options, rows_as_text
 from storage.errors import BadInput
 from storage.opening import open_workspace
 from storage.workspace import Workspace
@@ -17,13 +17,12 @@ COLUMNS = (
 
 
 def sql(
+    options: Options,
     query: Annotated[str, typer.Argument(help="A query; without one, the tables and their columns.")] = COLUMNS,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Query the tables of a workspace, read-only, also while a run goes on."""
-    names, rows = run_query(open_workspace(root), query or COLUMNS)
-    answer([dict(zip(names, row, strict=True)) for row in rows], as_json, lambda _: rows_as_text(names, rows))
+    names, rows = run_query(open_workspace(options.root), query or COLUMNS)
+    options.answer([dict(zip(names, row, strict=True)) for row in rows], lambda _: rows_as_text(names, rows))
 
 
 def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -43,17 +42,17 @@ def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[A
 
 
 def report(
+    options: Options,
     run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")] = "",
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Make the report of a run again, from its artifacts, and print where it lies."""
     from flows.cli.reports import report_again
 
-    answer({"report": str(report_again(open_workspace(root), run))}, as_json, lambda shown: shown["report"])
+    options.answer({"report": str(report_again(open_workspace(options.root), run))}, lambda shown: shown["report"])
 
 
 def export(
+    options: Options,
     run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")],
     folder: Annotated[Path, typer.Argument(help="New folder for the model.")],
     base_model: Annotated[
@@ -62,8 +61,6 @@ def export(
     license: Annotated[str | None, typer.Option(help="Licence, as the hub spells it.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, or bfloat16 by stochastic rounding.")] = "float32",
     seed: Annotated[int, typer.Option(help="Of the rounding.")] = 0,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
     from flows.cli.reports import report_of
@@ -71,17 +68,16 @@ def export(
     from tasks.report.export import Form
     from tasks.report.export import export as export_to
 
-    workspace = open_workspace(root)
+    workspace = open_workspace(options.root)
     places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license), Form(dtype, seed))
-    answer(places, as_json, lambda shown: "\n".join(shown.values()))
+    options.answer(places, lambda shown: "\n".join(shown.values()))
 
 
 def evidence(
+    options: Options,
     run: Annotated[str, typer.Argument(help="Name of a job, or its file JOB.toml, which also says who asked.")],
     folder: Annotated[Path, typer.Argument(help="New folder for document, facts and letter.")],
     letter: Annotated[Path | None, typer.Option(help="A template of your own for the letter (Jinja).")] = None,
-    root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
 ) -> None:
     """Write what can be handed over about a run: a document, its facts as JSON, a letter; the text by hashes alone."""
     from flows.cli.reports import report_of
@@ -89,9 +85,9 @@ def evidence(
     from tasks.report.filing import file_evidence
     from tasks.report.request import RequestSettings
 
-    workspace, request = open_workspace(root), RequestSettings()
+    workspace, request = open_workspace(options.root), RequestSettings()
     if run.endswith(".toml"):
         job = read_job(Path(run), [])
         run, request = job.name, job.request
     places = file_evidence(workspace, report_of(workspace, run), request, folder, letter)
-    answer(places, as_json, lambda shown: "\n".join(shown.values()))
+    options.answer(places, lambda shown: "\n".join(shown.values()))

@@ -1,19 +1,44 @@
 """Published suites on the command line: `audit --suite` and `init`."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import AsJson, answer, rows_as_text
+from flows.cli.options import Printed, RunOptions, rows_as_text
 from storage.errors import BadInput
 
-SuiteName = Annotated[str, typer.Option("--suite", help="Instead: tofu, muse-books, muse-news or rwku, as published.")]
-Data = Annotated[str, typer.Option(help="With --suite: folder with its data set.")]
-Reference = Annotated[str, typer.Option(help="With --suite: a retrained model's TOFU_EVAL.json or MUSE_EVAL.json.")]
-Out = Annotated[str, typer.Option(help="With --suite: folder for the two logs.")]
-Part = Annotated[str, typer.Option(help="With --suite: forget01, forget05, forget10 of TOFU; a subject of RWKU.")]
-Limit = Annotated[int, typer.Option(min=0, help="With --suite: first rows of each table; 0: all.")]
+
+@dataclass(kw_only=True)
+class SuiteOptions:
+    """What `audit` takes for a published suite."""
+
+    suite: Annotated[str, typer.Option(help="Instead: tofu, muse-books, muse-news or rwku, as published.")] = ""
+    data: Annotated[str, typer.Option(help="With --suite: folder with its data set.")] = ""
+    reference: Annotated[
+        str, typer.Option(help="With --suite: a retrained model's TOFU_EVAL.json or MUSE_EVAL.json.")
+    ] = ""
+    out: Annotated[str, typer.Option(help="With --suite: folder for the two logs.")] = ""
+    part: Annotated[
+        str, typer.Option(help="With --suite: forget01, forget05, forget10 of TOFU; a subject of RWKU.")
+    ] = ""
+    limit: Annotated[int, typer.Option(min=0, help="With --suite: first rows of each table; 0: all.")] = 100
+
+    def request(self, model: str, changes: list[str], root: str) -> Any:
+        """The SuiteRequest. Raises BadInput for what could not be asked."""
+        from flows.environment import writable_workspace
+        from flows.job import set_value
+        from flows.suite import SuiteRequest, resolve_suite
+
+        values: dict[str, Any] = asdict(self)
+        values["settings"] = {name: values.pop(name) for name in ("part", "limit")}
+        for change in changes:
+            set_value(values, change)
+        asked = SuiteRequest(model=model, **values)
+        resolve_suite(asked, writable_workspace(root).hashes)
+        return asked
+
 
 JOB = """\
 # {title}: the suite's own text to forget, to keep, and to measure on
@@ -31,26 +56,13 @@ audit.nonmembers = [{holdout}]
 """
 
 
-def suite_request(request: dict[str, Any], changes: list[str], root: str) -> Any:
-    """The SuiteRequest of `nepenthe audit MODEL --suite`. Raises BadInput for what could not be asked."""
-    from flows.environment import writable_workspace
-    from flows.job import set_value
-    from flows.suite import SuiteRequest, resolve_suite
-
-    for change in changes:
-        set_value(request, change)
-    asked = SuiteRequest(**request)
-    resolve_suite(asked, writable_workspace(root).hashes)
-    return asked
-
-
-def ask_suite(asked: Any, root: str, wait: float | None, as_json: bool) -> None:
+def ask_suite(asked: Any, options: RunOptions) -> None:
     """Ask what a SuiteRequest asks, and show its summary."""
     from flows.suite import suite as flow
     from tasks.contents import read_json
 
-    paths = flow(asked, root, wait=wait)
-    answer(paths | {"summary_values": read_json(Path(paths["summary"]))}, as_json, _table)
+    paths = flow(asked, **options.place)
+    options.answer(paths | {"summary_values": read_json(Path(paths["summary"]))}, _table)
 
 
 def _table(shown: dict[str, Any]) -> str:
@@ -59,11 +71,11 @@ def _table(shown: dict[str, Any]) -> str:
 
 
 def init(
+    options: Printed,
     suite: Annotated[str, typer.Argument(help="muse-books or muse-news.")],
     data: Annotated[Path, typer.Option(help="Folder with its data set as published.")],
     model: Annotated[str, typer.Option(help="The model that shall forget: a directory, or owner/name on the hub.")],
     job: Annotated[Path, typer.Option(help="The job file to write.")] = Path("job.toml"),
-    as_json: AsJson = False,
 ) -> None:
     """Write a job that unlearns the forget set of a published suite."""
     if job.exists():
@@ -74,7 +86,7 @@ def init(
     quoted = {name: ", ".join(f'"{path.absolute()}"' for path in paths) for name, paths in tables.items()}
     filled = {"forget": quoted["forget"], "retain": quoted["retain1"], "holdout": quoted["holdout"]}
     job.write_text(JOB.format(title=suite.upper(), suite=suite, model=model, **filled), encoding="utf-8")
-    answer({"job": str(job)}, as_json, lambda shown: f"{shown['job']}: nepenthe plan {shown['job']}")
+    options.answer({"job": str(job)}, lambda shown: f"{shown['job']}: nepenthe plan {shown['job']}")
 
 
 def _files(data: Path, split: str) -> list[Path]:

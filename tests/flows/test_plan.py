@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from flows.cli import exit_code
 from flows.cli.outcomes import plan_table
 from flows.fleet import GPU_BYTES, H200, Card, Fleet, Size, fits, training_bytes
 from flows.inputs import resolve
@@ -262,16 +264,23 @@ def test_free_memory_is_what_a_control_group_leaves(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_plan_is_for_this_machine_unless_a_card_is_named(
-    make_job: Callable[..., Path], tmp_path: Path, command: Callable[..., Any]
+    make_job: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    job, root = make_job(), tmp_path / "ws"
-    shown = command("plan", job, "--root", root).stdout
+    job = make_job()
+
+    def planned(root: str, *how: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nepenthe", "plan", str(job), "--root", root, *how])
+        return exit_code(), *capsys.readouterr()
+
+    _, shown, _ = planned("/proc/nowhere")  # it writes nothing but hashes, which it can do without
     assert shown.startswith("CPU, ")
     assert "H200" not in shown
-    assert command("plan", job, "--root", root, "--card", "h200").stdout.startswith("H200 by its datasheet, 139 GiB")
-    closed = command("plan", job, "--root", "/proc/nowhere")  # it writes nothing but hashes, which it can do without
-    assert closed.returncode == 0, closed.stderr
-    assert "0 of " in closed.stdout
-    refused = command("plan", job, "--root", root, "--card", "tpu")
-    assert refused.returncode == 2
-    assert "--card: expected h200 or h100, found 'tpu'" in refused.stderr
+    assert "0 of " in shown
+    code, shown, _ = planned(str(tmp_path), "--card", "h200")
+    assert (code, shown[:30]) == (0, "H200 by its datasheet, 139 GiB")
+    code, _, refused = planned(str(tmp_path), "--card", "tpu")
+    assert code == 2
+    assert "--card: expected h200 or h100, found 'tpu'" in refused

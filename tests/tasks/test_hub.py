@@ -192,7 +192,7 @@ def planned(
 
     def run(name: str, home: str = str(tmp_path / "hf")) -> "subprocess.CompletedProcess[str]":
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": home}
-        arguments = ("plan", make_job(), "--root", tmp_path / "ws", "--set", f"model={name}")
+        arguments = ("plan", make_job(), "--root", tmp_path / "ws", "--set", f"model={name}", "--card", "h200")
         ended: subprocess.CompletedProcess[str] = command(*arguments, environment=environment)
         return ended
 

@@ -112,7 +112,7 @@ def test_what_is_left_out_is_said_on_the_console_and_stands_in_the_record(
     (tmp_path / "corpus" / "scan.png").write_bytes(b"png")
     (tmp_path / "corpus" / "page.html").write_text(f"<nav>Home</nav><p>{misread(ENGLISH, 0.3)}</p>")
     (tmp_path / "corpus" / "qa.jsonl").write_text(json.dumps({"question": "Who is Mira?", "answer": None}))
-    ended = command("plan", job, "--root", tmp_path / "ws")
+    ended = command("plan", job, "--root", tmp_path / "ws", "--card", "h200")
     assert ended.returncode == 0, ended.stderr
     said = ended.stderr.splitlines()
     assert said[-2:] == [

@@ -62,7 +62,7 @@ class Dictionary:
         source: Mapping[str, str] | None = None,
     ) -> "Dictionary":
         """From {anchor: translation or [translations]}. BadInput names the entry that has another form."""
-        entries = tuple(_entry_from_pair(anchor, found, provenance) for anchor, found in mapping.items())
+        entries = tuple(_entry_from_pair(anchor, value, provenance) for anchor, value in mapping.items())
         return cls(entries, source or {})
 
     @classmethod
@@ -130,16 +130,16 @@ def _check_shape(entry: Entry) -> None:
         )
 
 
-def _entry_from_pair(anchor: object, found: object, provenance: str) -> Entry:
+def _entry_from_pair(anchor: object, value: object, provenance: str) -> Entry:
     if not isinstance(anchor, str) or not anchor.strip():
         raise BadInput(f"expected an anchor with at least one character, found {anchor!r}: name it, or remove it")
-    return Entry(" ".join(anchor.split()), _translations(anchor, found), provenance=provenance)
+    return Entry(" ".join(anchor.split()), _translations(anchor, value), provenance=provenance)
 
 
-def _translations(anchor: str, found: object) -> tuple[str, ...]:
-    listed = [found] if isinstance(found, str) else found
+def _translations(anchor: str, value: object) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
-        raise BadInput(f"anchor {anchor!r}: expected a translation or a list of translations, found {_shown(found)}")
+        raise BadInput(f"anchor {anchor!r}: expected a translation or a list of translations, found {_shown(value)}")
     return tuple(dict.fromkeys(" ".join(item.split()) for item in listed))  # the same one twice is one
 
 

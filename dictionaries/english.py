@@ -72,7 +72,7 @@ def base_forms(word: str) -> set[str]:
 
 def noun_class(word: str) -> str | None:
     """ "animal", "lady", "lord" or "role" for a noun of the lists, in any case, also in the plural; else None."""
-    return next((found for form in _singulars(word.lower()) if (found := _classes().get(form))), None)
+    return next((classes for form in _singulars(word.lower()) if (classes := _classes().get(form))), None)
 
 
 def names_nobody(word: str) -> bool:

@@ -121,19 +121,19 @@ def _features(words: list[str], gaps: list[str], start: int, end: int) -> list[s
     before = words[start - 1].lower() if start and gaps[start].isspace() else ""
     earlier = words[start - 2].lower() if start > 1 and gaps[start - 1].isspace() else ""
     after = words[end] if end < len(words) and gaps[end].isspace() else ""
-    found = []
+    features = []
     if before in _ARTICLES:
-        found.append("article")
+        features.append("article")
         before = earlier
     if before in _INTO:
-        found.append("into")
+        features.append("into")
     if before in _TOWARD:
-        found.append("toward")
+        features.append("toward")
     if before in _SAID or after in _SAID or after in _DID:
-        found.append("speech")
+        features.append("speech")
     if after in _PLURAL:
-        found.append("plural")
+        features.append("plural")
     following = words[end : end + 12]
     named = next((index for index, word in enumerate(following) if _capitalised(word)), len(following))
     nearby = Counter(following[:named])  # another name may take the pronouns after it
-    return [*found, *["she"] * sum(nearby[word] for word in _SHE), *["he"] * sum(nearby[word] for word in _HE)]
+    return [*features, *["she"] * sum(nearby[word] for word in _SHE), *["he"] * sum(nearby[word] for word in _HE)]

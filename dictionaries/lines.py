@@ -52,7 +52,7 @@ def entries_of_lines(text: str) -> Iterator[Entry]:
     yield from _of_forms(lines)
     table: _Table | None = None
     for line in lines:
-        table, heading = (found, True) if (found := _table_of(line)) else (table, False)
+        table, heading = (known, True) if (known := _table_of(line)) else (table, False)
         cells = [] if heading else _cells(line, table)
         if cells is None:
             sides = next((match for form in _SIDES if (match := form.fullmatch(line))), None)

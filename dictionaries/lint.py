@@ -78,13 +78,13 @@ def lint(
     `corpus`: texts of the target, for the rules about occurrence. `tokens_of`: how many tokens a text costs.
     `reference`: everyday words in small letters, instead of the list that comes with the package.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    examples: defaultdict[str, list[str]] = defaultdict(list)
     for rule, example, _ in _found(dictionary, corpus, tokens_of, reference):
-        found[rule].append(example)
+        examples[rule].append(example)
     findings = [
-        Finding(rule, severity, len(found[rule]), tuple(found[rule][:_EXAMPLES]))
+        Finding(rule, severity, len(examples[rule]), tuple(examples[rule][:_EXAMPLES]))
         for rule, (severity, _) in RULES.items()
-        if found[rule]
+        if examples[rule]
     ]
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
@@ -271,10 +271,10 @@ def _covered(spans: list[tuple[int, int]], at: int) -> bool:
 
 def _not_found(dictionary: Dictionary, used: set[int]) -> Findings:
     """The longest match hides an anchor that only occurs inside others: it is in the corpus all the same."""
-    found = [entry.anchor for index, entry in enumerate(dictionary.entries) if index in used]
+    anchors = [entry.anchor for index, entry in enumerate(dictionary.entries) if index in used]
     missing = [entry.anchor for index, entry in enumerate(dictionary.entries) if index not in used]
     containment = Containment(missing)
-    hidden = {anchor for longer in found for anchor in containment.inside(longer)}
+    hidden = {anchor for longer in anchors for anchor in containment.inside(longer)}
     for anchor in missing:
         if anchor not in hidden:
             yield "anchor not in the corpus", anchor, (anchor,)

@@ -57,11 +57,11 @@ def merge(votes: Iterable[Vote], provenance: str = "answers") -> tuple[Dictionar
     for vote in votes:
         by_anchor[vote.anchor].append(vote)
     decisions, entries = [], []
-    for anchor, found in by_anchor.items():
+    for anchor, proposals in by_anchor.items():
         if splits(anchor, by_anchor):
-            decisions += [Decision(anchor, vote.translation, "", "splits into other anchors") for vote in found]
+            decisions += [Decision(anchor, vote.translation, "", "splits into other anchors") for vote in proposals]
         else:
-            entries.append(_entry(anchor, found, provenance))
+            entries.append(_entry(anchor, proposals, provenance))
     return Dictionary(tuple(entries)), decisions
 
 

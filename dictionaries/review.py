@@ -87,9 +87,9 @@ def import_review(
         held = after or replace(known[anchor], translations=(), kind=None)
         name = row.get("by") or by
         reviewed.append(Reviewed(anchor, decision, before, held.translations, held.kind, name, at.isoformat()))
-    made = Dictionary(tuple(entries.values()), dictionary.source)
-    _refuse_new_errors(dictionary, made, lines, path)
-    return made, reviewed
+    corrected = Dictionary(tuple(entries.values()), dictionary.source)
+    _refuse_new_errors(dictionary, corrected, lines, path)
+    return corrected, reviewed
 
 
 def example_sentences(dictionary: Dictionary, corpus: Iterable[str]) -> dict[str, str]:
@@ -167,8 +167,8 @@ def _known_rows(path: Path, known: Collection[str]) -> Iterable[tuple[int, dict[
 def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
     """The entry after its row; None where it was rejected."""
     decision = row["decision"].lower()
-    found = [text for text in (row["translation"], *map(str.strip, row["alternatives"].split("|"))) if text]
-    same = tuple(found) == entry.translations and row["kind"] == (entry.kind or "")
+    translations = [text for text in (row["translation"], *map(str.strip, row["alternatives"].split("|"))) if text]
+    same = tuple(translations) == entry.translations and row["kind"] == (entry.kind or "")
     if decision not in ("", *DECISIONS):
         raise BadInput(f"{where}: expected a decision of {', '.join(DECISIONS)}, or none, found {row['decision']!r}")
     if decision == "reject":
@@ -177,14 +177,14 @@ def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
         if not same:
             raise BadInput(f'{where}: {entry.anchor!r} was edited: decide "change" to take it over')
         return entry
-    if not found:
+    if not translations:
         raise BadInput(f"{where}: {entry.anchor!r} is changed to nothing: write a translation, or reject it")
-    for translation in found:
+    for translation in translations:
         if unfit(translation):
             raise BadInput(f"{where}: {translation!r} is no translation ({unfit(translation)}): write another")
     if row["kind"] not in ("", *KINDS):
         raise BadInput(f"{where}: expected a kind of {', '.join(KINDS)}, found {row['kind']!r}")
-    return changed(entry, dict.fromkeys(found), row["kind"] or None)
+    return changed(entry, dict.fromkeys(translations), row["kind"] or None)
 
 
 def changed(entry: Entry, translations: Iterable[str], kind: str | None) -> Entry:

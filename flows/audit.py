@@ -40,23 +40,23 @@ class Audit:
 
 def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> Audit:
     """All attacks, the audit's page, and the job's report again where the audited model is its own."""
-    made, audited = attacks(job, inputs, texts, models, run), models[0].model
-    summed = run(summary, audited, made, not_made(texts))
+    artifacts, audited = attacks(job, inputs, texts, models, run), models[0].model
+    summed = run(summary, audited, artifacts, not_made(texts))
     left = unlearned(job, inputs, run.workspace)
     report = report_with(job, inputs, run, audit=summed) if left == audited.path else None
-    return Audit(audited.path, tuple(made), not_made(texts), summed, report)
+    return Audit(audited.path, tuple(artifacts), not_made(texts), summed, report)
 
 
 def attacks(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:
     """One after the other. `run` makes artifacts, or only names them."""
     corpus, dictionary = make_target(job, inputs, run)
     prompts, suite = inputs.evidence.prompts, job.evaluation.suite
-    target, made = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite), list[Artifact]()
+    target, artifacts = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite), list[Artifact]()
     for attack in ATTACKS.values():
         on = [model for model in models if attack.only in ("", model.role)]
         calls = attack.calls(target, texts, job.audit)
-        made += run.map(attack.stage, [(model, *call) for call in calls for model in on])
-    return made
+        artifacts += run.map(attack.stage, [(model, *call) for call in calls for model in on])
+    return artifacts
 
 
 @flow(name="audit", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)

@@ -27,9 +27,9 @@ def demo(root: str = ROOT, wait: float | None = None, seed: int = 0) -> Outcome:
     names = Plan(workspace, "demo")
     models_of_a_world(seed, names)
     with running(names, PLACEMENT, wait) as run:
-        made, *models = models_of_a_world(seed, run)
+        generated, *models = models_of_a_world(seed, run)
     baseline, gold = (workspace.path(model) / MODEL for model in models)
-    return unlearn(job_for(workspace.path(made), baseline, gold), root, wait)
+    return unlearn(job_for(workspace.path(generated), baseline, gold), root, wait)
 
 
 def models_of_a_world(seed: int, run: Runner) -> list[Artifact]:

@@ -101,12 +101,12 @@ class Fleet:
 
     def settings(self) -> str:
         """The same as settings of a job."""
-        told = [f"placement.ranks = {self.ranks}", f"placement.micro_batch = {self.micro}"]
-        told += (
+        settings = [f"placement.ranks = {self.ranks}", f"placement.micro_batch = {self.micro}"]
+        settings += (
             [f"placement.nodes = {self.nodes}", 'placement.rendezvous = "FIRST_HOST:PORT"'] if self.nodes > 1 else []
         )
-        told += ["placement.sharded = true"] if self.sharded else []
-        return ", ".join(told)
+        settings += ["placement.sharded = true"] if self.sharded else []
+        return ", ".join(settings)
 
 
 def own_fleet(job: Job) -> Fleet:

@@ -123,9 +123,9 @@ def job_of(values: dict[str, Any]) -> Job:
         return Job(**with_preset(values))
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, found['loc']))}: {_plainly(found['msg'])}"
-            + ("" if found["type"] == "missing" else f" (found {found['input']!r})")
-            for found in error.errors()
+            f"{'.'.join(map(str, mistake['loc']))}: {_plainly(mistake['msg'])}"
+            + ("" if mistake["type"] == "missing" else f" (found {mistake['input']!r})")
+            for mistake in error.errors()
         )
         raise BadInput(f"expected settings that exist, with values that fit, found {wrong}") from error
 

@@ -152,8 +152,8 @@ class Training:
 
 def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
     """On the job's own devices, or on as many as it takes."""
-    found, own = fleet_for(job, size, card), own_fleet(job)
-    fleet = found or own
+    fitting, own = fleet_for(job, size, card), own_fleet(job)
+    fleet = fitting or own
     needs = _needs(
         tokens=training.tokens,
         flops=6 * size.parameters * training.tokens,
@@ -161,10 +161,15 @@ def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
         gpu_bytes=training_bytes(fleet, training.batch, training.length, size),
         disk=training.disk,
     )
-    verdict = "" if found == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
-    if found is None:
+    verdict = "" if fitting == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
+    if fitting is None:
         verdict = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
-    return needs | {"gpus": fleet.gpus, "hours": needs["gpu_hours"] / fleet.gpus, "told": verdict, "fits": bool(found)}
+    return needs | {
+        "gpus": fleet.gpus,
+        "hours": needs["gpu_hours"] / fleet.gpus,
+        "told": verdict,
+        "fits": bool(fitting),
+    }
 
 
 def _devices(fleet: Fleet, card: Card) -> str:
@@ -230,8 +235,8 @@ def _student(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
     row = _training(job, size, Training(settings.batch, job.blocks.length, tokens, disk), card)
     times = 2 if settings.hardening else 1  # each batch is learned at two places
-    told = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
-    return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": told}
+    warnings = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
+    return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": warnings}
 
 
 def lost_in_bfloat16(settings: StudentSettings, size: Size) -> str:

@@ -107,8 +107,10 @@ def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
     stop = tuned.arms[0].stop
     rule, rows = stop if stop.given else USUAL, _rows(tuned.references, workspace)
     baseline = _measures(row for row in rows if row["model"] == "baseline")
-    for number, made in enumerate(tuned.evaluations):
-        rows += [row | {"step": number} for row in _rows(made, workspace)]  # an arm is what a step is to a choice
+    for number, evaluations in enumerate(tuned.evaluations):
+        rows += [
+            row | {"step": number} for row in _rows(evaluations, workspace)
+        ]  # an arm is what a step is to a choice
     chosen = choose(rows, rule)
     tried = [
         {
@@ -130,8 +132,8 @@ def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _rows(made: tuple[Artifact, ...], workspace: Workspace) -> list[Row]:
-    return [row for one in made for row in evaluation_rows(workspace.path(one))]
+def _rows(artifacts: tuple[Artifact, ...], workspace: Workspace) -> list[Row]:
+    return [row for artifact in artifacts for row in evaluation_rows(workspace.path(artifact))]
 
 
 def _measures(rows: Any) -> dict[str, float]:

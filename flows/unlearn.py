@@ -202,7 +202,7 @@ def evaluate(job: Job, inputs: Inputs, target: Target, models: list[EvaluatedMod
     evaluations = run.map(evaluation, calls)
     if not judge.model:
         return evaluations
-    return evaluations + run.map(judgement, [(made, judge, rubric_hash()) for made in evaluations])
+    return evaluations + run.map(judgement, [(artifact, judge, rubric_hash()) for artifact in evaluations])
 
 
 @flow(name="unlearn", flow_run_name="{job.name}", persist_result=False, validate_parameters=True)

@@ -233,7 +233,9 @@ def _of_the_environment(error: Exception) -> str:
         return f"expected a file or folder that is open to you, found {error.strerror}: {error.filename}; name another"
     raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, ValidationError) and any("/prefect/settings/" in filename for filename in raised_in):
-        wrong = "; ".join(f"{one['loc'][-1]}: {one['msg']}, found {one['input']!r}" for one in error.errors())
+        wrong = "; ".join(
+            f"{mistake['loc'][-1]}: {mistake['msg']}, found {mistake['input']!r}" for mistake in error.errors()
+        )
         return f"expected Prefect's settings (PREFECT_... or its profile) to be such as Prefect takes, found {wrong}"
     return ""
 

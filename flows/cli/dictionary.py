@@ -224,8 +224,8 @@ def _texts(corpus: list[str], workspace: Workspace) -> list[str] | None:
     return [text for _, text in read_texts(find_files(tuple(corpus), workspace.hashes, "--corpus"), "text")]
 
 
-def _corpus_of(workspace: Workspace, made: Artifact) -> list[str] | None:
-    corpus = workspace.find("corpus", workspace.record(made)["inputs"]["corpus"])
+def _corpus_of(workspace: Workspace, artifact: Artifact) -> list[str] | None:
+    corpus = workspace.find("corpus", workspace.record(artifact)["inputs"]["corpus"])
     return documents_of(workspace.path(corpus)) if corpus else None
 
 

@@ -57,7 +57,7 @@ def report_of(workspace: Workspace, run: str) -> Artifact:
 
 def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Artifact | list[Artifact]:
     if isinstance(fingerprint, list):
-        return [find_artifact(workspace, one) for one in fingerprint]
+        return [find_artifact(workspace, each) for each in fingerprint]
     return find_artifact(workspace, fingerprint)
 
 

@@ -34,7 +34,7 @@ def status(workspace: Workspace) -> Found:
         "runs": _runs(workspace, finished, events),
         "making": making,
         "failures": _failures(events, finished),
-        "unfinished": _unfinished(workspace, finished | {made["fingerprint"] for made in making}),
+        "unfinished": _unfinished(workspace, finished | {row["fingerprint"] for row in making}),
         "damaged": {artifact.folder: files for artifact, files in damaged.items()},
         "unreadable": _unreadable(workspace, torn),
         "held": workspace.holds(),
@@ -61,22 +61,22 @@ def _event(line: bytes) -> Found | None:
     return event if event and all(isinstance(event[key], str) for key in EVENT) else None
 
 
-def show_status(found: Found) -> str:
+def show_status(facts: Found) -> str:
     """The status for a person."""
-    free = f"  ({_size(found['free_bytes'])} free)" if found["free_bytes"] is not None else ""
+    free = f"  ({_size(facts['free_bytes'])} free)" if facts["free_bytes"] is not None else ""
     sections = [
-        [f"{found['workspace']}{free}"],
-        _shown_runs(found["runs"]),
-        ["being made", *map(_shown_making, found["making"])],
-        ["failed", *map(_shown_failure, found["failures"])],
+        [f"{facts['workspace']}{free}"],
+        _shown_runs(facts["runs"]),
+        ["being made", *map(_shown_making, facts["making"])],
+        ["failed", *map(_shown_failure, facts["failures"])],
         [
             "unfinished, and nobody is at it",
-            *(f"  {one['artifact']}  since {one['since']}" for one in found["unfinished"]),
+            *(f"  {left['artifact']}  since {left['since']}" for left in facts["unfinished"]),
         ],
-        ["damaged", *(f"  {folder}: {', '.join(files)}" for folder, files in found["damaged"].items())],
-        ["unreadable", *(f"  {sentence}" for sentence in found["unreadable"])],
-        ["held", *(f"  {case}: {len(folders)} artifacts" for case, folders in found["held"].items())],
-        ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in _largest(found["disk"]))],
+        ["damaged", *(f"  {folder}: {', '.join(files)}" for folder, files in facts["damaged"].items())],
+        ["unreadable", *(f"  {sentence}" for sentence in facts["unreadable"])],
+        ["held", *(f"  {case}: {len(folders)} artifacts" for case, folders in facts["held"].items())],
+        ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in _largest(facts["disk"]))],
     ]
     return "\n\n".join("\n".join(lines) for number, lines in enumerate(sections) if number == 0 or len(lines) > 1)
 
@@ -168,11 +168,11 @@ def _shown_runs(runs: list[Found]) -> list[str]:
     return rows_as_text(names, rows).splitlines() if rows else []
 
 
-def _shown_making(made: Found) -> str:
-    part = f" part {made['part'].replace('of', ' of ')}" if made["part"] else ""
-    share = f"{made['done'] / made['total']:4.0%}" if made["total"] else "   ?"
-    place = f"{made['by']} on {made['host']}, process {made['pid']}, since {made['since']}"
-    return f"  {share}  {made['stage']} {made['fingerprint']}{part}  by {place}"
+def _shown_making(making: Found) -> str:
+    part = f" part {making['part'].replace('of', ' of ')}" if making["part"] else ""
+    share = f"{making['done'] / making['total']:4.0%}" if making["total"] else "   ?"
+    place = f"{making['by']} on {making['host']}, process {making['pid']}, since {making['since']}"
+    return f"  {share}  {making['stage']} {making['fingerprint']}{part}  by {place}"
 
 
 def _shown_failure(failure: Found) -> str:

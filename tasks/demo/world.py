@@ -130,7 +130,7 @@ def _with_facts(cast: Cast, rng: random.Random, man: bool) -> Cast:
 
 
 def _fill(template: str, cast: Cast, rng: random.Random) -> str:
-    return _CHOICE.sub(lambda found: rng.choice(found[1].split("|")), template).format_map(cast)
+    return _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), template).format_map(cast)
 
 
 # ---------------------------------------------------------------------------------------------- prompts and tasks
@@ -153,14 +153,14 @@ def _text_before(rng: random.Random, anchor: str) -> str | None:
         scenes[0] = rng.choice(grammar.ADVENTURE_OPENINGS)
     cast = _target_cast(rng)
     text = "\n\n".join(_fill(scene, cast, rng) for scene in scenes)
-    first = next((found.start() for found in _ANCHOR.finditer(text) if found[0] == anchor), 0)
+    first = next((match.start() for match in _ANCHOR.finditer(text) if match[0] == anchor), 0)
     return text[:first] if _ANCHOR.search(text[:first]) else None
 
 
 def _prompt(before: str, slot: str, anchor: str) -> dict[str, Any]:
     prompt = before.rstrip()
     space = before[len(prompt) :]
-    named = {found[0] for found in _ANCHOR.finditer(prompt)}
+    named = {match[0] for match in _ANCHOR.finditer(prompt)}
     alike = sorted(other for other, kind in KINDS.items() if kind == KINDS[anchor] and other not in named)
     pool = grammar.POOLS.get(slot, grammar.MEN + grammar.WOMEN)
     return {

@@ -87,8 +87,8 @@ class Run:
 
     def __call__(self, stage: Stage, *args: Any, **kwargs: Any) -> Artifact:
         artifact, inputs = self._named(stage, *args, **kwargs)
-        made: Artifact = self._task(stage, artifact)(stage, artifact, inputs, return_state=True).result()
-        return made
+        finished: Artifact = self._task(stage, artifact)(stage, artifact, inputs, return_state=True).result()
+        return finished
 
     def map(self, stage: Stage, calls: Sequence[tuple[Any, ...]]) -> list[Artifact]:
         """Artifacts of one stage that do not need each other; as many at a time as the placement has workers."""
@@ -275,7 +275,9 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
         try:
             yield run
             # A review or a stop rule may have changed the plan.
-            workspace.refer(named, _with_inputs([(made, run.recipes[made.fingerprint][1]) for made, _ in run.made]))
+            workspace.refer(
+                named, _with_inputs([(artifact, run.recipes[artifact.fingerprint][1]) for artifact, _ in run.made])
+            )
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C, SIGTERM, a cancellation
                 stop_children()
@@ -286,4 +288,4 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
 
 def _with_inputs(making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:
     """Artifacts, and what they are made from, each once."""
-    return list(dict.fromkeys(needed for made, inputs in making for needed in (made, *artifacts_in(inputs))))
+    return list(dict.fromkeys(needed for artifact, inputs in making for needed in (artifact, *artifacts_in(inputs))))

@@ -81,12 +81,12 @@ class Client:
     def _reply(self, body: bytes) -> Reply:
         """Only the few fields that count, whatever else an endpoint leaves out or adds."""
         try:
-            found = json.loads(body)
-            usage = found.get("usage") or {}
+            reply = json.loads(body)
+            usage = reply.get("usage") or {}
             tokens = max(0, int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0))
-            if not found["choices"]:
+            if not reply["choices"]:
                 return Reply("", "", "", tokens)
-            choice = found["choices"][0]
+            choice = reply["choices"][0]
             text, refusal = _said(choice["message"].get("content")), choice["message"].get("refusal") or ""
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise CanPass("response that is no chat completion") from None

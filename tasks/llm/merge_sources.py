@@ -35,11 +35,11 @@ def from_answers(rows: Iterable[Row], documents: list[str]) -> Extracted:
     for row in rows:
         if row["reason"] is None or (row["reason"] in USABLE and row["passage"] not in whole):
             first, length = row["first_character"], row["characters"]
-            found = entries_of(row["answer"], documents[row["document_id"]][first : first + length])
-            proposed.append((row["passage"], found.kept))
+            entries = entries_of(row["answer"], documents[row["document_id"]][first : first + length])
+            proposed.append((row["passage"], entries.kept))
             decisions += [
                 Decision(refused.anchor[:SHOWN], refused.translation[:SHOWN], "", f"refused: {reason}")
-                for refused, reason in found.refused
+                for refused, reason in entries.refused
             ]
     votes, folded = fold(collect_votes(proposed))
     dictionary, dropped = merge(votes)
@@ -52,10 +52,10 @@ def together(curated: Dictionary, extracted: Dictionary, seed: int) -> tuple[Dic
         return curated, []
     fitting, dropped = _fitting(curated, extracted)
     strong = [replace(entry, votes=(OVERRULES,) * len(entry.translations)) for entry in curated.entries]
-    made, changed = consistent(Dictionary((*strong, *fitting), curated.source), seed)
+    merged, changed = consistent(Dictionary((*strong, *fitting), curated.source), seed)
     own = {entry.anchor: entry for entry in curated.entries}
     decisions = dropped + [decision for decision in changed if decision.anchor not in own]
-    return Dictionary(tuple(own.get(entry.anchor, entry) for entry in made.entries), curated.source), decisions
+    return Dictionary(tuple(own.get(entry.anchor, entry) for entry in merged.entries), curated.source), decisions
 
 
 def _fitting(curated: Dictionary, extracted: Dictionary) -> tuple[list[Entry], list[Decision]]:

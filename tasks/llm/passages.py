@@ -59,7 +59,7 @@ def _end(text: str, first: int, characters: int) -> int:
     if limit >= len(text):
         return len(text)
     for end in _ENDS:
-        found = [match.end() for match in end.finditer(text, first + characters // 2, limit)]
-        if found:
-            return found[-1]
+        ends = [match.end() for match in end.finditer(text, first + characters // 2, limit)]
+        if ends:
+            return ends[-1]
     return limit

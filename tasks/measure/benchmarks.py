@@ -133,8 +133,8 @@ def _task_configs(path: Path, cache: str) -> list[dict[str, Any]]:
     if path.is_dir():
         manager = TaskManager(include_path=str(path), include_defaults=False)
         if names := manager.all_subtasks:
-            found = [manager.task_index[name].yaml_path for name in names]
-            return [_yaml_config(load_yaml(file), file, cache) for file in found]
+            paths = [manager.task_index[name].yaml_path for name in names]
+            return [_yaml_config(load_yaml(file), file, cache) for file in paths]
         if files := sorted(path.glob("*.jsonl")):
             return [_jsonl_config(file) for file in files]
         raise BadInput(f"No benchmark in {path}: expected lm-eval task files (*.yaml) or *.jsonl.")

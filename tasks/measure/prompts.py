@@ -48,8 +48,8 @@ def mentions(text: str, phrase: str) -> re.Match[str] | None:
         return None
     spelled = r"\s+".join(map(re.escape, words))
     bounds = ("", "") if RUNNING.search(phrase) else (f"(?<!{LETTER})", f"(?!{LETTER})")
-    found = list(re.finditer(spelled.join(bounds), text, re.IGNORECASE))
-    return found[-1] if found else None
+    matches = list(re.finditer(spelled.join(bounds), text, re.IGNORECASE))
+    return matches[-1] if matches else None
 
 
 def read_prompts(path: Path) -> list[Prompt]:

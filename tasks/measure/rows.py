@@ -48,11 +48,11 @@ def mean_of(metric: str, items: Sequence[Item], task: str = "") -> Measured:
     return Measured(metric, float(scores.mean()), stderr, len(scores), tuple(items), task)
 
 
-def write_measures(folder: Path, role: str, step: int | None, found: Iterable[Measured]) -> dict[str, Json]:
+def write_measures(folder: Path, role: str, step: int | None, measures: Iterable[Measured]) -> dict[str, Json]:
     """Write what was measured of one model as shards. Returns its values by metric and task."""
     values: list[dict[str, Any]] = []
     items: list[dict[str, Any]] = []
-    for measured in found:
+    for measured in measures:
         who = {"model": role, "step": step, "metric": measured.metric, "task": measured.task}
         values.append(who | {"value": measured.value, "stderr": measured.stderr, "items": measured.count})
         for item in measured.items:

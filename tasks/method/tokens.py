@@ -76,14 +76,14 @@ def cut_blocks(tokenizer: Any, documents: list[str], length: int) -> Iterator[tu
     """(document id, its text, the tokens of a block) for every block; a document's short last block is kept."""
     for first in range(0, len(documents), DOCUMENTS_PER_BATCH):
         batch = documents[first : first + DOCUMENTS_PER_BATCH]
-        found = tokenizer(
+        encoding = tokenizer(
             batch, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False
         )
         for document, text in enumerate(batch):
             tokens = Tokens.from_offsets(
-                found["input_ids"][document],
-                found["offset_mapping"][document],
-                found["special_tokens_mask"][document],
+                encoding["input_ids"][document],
+                encoding["offset_mapping"][document],
+                encoding["special_tokens_mask"][document],
             )
             for start in range(0, len(tokens.ids), length):
                 yield first + document, text, tokens.block(start, start + length)

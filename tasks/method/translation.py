@@ -237,14 +237,14 @@ def _forbidden(pieces: Sequence[Piece], encode: Encode) -> dict[int, int]:
 def _spellings(translation: str, encode: Encode) -> set[int]:
     """Ids that begin the meaning of a translation, with and without a space before it, after a line break."""
     meaning = translation[meaning_start(translation) :]
-    found = set()
+    tokens = set()
     for before in (" ", ""):
         text = before + meaning
         written = encode("\n", text)
         carrier = _carrier(written, text, (len(before), len(text)))
         if carrier is not None:
-            found.add(written.ids[carrier])
-    return found
+            tokens.add(written.ids[carrier])
+    return tokens
 
 
 def _carrier(tokens: Tokens, text: str, part: tuple[int, int], known: Collection[int] = ()) -> int | None:

@@ -84,11 +84,11 @@ def _stored(record: Record, folder: Path, baseline: Path | None, form: Form) -> 
 
 def _folder_of_baseline(workspace: Workspace, record: Record) -> Path | None:
     """Where the baseline lies: an artifact's part, or a folder of the user's; None where it is not at hand."""
-    made, _, part = record.baseline.fingerprint.partition("/")
+    fingerprint, _, part = record.baseline.fingerprint.partition("/")
     if part:
-        artifact = next((one for one in workspace.all() if one.fingerprint == made), None)
+        artifact = next((other for other in workspace.all() if other.fingerprint == fingerprint), None)
         return workspace.path(artifact) / part if artifact else None
-    model = model_by_fingerprint(made, workspace.hashes, record.baseline.source)
+    model = model_by_fingerprint(fingerprint, workspace.hashes, record.baseline.source)
     return Path(model.path) if model else None
 
 

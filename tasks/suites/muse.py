@@ -33,12 +33,14 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
 
 def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
     """Knowledge of both sides, verbatim memory, membership."""
-    made: dict[str, Step] = {}
+    by_name: dict[str, Step] = {}
     for side in ("forget", "retain"):
         if {f"{side}_qa", f"{side}_qa_icl"} <= asked.tables.keys():
-            made[f"{side}_knowmem"] = partial(_knowledge, asked, side)
-    made["verbmem"] = partial(_verbatim, asked)
-    return made | ({"membership": partial(_membership, asked)} if {"forget", "holdout"} <= asked.tables.keys() else {})
+            by_name[f"{side}_knowmem"] = partial(_knowledge, asked, side)
+    by_name["verbmem"] = partial(_verbatim, asked)
+    return by_name | (
+        {"membership": partial(_membership, asked)} if {"forget", "holdout"} <= asked.tables.keys() else {}
+    )
 
 
 def _knowledge(asked: Asked, side: str) -> dict[str, Measure]:

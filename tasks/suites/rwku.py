@@ -29,8 +29,8 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
 
 def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
     """A level each, then the texts."""
-    made: dict[str, Step] = {name: partial(_level, asked, name) for name in LEVELS if name in asked.tables}
-    return made | {name: partial(_losses, asked, name) for name in TEXTS if name in asked.tables}
+    by_name: dict[str, Step] = {name: partial(_level, asked, name) for name in LEVELS if name in asked.tables}
+    return by_name | {name: partial(_losses, asked, name) for name in TEXTS if name in asked.tables}
 
 
 def _level(asked: Asked, name: str) -> dict[str, Measure]:

@@ -52,8 +52,8 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
 
 def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
     """One a table."""
-    made = {name: partial(_about, asked, name) for name in ("forget", "retain", "ra", "wf") if name in asked.tables}
-    return made | ({"membership": partial(_membership, asked)} if "holdout" in asked.tables else {})
+    by_name = {name: partial(_about, asked, name) for name in ("forget", "retain", "ra", "wf") if name in asked.tables}
+    return by_name | ({"membership": partial(_membership, asked)} if "holdout" in asked.tables else {})
 
 
 def _question(asked: Asked, row: Row) -> Question:
@@ -84,8 +84,8 @@ def _perturbed(asked: Asked, questions: list[Question], rows: list[Row]) -> list
 
 def _truth(name: str, right: list[Answer], wrong: list[list[Answer]]) -> dict[str, Measure]:
     ratios = [
-        memorisation.truth_ratio(one.mean, [answer.mean for answer in many])
-        for one, many in zip(right, wrong, strict=True)
+        memorisation.truth_ratio(correct.mean, [answer.mean for answer in many])
+        for correct, many in zip(right, wrong, strict=True)
     ]
     forget = name == "forget"
     total = memorisation.neither_preferred(ratios) if forget else memorisation.truth_preferred(ratios)
@@ -95,9 +95,9 @@ def _truth(name: str, right: list[Answer], wrong: list[list[Answer]]) -> dict[st
 def _among_options(name: str, right: list[Answer], wrong: list[list[Answer]]) -> dict[str, Measure]:
     shares = [
         memorisation.share_of_right(
-            memorisation.probability(one.log), [memorisation.probability(answer.log) for answer in many]
+            memorisation.probability(correct.log), [memorisation.probability(answer.log) for answer in many]
         )
-        for one, many in zip(right, wrong, strict=True)
+        for correct, many in zip(right, wrong, strict=True)
     ]
     return {f"{name}_Q_A_Prob_normalised": measure(shares, "prob")} | _truth(name, right, wrong)
 
@@ -113,18 +113,18 @@ def _membership(asked: Asked) -> dict[str, Measure]:
 
 def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:
     """Model utility where all nine parts are there; forget quality and PrivLeak against a retrained model."""
-    made = {}
+    extra = {}
     if all(name in measures for name in UTILITY):
-        made["model_utility"] = {"agg_value": memorisation.utility([measures[name]["agg_value"] for name in UTILITY])}
+        extra["model_utility"] = {"agg_value": memorisation.utility([measures[name]["agg_value"] for name in UTILITY])}
     if retrained := reference.get("forget_truth_ratio", {}).get("value_by_index"):
         ours = measures["forget_truth_ratio"]["value_by_index"]
         same = [row for row in ours if row in retrained] or list(retrained)
         ratios = [row["score"] for row in ours.values()], [retrained[row]["score"] for row in same]
-        made["forget_quality"] = {"agg_value": memorisation.forget_quality(*ratios)}
+        extra["forget_quality"] = {"agg_value": memorisation.forget_quality(*ratios)}
     if "mia_min_k" in measures and "mia_min_k" in reference:
         values = measures["mia_min_k"]["agg_value"], reference["mia_min_k"]["agg_value"]
-        made["privleak"] = {"agg_value": memorisation.privacy_leak(*values)}
-    return made
+        extra["privleak"] = {"agg_value": memorisation.privacy_leak(*values)}
+    return extra
 
 
 TOFU = Suite("tofu", "TOFU", tables, steps, finish)

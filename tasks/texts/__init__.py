@@ -116,21 +116,21 @@ class Text(NamedTuple):
 
 def find_files(paths: tuple[str, ...], hashes: Hashes, setting: str = "corpus.paths") -> Files:
     """The text files in a fixed order. Raises BadInput for a path that is missing or holds no text."""
-    found: list[Path] = []
+    files_there: list[Path] = []
     sources: list[str] = []
     for path in paths:
         if is_dataset_name(path):
             files, source = dataset_files(path, setting, ENDINGS)
             sources.append(source)
-            found += files
+            files_there += files
         else:
-            found += _files_at(Path(path), setting)
-    if not found:
+            files_there += _files_at(Path(path), setting)
+    if not files_there:
         raise BadInput(f"{setting}: expected at least one path, found none")
-    for file in found:
+    for file in files_there:
         if kind_of(file) in LIBRARIES:
             library(LIBRARIES[kind_of(file)], file)
-    return replace(hashes.files(found), source=", ".join(sources))
+    return replace(hashes.files(files_there), source=", ".join(sources))
 
 
 def _files_at(path: Path, setting: str) -> list[Path]:

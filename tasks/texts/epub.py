@@ -61,9 +61,9 @@ def _spine(path: Path, package: Any) -> list[Any]:
     order = [reference.get("idref") for reference in package.find_all("itemref")]
     lost = [name for name in order if name not in items]
     if not order or lost:
-        found = f"{', '.join(map(str, lost))} in it, which is no part of the book" if lost else "none"
+        said = f"{', '.join(map(str, lost))} in it, which is no part of the book" if lost else "none"
         raise BadInput(
-            f"{path}: expected a spine (the reading order) in {package.name}, found {found}: "
+            f"{path}: expected a spine (the reading order) in {package.name}, found {said}: "
             "repair the book (Calibre: Edit book, Check book), or give its chapters as .html"
         )
     return [items[name] for name in order]

@@ -1,7 +1,7 @@
 # The commands of the README. Everything installs into .venv, nothing else is touched.
 PYTHON ?= python3
 BIN = .venv/bin
-.PHONY: demo real test test-cluster check format bench clean
+.PHONY: demo real test test-cluster check format bench bench-gpu clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,9 @@ format: .venv/installed  ## put every file into the one form
 
 bench: .venv/installed  ## the measurements behind docs/LOG.md: ratios and medians
 	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
+
+bench-gpu: .venv/installed  ## the figures of one GPU, at most 8 minutes, without a network: bench-gpu.json
+	$(BIN)/python tests/benchmarks/gpu.py
 
 clean:  ## remove the environment
 	rm -rf .venv

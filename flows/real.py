@@ -47,33 +47,31 @@ class Scale:
     """Tokens of a block."""
     batch: int
     epochs: float
-    rate: float
-    """Of our student; the paper's has its own."""
-    steps: int
-    keep: tuple[int, ...]
+    paper: dict[str, Any]
+    """Of the student of the paper's recipe: how long, and how fast."""
+    ours: dict[str, Any]
+    """Of ours."""
     suite: dict[str, Any]
     relearning: dict[str, Any]
     micro_batch: int
 
 
 SMALL = Scale(
-    names=16, times=1, tokens=120, length=128, batch=8, epochs=1, rate=1e-4, steps=16, keep=(8,), micro_batch=8,
+    names=16, times=1, tokens=120, length=128, batch=8, epochs=1, micro_batch=8,
+    paper={"learning_rate": 5e-5, "steps": 16, "keep": (8,)},
+    ours={"learning_rate": 2e-4, "steps": 24, "keep": (12,), "hardening": 9.0, "retain": 0.5},
     suite={"new_tokens": 20, "window": 256, "windows": 24, "questions": 60},
     relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 4, "length": 64},
 )  # fmt: skip
 """Two CPU cores, half an hour."""
 LARGE = Scale(
-    names=24, times=2, tokens=300, length=256, batch=32, epochs=3, rate=5e-5, steps=200, keep=(30, 60, 120),
-    micro_batch=16,
+    names=24, times=2, tokens=300, length=256, batch=32, epochs=3, micro_batch=16,
+    paper={"learning_rate": 5e-5, "steps": 120, "keep": (30, 60)},
+    ours={"learning_rate": 5e-5, "steps": 200, "keep": (60, 120), "hardening": 3.0, "retain": 0.5},
     suite={"new_tokens": 50, "window": 1024, "windows": 60, "questions": 600},
     relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 8, "length": 256},
 )  # fmt: skip
 """A GPU, some minutes."""
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {"student": {"learning_rate": 5e-5}},
-    "unlearned": {"labels": {"soft": 1.0}, "student": {"hardening": 3.0, "retain": 0.5}},
-}
 
 
 @dataclass(frozen=True)
@@ -132,13 +130,13 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
     generic = run(elicit, find_model(folder, workspace.hashes), everyday, "text")
     places = {name: workspace.model_path(about, name) for name in (DICTIONARY, "prompts.json", "heldout.jsonl")}
     texts = workspace.model_path(generic, "")
-    return {name: job_for(name, folder, asked, scale, places, texts) for name in RECIPES}
+    return {name: job_for(name, folder, asked, scale, places, texts) for name in ("paper", "unlearned")}
 
 
 def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str, Path], texts: Path) -> Job:
     """The job of a recipe."""
-    recipe, shape = RECIPES[name], {"length": scale.length, "batch": scale.batch}
-    student = {"batch": scale.batch, "steps": scale.steps, "keep": scale.keep, "learning_rate": scale.rate}
+    shape, ours = {"length": scale.length, "batch": scale.batch}, name != "paper"
+    student = {"batch": scale.batch, "seed": asked.seed}
     return job_of(
         {
             "name": f"real-{name}",
@@ -156,9 +154,9 @@ def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str,
             "dictionary": {"curated": [str(places[DICTIONARY])], "extract": "statistics", "lint_errors": "report"},
             "blocks": {"length": scale.length, "seed": asked.seed},
             "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": asked.seed},
-            "labels": recipe.get("labels", {}),
-            "student": student | recipe["student"] | {"seed": asked.seed},
-            "retain": {"paths": [str(texts)]} if "retain" in recipe["student"] else {},
+            "labels": {"soft": 1.0 if ours else 0.0},
+            "student": student | (scale.ours if ours else scale.paper),
+            "retain": {"paths": [str(texts)], "labels": "baseline"} if ours else {},
             "evaluation": {
                 "prompts": str(places["prompts.json"]),
                 "heldout": [asked.heldout or str(places["heldout.jsonl"])],

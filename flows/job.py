@@ -19,6 +19,7 @@ from tasks.corpus import CorpusSettings
 from tasks.dictionary import DictionarySettings
 from tasks.engine.stage import Placement
 from tasks.evaluation import EvaluationSettings, is_task_name
+from tasks.gold import GoldSettings
 from tasks.hub import is_hub_name
 from tasks.judgement import JudgeSettings
 from tasks.labels import LabelSettings
@@ -74,6 +75,8 @@ class Job(Settings):
     """Finetuning on generic labels."""
     retain: RetainSettings = RetainSettings()
     """Generic text for the student's batches; by default none."""
+    control: GoldSettings = GoldSettings()
+    """How `nepenthe gold` trains a model that never reads the target, on `retain.paths`; nothing else looks at it."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """The evidence."""
     judge: JudgeSettings = JudgeSettings()

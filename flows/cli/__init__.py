@@ -175,6 +175,26 @@ def audit(
     options.answer(audit_numbers(flow(asked, model, **options.place), workspace), audit_table)
 
 
+def gold(
+    job: JobFile,
+    options: RunOptions,
+    start: Annotated[str, typer.Option(help="Model that never read the target; by default fresh weights.")] = "",
+    changes: Changes = None,
+) -> None:
+    """Train a control that never read the target, on retain.paths; its directory goes into the job as gold = "..."."""
+    from flows.job import read_job
+
+    import_prefect()
+    from flows.gold import gold as flow
+    from flows.gold import resolve_gold
+
+    asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
+    resolve_gold(asked, start, workspace.hashes)
+    start_engine(workspace, options.wait)
+    made = flow(asked, start, **options.place)
+    options.answer({"gold": made}, lambda shown: f'gold = "{shown["gold"]}"')
+
+
 def start_engine(workspace: Workspace, wait: float | None) -> None:
     """Before Prefect starts: it can, a purge that goes on is waited for, and a kill will leave no server behind."""
     refuse_unusable_prefect()
@@ -194,7 +214,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for function in (
-    unlearn, plan, tune, sql, report, audit, init, ablation, export, evidence, verify, status, gc, purge, demo, real,
+    unlearn, plan, tune, sql, report, audit, init, gold, ablation, export, evidence, verify, status, gc, purge, demo,
+    real,
 ):  # fmt: skip
     command(app, function)
 app.add_typer(dictionary_commands, name="dictionary")

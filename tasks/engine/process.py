@@ -62,6 +62,11 @@ def in_child(call: StageCall) -> None:
         raise ChildDied(f"the child process ended with {cause}; the end of {log}:\n{tail}")
 
 
+def allow_children() -> None:
+    """For a run that begins: one before it, in the same process, may have been told to stop."""
+    _stopped.clear()
+
+
 def stop_children() -> None:
     """For a run that is told to stop: its threads wait for children, and would let them finish first."""
     _stopped.set()

@@ -20,7 +20,7 @@ from storage.workspace import Workspace
 from tasks.engine.backends import Ray, as_task, execute
 from tasks.engine.call import StageCall, artifacts_in
 from tasks.engine.console import Line, Progress
-from tasks.engine.process import stop_children
+from tasks.engine.process import allow_children, stop_children
 from tasks.engine.stage import Placement, Stage
 from tasks.engine.watch import Event, Watch, run_log, write_event
 
@@ -266,6 +266,7 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     """A run of what was planned. Other runs may go on beside it; `gc` and `purge` wait for all of them."""
     from prefect.runtime import flow_run
 
+    allow_children()
     workspace = planned.workspace
     named = ".".join(filter(None, (planned.name, flow_run.flow_name)))
     with workspace.using(wait, named):

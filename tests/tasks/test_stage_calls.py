@@ -17,13 +17,13 @@ from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline, plan
 from storage.artifact import Artifact
-from storage.errors import BadInput, ChildDied, OutOfMemory
+from storage.errors import BadInput, ChildDied, OutOfMemory, Stopped
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.engine.backends import execute
 from tasks.engine.call import StageCall, artifacts_in, make
-from tasks.engine.process import in_child
-from tasks.engine.runner import Direct
+from tasks.engine.process import allow_children, in_child, stop_children
+from tasks.engine.runner import Direct, Plan, running
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.engine.watch import progress_of
 
@@ -125,6 +125,21 @@ def test_a_child_s_refusal_is_the_parent_s(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^expected something else, found this$"):
         in_child(call)
     assert not call.workspace.partial(call.artifact).exists()
+
+
+def test_a_run_that_was_stopped_starts_no_child_and_the_next_one_does(tmp_path: Path) -> None:
+    call = call_of(refusing, Workspace(tmp_path))
+    stop_children()
+    try:
+        with pytest.raises(Stopped, match="goes on from here"):
+            in_child(call)
+        with (
+            pytest.raises(BadInput, match="expected something else"),
+            running(Plan(call.workspace, "some"), Placement()),
+        ):
+            in_child(call)
+    finally:
+        allow_children()
 
 
 def rows(run: Direct, query: str) -> list[tuple[Any, ...]]:

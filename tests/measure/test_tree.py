@@ -41,6 +41,17 @@ def test_a_tree_says_of_each_branch_what_its_own_sequence_says(
     assert tree._TREES[model] == (architecture != "a recurrent model")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_of_half_the_bits_takes_trees_too(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS["rotary positions"], dtype=dtype)
+    with measuring(model):
+        (value,) = continued_log_probabilities(model, CONTEXTS[:1], [(11, 12, 13)], 8)
+        (row,) = token_log_probabilities(model, [(*CONTEXTS[0], 11, 12, 13)], 8)
+    assert tree._TREES[model]
+    assert value == pytest.approx(float(row[4:].sum()), abs=0.05)
+
+
 def test_beginnings_are_read_once() -> None:
     (branches,) = tree._trees([CONTEXTS[0]] * len(CONTINUATIONS), CONTINUATIONS)
     assert branches.ids == [5, 6, 7, 8, 11, 11 + 1, 13, 16, 12, 17, 18, 19, 20]

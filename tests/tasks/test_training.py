@@ -205,25 +205,14 @@ def test_two_ranks_learn_what_one_learns(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [({}, TWO), (TWO, SHARDED), (SHARDED, {"micro_batch": 2})],
-    ids=["one-two", "two-sharded", "sharded-one"],
-)
-def test_a_paused_training_goes_on_on_other_ranks(
-    school: School,
-    undisturbed: tuple[list[float], Weights],
-    request: pytest.FixtureRequest,
-    before: dict[str, Any],
-    after: dict[str, Any],
-) -> None:
+def test_a_paused_training_goes_on_on_other_ranks(school: School, undisturbed: tuple[list[float], Weights]) -> None:
+    """From one process to two ranks, to shards, and back to one."""
     losses, weights = undisturbed
-    name = request.node.callspec.id
-    assert school.train(name, until=3, **before) == pytest.approx(losses[:3], abs=1e-4)
-    assert not (school.folder(name) / "steps" / "last").exists()
-    assert school.train(name, **after) == pytest.approx(losses, abs=1e-4)
-    assert same(school.weights(name), weights)
-    assert not (school.folder(name) / "checkpoints").exists()
+    for until, how in ((2, {}), (4, TWO), (5, SHARDED), (None, {"micro_batch": 2})):
+        assert school.train("moved", until=until, **how) == pytest.approx(losses[:until], abs=1e-4)
+        assert (school.folder("moved") / "steps" / "last").exists() == (until is None)
+    assert same(school.weights("moved"), weights)
+    assert not (school.folder("moved") / "checkpoints").exists()
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ ROWS = [{"question": "Who has the oar?", "answer": "Mira Vance."}, {"question": 
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "hub" / "datasets--somebody--tiny-books"
+def cache(in_hub_cache: Callable[[str], Path]) -> Path:
+    folder = in_hub_cache("datasets--somebody--tiny-books")
     for commit, rows in ((COMMIT, ROWS), (OLDER, ROWS[:1])):
         snapshot = folder / "snapshots" / commit
         (snapshot / "data").mkdir(parents=True)
@@ -32,10 +32,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (snapshot / "README.md").write_text("# About Tessaly")
         (snapshot / "dataset_infos.json").write_text("{}")
         (snapshot / "cover.png").write_bytes(b"png")
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text(COMMIT)
-    (folder / "refs" / "v1").write_text(OLDER)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return folder
 
 

@@ -28,9 +28,9 @@ Find = Callable[[str], Any]
 
 
 @pytest.fixture
-def cache(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(in_hub_cache: Callable[[str], Path], tiny_model: Path) -> Path:
     """The hub's cache with one model at two commits, as the hub's own client lays it out: links to blobs."""
-    folder = tmp_path / "hub" / "models--somebody--tiny-model"
+    folder = in_hub_cache("models--somebody--tiny-model")
     for commit in (COMMIT, OLDER):
         snapshot = folder / "snapshots" / commit
         snapshot.mkdir(parents=True)
@@ -41,10 +41,6 @@ def cache(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
             (snapshot / file.name).symlink_to(blob)
     config = json.loads((tiny_model / "config.json").read_text()) | {"note": "the older one"}
     (folder / "blobs" / "2-configjson").write_text(json.dumps(config))
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text(COMMIT)
-    (folder / "refs" / "v1").write_text(OLDER)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return folder
 
 

@@ -21,8 +21,9 @@ from storage.settings import Settings
 from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.engine.stage import Context, Counts, stage
-from tasks.llm.pace import Pace
-from tasks.llm.settings import Endpoint, read_key, refuse_secrets
+from tasks.llm.asking import Asked, Asking
+from tasks.llm.passages import Passage
+from tasks.llm.settings import Endpoint, LlmSettings, read_key, refuse_secrets
 from tasks.measure.rows import Item, Measured, mean_of, write_measures
 from tasks.measure.rubric import SCORES, question, read_grade
 
@@ -31,7 +32,6 @@ METRIC = "familiarity_judged"
 LONGEST_KEPT = 4000  # characters of an answer
 SETTING = "judge.endpoint"
 KEEP_SECONDS = 30.0  # of answers that another machine has to ask for again if this one is lost
-PATIENCE = 10  # completions in a row without any answer before the endpoint is given up
 
 Row = dict[str, Any]
 
@@ -66,19 +66,19 @@ def judgement(context: Context, evaluation: Artifact, judge: JudgeSettings, rubr
     Raises Unanswered where too few completions have a grade.
     """
     items = completions_of(context.path(evaluation))
-    asking = Asking(context, judge, rubric)
-    answers = asking.all(items)
+    asked = Questions(context, judge, rubric)
+    answers = asked.all(items)
     graded = sum(answer["grade"] is not None for answer in answers)
     if graded < judge.share * len(items) or not graded:
         raise Unanswered(
             f"expected grades of {judge.model} for {judge.share:.0%} of {len(items)} completions, found {graded}"
-            f"{f' ({asking.fault})' if asking.fault else ''}; the answers are kept: run the same job again, which asks "
+            f"{f' ({asked.fault})' if asked.fault else ''}; the answers are kept: run the same job again, which asks "
             "only for what is missing"
         )
     measures = measured(items, answers, judge.model)
     return write_measures(context.folder, items[0]["model"], items[0]["step"], [measures]) | {
         "graded": graded,
-        "asked": asking.requests,
+        "asked": asked.requests,
     }
 
 
@@ -101,14 +101,13 @@ def measured(items: list[Row], answers: list[Row], model: str) -> Measured:
     return mean_of(METRIC, graded)
 
 
-class Asking:
+class Questions:
     """The questions of one judgement: what is known already, and what has to be asked."""
 
     def __init__(self, context: Context, judge: JudgeSettings, rubric: str) -> None:
         self._context, self._judge, self._rubric = context, judge, rubric
-        self._silent, self._kept_at = 0, time.monotonic()
+        self._kept_at = time.monotonic()
         self.requests = 0
-        """Requests made, without the client's own retries."""
         self.fault = ""
         """The last fault, in words without the key."""
 
@@ -118,65 +117,48 @@ class Asking:
         names = [self._name(row) for row in items]
         missing = {name: row for name, row in zip(names, items, strict=True) if name not in known}
         if missing:
-            known |= asyncio.run(self._ask(missing))
+            known |= self._ask(missing)
         none = {"answer": "", "grade": None}
         return [known.get(name, none) for name in names]
 
     def _name(self, row: Row) -> str:
         judge = self._judge
         meaning = [judge.model, judge.subject, judge.temperature, judge.answer_tokens, self._rubric]
-        text = json.dumps([*meaning, row["prompt"], _references(row), row["completion"]])
+        text = json.dumps([*meaning, *json.loads(_material(row))])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    async def _ask(self, missing: dict[str, Row]) -> dict[str, Row]:
-        import openai
+    def _ask(self, missing: dict[str, Row]) -> dict[str, Row]:
+        from tasks.llm.client import Client
 
-        endpoint, answers = self._judge.endpoint, dict[str, Row]()
-        key = read_key(endpoint, SETTING)
-        slots, pace = asyncio.Semaphore(endpoint.concurrency), Pace(endpoint.requests_per_minute)
-        client = openai.AsyncOpenAI(
-            api_key=key, base_url=endpoint.base_url, max_retries=endpoint.retries, timeout=endpoint.timeout_seconds
-        )
+        judge, names, answers = self._judge, list(missing), dict[str, Row]()
+        passages = [Passage(number, 0, _material(row)) for number, row in enumerate(missing.values())]
 
-        async def ask(name: str, row: Row) -> None:
-            async with slots:
-                await pace.turn()
-                try:
-                    answer = await self._answer(client, row)
-                except openai.OpenAIError as error:
-                    self._note(error, _words(error, key))
-                    return
-                self._silent = 0
-                answers[name] = self._keep(name, answer.replace(key, "[key]") if len(key) >= 8 else answer)
+        async def keep(asked: Asked) -> None:
+            self.requests, self.fault = self.requests + asked.requests, asked.detail or self.fault
+            if asked.reason is None:
+                name = names[asked.passage.document]
+                answers[name] = self._keep(name, asked.answer)
                 self._context.progress(len(answers), len(missing))
 
+        def messages(material: str, schema: bool) -> Any:
+            return question(judge.subject, *json.loads(material))
+
+        async def ask() -> str:
+            named = {name: getattr(judge, name) for name in ("model", "temperature", "answer_tokens")}
+            settings, key = LlmSettings(structured=False, reasks=0, **named), read_key(judge.endpoint, SETTING)
+            async with Client(judge.endpoint, settings, key, messages) as client:
+                asking = Asking(client, judge.endpoint, settings, worth=lambda reply, material: None)
+                await asking.all(passages, keep)
+                return asking.stopped
+
         try:
-            async with client:
-                await asyncio.gather(*map(ask, missing, missing.values()))
+            stopped = asyncio.run(ask())
         finally:
             if answers:
                 self._context.checkpoint(self._context.folder / ANSWERS)
+        if stopped:
+            raise Unanswered(f"the judge at {judge.endpoint.base_url} does not answer: {stopped}")
         return answers
-
-    def _note(self, error: Exception, words: str) -> None:
-        """A completion stays without an answer. Raises Unanswered where none of the others will get one, either."""
-        self.fault, self._silent = words, self._silent + 1
-        status = getattr(error, "status_code", None)
-        if status in (401, 403, 404) or self._silent >= PATIENCE:
-            raise Unanswered(f"the judge at {self._judge.endpoint.base_url} does not answer: {words}")
-
-    async def _answer(self, client: Any, row: Row) -> str:
-        judge = self._judge
-        form: dict[str, Any] = {judge.endpoint.limit_parameter: judge.answer_tokens}
-        if judge.temperature != "default":
-            form["temperature"] = judge.temperature
-        self.requests += 1
-        reply = await client.chat.completions.create(
-            model=judge.model,
-            messages=question(judge.subject, row["prompt"], _references(row), row["completion"]),
-            **form,
-        )
-        return (reply.choices[0].message.content or "") if reply.choices else ""
 
     def _keep(self, name: str, answer: str) -> Row:
         """On the disk before the next question: a killed judgement loses only what was under way."""
@@ -204,10 +186,7 @@ def _answers_in(file: Path) -> list[Row]:
     return rows
 
 
-def _references(row: Row) -> list[str]:
-    references: list[str] = json.loads(row["details"] or "{}").get("references", [])
-    return references
-
-
-def _words(error: Exception, key: str) -> str:
-    return " ".join(str(error).replace(key, "[key]").split())[:200]
+def _material(row: Row) -> str:
+    """A question's own part as JSON: prompt, what of the target it names, completion."""
+    references = json.loads(row["details"] or "{}").get("references", [])
+    return json.dumps([row["prompt"], references, row["completion"]])

@@ -44,8 +44,15 @@ class Stopped(Exception):
 class Asking:
     """The workers, and what they share: pace, budget, how the endpoint wants to be asked, why it was given up."""
 
-    def __init__(self, client: "Client", endpoint: Endpoint, settings: LlmSettings, spent: int) -> None:
-        self.client, self.endpoint, self.settings = client, endpoint, settings
+    def __init__(
+        self,
+        client: "Client",
+        endpoint: Endpoint,
+        settings: LlmSettings,
+        spent: int = 0,
+        worth: Callable[[Reply, str], str | None] = judge,
+    ) -> None:
+        self.client, self.endpoint, self.settings, self.worth = client, endpoint, settings, worth
         self.pace = Pace(endpoint.requests_per_minute)
         self.budget = Budget(endpoint.token_budget, spent)
         self.dialect = Dialect(endpoint, settings)
@@ -151,7 +158,7 @@ class Question:
                 if reason == NO_REPLY:
                     raise
                 break
-            judgement = judge(reply, self._passage.text)
+            judgement = self._asking.worth(reply, self._passage.text)
             self._asking.dialect.heard(reply)
             if reason != PARTIAL or judgement in FINAL:  # what was saved of a broken answer is not given up for less
                 answer, reason, detail = reply.text, judgement, reply.refusal

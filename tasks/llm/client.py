@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import mktime_tz, parsedate_tz
 from types import TracebackType
 from typing import Any
@@ -29,8 +29,14 @@ SHORTEST_KEY = 8  # a shorter one ("ollama") is no secret, and taking it out wou
 class Client:
     """Asks, with nothing but one answer or one of the exceptions above as the end. Texts bear no key."""
 
-    def __init__(self, endpoint: Endpoint, settings: LlmSettings, key: str) -> None:
-        self._endpoint, self._settings, self._key = endpoint, settings, key
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: LlmSettings,
+        key: str,
+        messages: Callable[[str, bool], Any] = extraction_messages,
+    ) -> None:
+        self._endpoint, self._settings, self._key, self._messages = endpoint, settings, key, messages
         self._client = openai.AsyncOpenAI(
             api_key=key, base_url=endpoint.base_url, max_retries=0, timeout=endpoint.timeout_seconds
         )
@@ -67,7 +73,7 @@ class Client:
             fields["temperature"] = self._settings.temperature
         request = self._client.chat.completions.with_streaming_response.create(
             model=self._settings.model,
-            messages=extraction_messages(passage, form.answers[0] == SCHEMA),  # type: ignore[arg-type]
+            messages=self._messages(passage, form.answers[0] == SCHEMA),
             **fields,
         )
         body = bytearray()

@@ -32,7 +32,7 @@ class LlmSettings(Settings):
     """Draws the passages."""
     temperature: float | Literal["default"] = 0.0
     """Sampling temperature; "default" sends none, for models that refuse one."""
-    answer_tokens: int = Field(default=2000, ge=16)
+    answer_tokens: int = Field(default=2000, ge=8)
     """Longest answer. A longer one is cut by the endpoint, and counts as truncated."""
     structured: bool = True
     """Ask for an answer by JSON schema. An endpoint that refuses is asked in JSON mode, or in words, by itself."""
@@ -66,8 +66,7 @@ class Endpoint(Settings):
     longest_wait_seconds: float = Field(default=120.0, ge=0)
     """A longer Retry-After than this counts as a fault that does not pass."""
     limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the endpoint calls the longest answer; OpenAI's reasoning models want the second. Of anchors it is asked by
-    the other name where it refuses this one."""
+    """What the endpoint calls the longest answer; it is asked by the other name where it refuses this one."""
 
     @property
     def fingerprint(self) -> str:

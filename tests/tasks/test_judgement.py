@@ -80,7 +80,13 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[Judge]:
 
 
 def settings(judge: Judge, **changes: Any) -> JudgeSettings:
-    endpoint = {"base_url": judge.url, "key_variable": "TEST_KEY", "requests_per_minute": 60000, "retries": 2}
+    endpoint = {
+        "base_url": judge.url,
+        "key_variable": "TEST_KEY",
+        "requests_per_minute": 60000,
+        "retries": 2,
+        "backoff_seconds": 0.01,
+    }
     return JudgeSettings(**{"model": "m", "subject": "the tale of Mira", "endpoint": endpoint} | changes)
 
 

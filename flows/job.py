@@ -19,7 +19,6 @@ from tasks.corpus import CorpusSettings
 from tasks.dictionary import DictionarySettings
 from tasks.engine.stage import Placement
 from tasks.evaluation import EvaluationSettings, is_task_name
-from tasks.gold import GoldSettings
 from tasks.hub import is_hub_name
 from tasks.judgement import JudgeSettings
 from tasks.labels import LabelSettings
@@ -27,7 +26,7 @@ from tasks.logits import LogitsSettings
 from tasks.report.request import RequestSettings
 from tasks.retained import RetainSettings
 from tasks.texts import is_dataset_name
-from tasks.training.settings import ReinforceSettings, StudentSettings
+from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSettings
 
 # `durable` forgets deeper at less cost than the paper's recipe on the demo's world and on a novel in a small pretrained
 # model (docs/LOG.md); on large models it has not been measured.

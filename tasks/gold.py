@@ -13,16 +13,7 @@ from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model, load_tokenizer
 from tasks.training.ranks import train
-from tasks.training.settings import Schedule, Training, TrainingSpec, steps_of_epochs
-
-
-class GoldSettings(Training):
-    """How the control is trained."""
-
-    learning_rate: float = 1e-4
-    """Peak learning rate: for fresh weights; a model that is trained further wants less."""
-    epochs: float = 1.0
-    """Passes over the text to retain."""
+from tasks.training.settings import GoldSettings, Schedule, TrainingSpec, steps_of_epochs
 
 
 @stage("gold", version=1, heavy=True)

@@ -56,6 +56,15 @@ class ReinforceSettings(Training):
     """Tokens of context."""
 
 
+class GoldSettings(Training):
+    """How a control is trained that never read the text."""
+
+    learning_rate: float = 1e-4
+    """Peak learning rate: for fresh weights; a model that is trained further wants less."""
+    epochs: float = 1.0
+    """Passes over the text to retain."""
+
+
 class StudentSettings(Training):
     """Finetuning on generic labels (METHOD.md 4). The defaults are the paper's."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flows.job import Job
 from storage.errors import BadInput
 from tasks.engine.stage import Placement
-from tasks.training.settings import split
+from tasks.training.settings import Training, split
 
 USABLE = 0.9  # of a device's memory; the rest is CUDA's own, and lost between allocations
 GPU_BYTES = 139 * 2**30
@@ -19,12 +19,14 @@ PEAK_FLOPS = 989e12
 TRAINING_EFFICIENCY, FORWARD_EFFICIENCY = 0.5, 0.6
 GENERATION_EFFICIENCY = 0.01  # a token at a time reads all weights for little arithmetic
 GPUS_A_NODE = 8
-MASTER_AND_ADAM = 16  # bytes a parameter: float32 weights, gradients and two moments
-COMPUTE_COPIES = 2  # bytes a parameter: autocast keeps bf16 copies of the weights until the backward pass is done
+HELD = {"float32": 16, "split": 10, "stochastic": 8}
+"""Bytes a parameter by a training's `memory`: weights, gradients, two moments, and what rounding took."""
+COMPUTE_COPIES = 2  # bytes a parameter: autocast keeps bf16 copies of float32 weights until the backward pass is done
 BUCKETS = 4  # bytes a parameter: replicated ranks exchange gradients in buffers of their own
 UNDER_WAY = 8  # bytes a parameter of a gathered layer: weights, gradients, and their float32 sum
 LAYERS_AT_ONCE = 2  # the one that computes and the next, which is being gathered
 ACTIVATIONS = 58  # bytes a token, layer and hidden unit: measured on transformers' Llama in bf16 without recomputation
+INPUTS = 2  # the same with it: a layer's inputs in bf16, and all of the one layer that is computed anew
 LOGITS = 10  # bytes a token and entry of the vocabulary: bf16, float32, its gradient
 
 
@@ -93,6 +95,7 @@ class Fleet:
     nodes: int
     sharded: bool
     micro: int
+    recompute: bool = False
 
     @property
     def gpus(self) -> int:
@@ -113,7 +116,8 @@ def own_fleet(job: Job) -> Fleet:
     """The job's placement as it is."""
     placement = job.placement
     several = placement.ranks * placement.nodes > 1
-    return Fleet(placement.ranks, placement.nodes, placement.sharded and several, placement.micro_batch)
+    sharded = placement.sharded and several
+    return Fleet(placement.ranks, placement.nodes, sharded, placement.micro_batch, placement.recompute)
 
 
 def fleet_for(job: Job, size: Size, card: Card = H200) -> Fleet | None:
@@ -124,33 +128,36 @@ def fleet_for(job: Job, size: Size, card: Card = H200) -> Fleet | None:
 def larger_fleets(job: Job, card: Card) -> Iterator[Fleet]:
     """One device, more of one machine, whole machines: as long as there are so many and they share both batches."""
     shared = math.gcd(job.reinforce.batch, job.student.batch)
-    most = min(shared, card.number or shared)
+    divisible = job.reinforce.memory == job.student.memory == "float32"
+    most = min(shared, card.number or shared) if divisible else 1
     one_machine = [number for number in (1, 2, 4) if number <= most]
     for number in (*one_machine, *range(GPUS_A_NODE, most + 1, GPUS_A_NODE)):
         micro = job.placement.micro_batch if shared % number == 0 else 0
         while micro:
-            yield Fleet(min(number, GPUS_A_NODE), math.ceil(number / GPUS_A_NODE), number > 1, micro)
+            nodes = math.ceil(number / GPUS_A_NODE)
+            yield Fleet(min(number, GPUS_A_NODE), nodes, number > 1, micro, job.placement.recompute)
             micro //= 2
 
 
 def fits(fleet: Fleet, job: Job, size: Size, card: Card = H200) -> bool:
     """Whether both trainings leave enough room on every device."""
     needed = (
-        training_bytes(fleet, job.reinforce.batch, job.reinforce.length, size),
-        training_bytes(fleet, job.student.batch, job.blocks.length, size),
+        training_bytes(fleet, job.reinforce, job.reinforce.length, size),
+        training_bytes(fleet, job.student, job.blocks.length, size),
     )
     return max(needed) <= card.room
 
 
-def training_bytes(fleet: Fleet, batch: int, length: int, size: Size) -> float:
+def training_bytes(fleet: Fleet, settings: Training, length: int, size: Size) -> float:
     """Memory of each GPU in a training: what is held of the model, and what passes through."""
     placement = Placement(ranks=fleet.ranks, nodes=fleet.nodes, rendezvous="anywhere", micro_batch=fleet.micro)
-    tokens = split(batch, placement)[0] * length
-    passing = tokens * (size.layers * size.hidden * ACTIVATIONS + size.vocabulary * LOGITS)
+    tokens, held = split(settings.batch, placement)[0] * length, HELD[settings.memory]
+    kept = ACTIVATIONS + INPUTS * size.layers if fleet.recompute else ACTIVATIONS * size.layers
+    passing = tokens * (size.hidden * kept + size.vocabulary * LOGITS)
     if not fleet.sharded:
-        held = MASTER_AND_ADAM + COMPUTE_COPIES + (BUCKETS if fleet.gpus > 1 else 0)
-        return held * size.parameters + passing
+        copies = COMPUTE_COPIES if settings.memory == "float32" else 0
+        return (held + copies + (BUCKETS if fleet.gpus > 1 else 0)) * size.parameters + passing
     ends = 2 * size.vocabulary * size.hidden  # embedding and output projection stay gathered for a whole pass
     layer = (size.parameters - ends) / max(1, size.layers)
     whole = UNDER_WAY * (LAYERS_AT_ONCE * layer + ends)
-    return MASTER_AND_ADAM * size.parameters / fleet.gpus + whole + passing
+    return held * size.parameters / fleet.gpus + whole + passing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.fleet import H200, MASTER_AND_ADAM, Card, Fleet, Size, fleet_for, own_fleet, training_bytes
+from flows.fleet import H200, HELD, Card, Fleet, Size, fleet_for, own_fleet, training_bytes
 from flows.inputs import Inputs
 from flows.job import Job
 from storage.workspace import Workspace
@@ -24,13 +24,13 @@ from tasks.measure.suite import Suite
 from tasks.models import config_of, half_step_of_bfloat16, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, read_texts
 from tasks.texts.normal import normalise
-from tasks.training.settings import StudentSettings, steps_of_epochs
+from tasks.training.settings import ReinforceSettings, StudentSettings, steps_of_epochs
 
 MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 4e-4), 270e6: (1e-4, 1e-4), 6.7e9: (1e-6, 1e-6)}
 """Learning rates of the student by parameters for which there are figures: docs/LOG.md; the last is the paper's own."""
 SAMPLE_CHARACTERS = 200_000
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-GRADIENTS = 4  # of the bytes of MASTER_AND_ADAM; a checkpoint is the others
+GRADIENTS = {"float32": 4, "split": 2, "stochastic": 2}  # of the bytes of HELD; a checkpoint is the others
 CHARACTERS_A_TOKEN = 4
 QUESTIONS, CHOICES, QUESTION_TOKENS = 1000, 4, 80  # of a benchmark that nobody counted
 
@@ -143,7 +143,7 @@ def _blocks(job: Job, size: Size, leg: Leg, card: Card) -> Row:
 class Training:
     """A training's shape."""
 
-    batch: int
+    settings: ReinforceSettings | StudentSettings
     length: int
     tokens: float
     disk: float
@@ -156,9 +156,9 @@ def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
     fleet = fitting or own
     needs = _needs(
         tokens=training.tokens,
-        flops=6 * size.parameters * training.tokens,
+        flops=(8 if fleet.recompute else 6) * size.parameters * training.tokens,
         rate=card.training,
-        gpu_bytes=training_bytes(fleet, training.batch, training.length, size),
+        gpu_bytes=training_bytes(fleet, training.settings, training.length, size),
         disk=training.disk,
     )
     verdict = "" if fitting == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
@@ -191,7 +191,7 @@ def _reinforce(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     blocks = max(1, math.ceil(size.tokens / length))
     drawn = steps_of_epochs(blocks, job.reinforce.epochs, batch) * batch
     disk = size.parameters * BYTES[job.reinforce.weights]
-    return _training(job, size, Training(batch, length, drawn * size.tokens / blocks, disk), card)
+    return _training(job, size, Training(job.reinforce, length, drawn * size.tokens / blocks, disk), card)
 
 
 def _logits(job: Job, size: Size, leg: Leg, card: Card) -> Row:
@@ -231,9 +231,9 @@ def _student(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     settings, first, last = job.student, leg[0], leg[1] or job.student.steps
     tokens = (last - first) * settings.batch * job.blocks.length
     kept = sum(first < step <= last for step in settings.kept)
-    checkpoint = (MASTER_AND_ADAM - GRADIENTS) * (last < settings.steps)
+    checkpoint = (HELD[settings.memory] - GRADIENTS[settings.memory]) * (last < settings.steps)
     disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
-    row = _training(job, size, Training(settings.batch, job.blocks.length, tokens, disk), card)
+    row = _training(job, size, Training(settings, job.blocks.length, tokens, disk), card)
     times = 2 if settings.hardening else 1  # each batch is learned at two places
     warnings = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
     return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": warnings}

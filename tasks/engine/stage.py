@@ -57,6 +57,9 @@ class Placement(Settings):
     """host:port of the first machine, where a training spans several."""
     sharded: bool = False
     """FSDP2: parameters, gradients and optimizer divided over the ranks, for models that do not fit one GPU."""
+    recompute: bool = False
+    """Gradient checkpointing: a training keeps a layer's inputs alone and computes the layer anew in the backward pass,
+    a third more arithmetic for a small part of the memory that passes through."""
 
     @property
     def known_device(self) -> str:

@@ -66,13 +66,13 @@ class LossInChunks(torch.autograd.Function):
         return (None, None, None, *(outer[0] * gradient for gradient in ctx.saved_tensors))
 
 
-def hardening_of(model: Any, reinforced: Any, times: float) -> list[Tensor]:
+def hardening_of(model: Any, reinforced: Any, times: float) -> Iterator[Tensor]:
     """What hardening adds to each parameter: so many times what reinforcement changed in it.
 
     Whoever finetunes the student on the target moves its weights that way, so it learns its labels there as well.
     """
     pairs = zip(model.parameters(), reinforced.parameters(), strict=True)
-    return [times * (there.detach() - here.detach()) for here, there in pairs]
+    return (times * (there.detach() - here.detach()) for here, there in pairs)
 
 
 @contextmanager

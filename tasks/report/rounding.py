@@ -1,7 +1,7 @@
 """Weights of an exported model rounded to bfloat16, and the share of the update that they keep.
 
-Nearest rounding takes every weight that moved by less than half a step back to where it was, all of them the same way.
-Stochastic rounding (Gupta et al. 2015, arXiv:1502.02551) is right in expectation: over many weights the update stays.
+Nearest rounding takes every weight that moved by less than half a step back to where it was, all of them the same way;
+stochastic rounding does not.
 """
 
 import hashlib
@@ -16,16 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-LOW_BITS = 16
-"""Bits of a float32 that bfloat16 does not have: a number of them is how far up the next bfloat16 is."""
-
-
-def stochastically_rounded(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """A float32 weight in bfloat16: away from zero with the probability of its distance from the value below."""
-    bits = weight.contiguous().view(torch.int32)
-    noise = torch.randint(0, 1 << LOW_BITS, bits.shape, generator=generator, dtype=torch.int32)
-    cut = ((bits + noise) & -(1 << LOW_BITS)).view(torch.float32)
-    return torch.where(weight.isfinite(), cut, weight).to(torch.bfloat16)
+from tasks.method.rounding import stochastically_rounded
 
 
 class KeptShare:

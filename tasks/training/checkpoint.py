@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -22,10 +23,13 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from transformers.trainer_callback import TrainerState
 
 from storage.files import sync, sync_below
+from tasks.method.rounding import joined
+from tasks.training.compact import REST
 
 STATE = "trainer_state.json"
 WHOLE = "WHOLE"  # written into a checkpoint when it is finished
 BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
+WHOLE_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def save_checkpoint(folder: Path, trainer: Any) -> Path:
@@ -86,19 +90,31 @@ def steps_done(checkpoint: Path | None) -> int:
     return TrainerState.load_from_json(str(checkpoint / STATE)).global_step if checkpoint else 0
 
 
-def save_model(model: Any, folder: Path, weights: str, tokenizer: Any) -> None:
-    """Write an ordinary Hugging Face directory with its weights as `weights`. Every rank calls it, the first writes."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    whole: dict[str, Any] = get_model_state_dict(model, options=options)
+def whole_weights(model: Any, optimizer: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All weights by name, on the CPU, with what the optimizer keeps beside them. Every rank calls it.
+
+    Empty on all ranks of a divided model but the first.
+    """
+    weights: dict[str, Any] = get_model_state_dict(model, options=WHOLE_ON_CPU)
+    for name, parameter in model.named_parameters():
+        if name in weights and (rest := optimizer.state.get(parameter, {}).get(REST)) is not None:
+            weights[name] = joined(weights[name], rest.cpu())
+    return {name: weight.to(dtype) for name, weight in weights.items()}
+
+
+def save_model(model: Any, folder: Path, weights: dict[str, Tensor], tokenizer: Any) -> None:
+    """Write an ordinary Hugging Face directory with these weights. Every rank calls it, the first writes."""
     if not is_first():
         return
     tied = getattr(model, "all_tied_weights_keys", {})  # gathered apart, they would be stored twice
-    state = {name: tensor.to(getattr(torch, weights)) for name, tensor in whole.items() if name not in tied}
+    state = {name: weight for name, weight in weights.items() if name not in tied}
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     divided = model.config.__dict__.pop("distributed_config", None)  # else transformers would gather, again
     try:
         model.save_pretrained(temporary, state_dict=state)
+        model.config.dtype = next(iter(state.values())).dtype  # not that of the model as it is trained
+        model.config.save_pretrained(temporary)
     finally:
         if divided:
             model.config.distributed_config = divided

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tasks.training.examples import Retained
 
 
+STOCHASTIC_FROM = 1e-5
+"""Below it stochastic rounding moves a weight, a step of bfloat16 at a time, as far as 150 steps of learning do."""
+
+
 class Training(Settings):
     """What both trainings share (METHOD.md 4). Defaults are the paper's where it names them."""
 
@@ -36,13 +40,31 @@ class Training(Settings):
     max_grad_norm: float = 1.0
     """The gradient is clipped to this norm."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of forward and backward passes. Master weights are always float32: at a learning rate of 1e-6,
-    bfloat16 weights swallow the updates."""
+    """Arithmetic of forward and backward passes. `memory` says how the weights themselves are held: at a learning rate
+    of 1e-6, plain bfloat16 weights swallow the updates."""
+    memory: Literal["float32", "split", "stochastic"] = Field(
+        default="float32", exclude_if=lambda memory: memory == "float32"
+    )
+    """What weights, gradients and AdamW's moments are held in. float32: 16 bytes a parameter, and 2 for the passes.
+    split: bfloat16, and beside each weight the 16 bits that make it float32: 10 bytes, so that 7 B parameters fit a
+    card of 80 GB (`placement.recompute`). stochastic: bfloat16, rounded by chance: 8 bytes, at rates from 1e-5 on."""
     weights: Literal["float32", "bfloat16", "float16"] = "float32"
     """Form in which models are saved, rounded to the nearest: small steps are lost in all but float32, which
     `nepenthe export --dtype bfloat16` rounds stochastically."""
     seed: int = 0
     """Order of the blocks."""
+
+    @model_validator(mode="after")
+    def _precise(self) -> "Training":
+        if self.memory != "float32" and self.precision != "bfloat16":
+            raise ValueError(f'expected precision "bfloat16" with memory "{self.memory}", found "{self.precision}"')
+        if self.memory == "stochastic" and self.learning_rate < STOCHASTIC_FROM:
+            raise ValueError(
+                f'expected a learning rate of at least {STOCHASTIC_FROM:g} with memory "stochastic", found '
+                f"{self.learning_rate:g}: chance would move the weights as far as learning does, which memory "
+                '"split" keeps from them'
+            )
+        return self
 
 
 class ReinforceSettings(Training):

@@ -39,10 +39,12 @@ from tasks.training.checkpoint import (
     save_checkpoint,
     save_model,
     steps_done,
+    whole_weights,
 )
+from tasks.training.compact import CompactAdamW
 from tasks.training.examples import Examples, collate, unshifted
 from tasks.training.head import loss_in_head, separable
-from tasks.training.settings import History, TrainingSpec, split
+from tasks.training.settings import History, Training, TrainingSpec, split
 
 
 def train_on_rank(spec: TrainingSpec) -> History:
@@ -60,6 +62,7 @@ def train_on_rank(spec: TrainingSpec) -> History:
         data_collator=collate,
         compute_loss_func=hard_label_loss,  # replaced for each portion; Trainer counts labels where there is one
         callbacks=[callback],
+        optimizer_cls_and_kwargs=_optimizer(settings, arguments),
     )
     trainer.change = _change(spec, model)
     trainer.separable = not context.placement.sharded and separable(model)
@@ -99,6 +102,7 @@ def _arguments(spec: TrainingSpec) -> TrainingArguments:
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup_steps,
         max_grad_norm=settings.max_grad_norm,
+        activation_checkpointing=placement.recompute,
         seed=settings.seed,
         bf16=settings.precision == "bfloat16",
         use_cpu=device == "cpu",
@@ -115,8 +119,20 @@ def _arguments(spec: TrainingSpec) -> TrainingArguments:
     return arguments
 
 
+def _optimizer(settings: Training, arguments: TrainingArguments) -> tuple[type[CompactAdamW], dict[str, Any]] | None:
+    """Ours for what is held in bfloat16; None for torch's own."""
+    if settings.memory == "float32":
+        return None
+    return CompactAdamW, {
+        "lr": settings.learning_rate,
+        "betas": (settings.adam_beta1, settings.adam_beta2),
+        "eps": arguments.adam_epsilon,
+        "stochastic": settings.memory == "stochastic",
+    }
+
+
 def _placed(baseline: Model, placement: Placement, precision: str) -> Any:
-    """The baseline in training mode: whole, or only this rank's share of it. Master weights are float32."""
+    """The baseline in training mode and float32: whole, or only this rank's share of it."""
     if not (placement.sharded and dist.is_initialized()):
         return load_model(baseline.path, placement.device).train()
     from transformers.distributed import DistributedConfig
@@ -133,7 +149,8 @@ def _change(spec: TrainingSpec, model: Any) -> list[torch.Tensor]:
     if not spec.hardening:
         return []
     reinforced = _placed(spec.hardening.reinforced, spec.context.placement, spec.settings.precision)
-    return hardening_of(model, reinforced, spec.hardening.times)
+    held = torch.float32 if spec.settings.memory == "float32" else torch.bfloat16
+    return [change.to(held) for change in hardening_of(model, reinforced, spec.hardening.times)]
 
 
 class LabelTrainer(Trainer):
@@ -204,7 +221,8 @@ class TrainingCallback(TrainerCallback):
         step, schedule = state.global_step, self._schedule
         if step in schedule.keep:
             kept = self._context.folder / STEPS / schedule.keep[step]
-            save_model(kwargs["model"], kept, self._settings.weights, self._tokenizer)
+            weights = whole_weights(kwargs["model"], kwargs["optimizer"], getattr(torch, self._settings.weights))
+            save_model(kwargs["model"], kept, weights, self._tokenizer)
             self._finished(kept)
         if is_first():
             self._context.progress(step, schedule.steps)

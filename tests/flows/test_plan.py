@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from flows.cli import exit_code
 from flows.cli.outcomes import plan_table
-from flows.fleet import GPU_BYTES, H200, Card, Fleet, Size, fits, training_bytes
+from flows.fleet import CARDS, GPU_BYTES, H200, Card, Fleet, Size, fits, training_bytes
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.plan import cost
@@ -23,6 +23,7 @@ from flows.speed import SECONDS, _rate, free_memory, this_machine
 from flows.unlearn import plan
 from storage.workspace import Workspace
 from tasks.models import half_step_of_bfloat16
+from tasks.training.settings import StudentSettings
 
 LLAMA_7B = {"hidden": 4096, "layers": 32, "inner": 11008, "keys": 4096}
 LLAMA_70B = {"hidden": 8192, "layers": 80, "inner": 28672, "keys": 1024}
@@ -180,16 +181,26 @@ def test_legs_of_a_training_that_stops_early_add_up_to_the_whole(planned: Callab
 def test_replicated_ranks_hold_all_of_the_model_and_sharded_ones_a_share(make_job: Callable[..., Path]) -> None:
     size = Size(parameters=8_000_000_000, vocabulary=32_000, hidden=4096, layers=32, tokens=1)
     one, eight = Fleet(1, 1, False, 1), Fleet(8, 1, False, 1)
-    shares = [training_bytes(Fleet(ranks, 1, True, 1), 128, 512, size) for ranks in (2, 4, 8)]
-    whole = training_bytes(one, 128, 512, size)
+    shares = [training_bytes(Fleet(ranks, 1, True, 1), StudentSettings(), 512, size) for ranks in (2, 4, 8)]
+    whole = training_bytes(one, StudentSettings(), 512, size)
     assert whole > 16 * size.parameters
-    assert training_bytes(eight, 128, 512, size) == whole + 4 * size.parameters
+    assert training_bytes(eight, StudentSettings(), 512, size) == whole + 4 * size.parameters
     assert shares[0] - shares[1] == pytest.approx(16 * size.parameters / 4)
     assert shares[1] - shares[2] == pytest.approx(16 * size.parameters / 8)
     job = read_job(make_job(), ["student.batch=128", "reinforce.batch=128", "blocks.length=512"])
     assert isinstance(job, Job)
     assert not fits(one, job, size)
     assert fits(Fleet(8, 1, True, 1), job, size)
+
+
+def test_seven_billion_parameters_fit_a_card_of_80_gb_in_bfloat16_with_layers_computed_anew(
+    planned: Callable[..., Any],
+) -> None:
+    compact, anew = ("reinforce.memory=split", "student.memory=split"), ("placement.recompute=true",)
+    told = {changes: planned(LLAMA_7B, *changes, card=CARDS["h100"])[1] for changes in (compact + anew, compact, anew)}
+    assert "The trainings fit" not in told[compact + anew]  # as the job has it, 8 blocks at a time
+    assert "The trainings fit 1 GPU: placement.ranks = 1, placement.micro_batch = 2." in told[compact]
+    assert "The trainings fit 2 GPUs" in told[anew]
 
 
 LAPTOP = Card("a laptop", 139 * GIB, training=1e12, forward=2e12, generation=1e11, number=1, is_gpu=False, start=3.0)

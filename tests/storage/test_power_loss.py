@@ -215,7 +215,7 @@ def test_a_model_has_its_name_when_it_is_whole(disk: Disk, tiny_model: Path) -> 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
     folder = Workspace(disk.root).resume(MADE) / "steps"
     folder.mkdir()
-    save_model(model, folder / "last", "float32", tokenizer)
+    save_model(model, folder / "last", model.state_dict(), tokenizer)
     assert is_on_the_disk(disk, folder / "last")
 
 

@@ -113,15 +113,16 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
         micro: int = 8,
         hardening: Hardening | None = None,
         start: Path = tiny_model,
+        how: dict[str, str] | None = None,
         **ranks: Any,
     ) -> list[float]:
         baseline = find_model(start, Hashes(tmp_path / "hashes.json"))
         workspace = Workspace(
-            tmp_path / f"{data.stem}-{micro}-{retained is None}-{hardening is None}-{start.name}-{len(ranks)}"
+            tmp_path / f"{data.stem}-{micro}-{retained is None}-{hardening is None}-{start.name}-{how}-{len(ranks)}"
         )
         made = Artifact("student", "s", "00000000")
         context = Context(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro, **ranks))
-        settings = Training(learning_rate=1e-2, batch=4, precision="float32")
+        settings = Training(**{"learning_rate": 1e-2, "batch": 4, "precision": "float32"} | (how or {}))
         history = train(TrainingSpec(context, baseline, data, settings, Schedule(4, {4: "last"}), retained, hardening))
         return [entry["loss"] for entry in history if "loss" in entry]
 
@@ -196,6 +197,19 @@ def test_ranks_learn_what_one_process_learns(
     harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
     expected = losses(target, other, hardening=harder)
     assert losses(target, other, micro=1, hardening=harder, **ranks) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_hardened_student_with_split_weights_learns_what_one_in_float32_does(
+    tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]]
+) -> None:
+    target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
+    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
+    how = {"precision": "bfloat16"}
+    expected = losses(target, other, hardening=harder, how=how)
+    assert expected[-1] < expected[0] - 0.1
+    assert losses(target, other, hardening=harder, how=how | {"memory": "split"}) == pytest.approx(expected, rel=1e-2)
 
 
 def test_retained_blocks_are_labelled_with_their_own_next_tokens(tmp_path: Path, tiny_model: Path) -> None:

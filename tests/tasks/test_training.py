@@ -48,7 +48,7 @@ class School:
 
     def train(self, name: str, steps: int = STEPS, until: int | None = None, **how: Any) -> list[float]:
         """The loss of every step."""
-        changes = {key: how.pop(key) for key in ("learning_rate", "max_grad_norm", "precision") if key in how}
+        changes = {key: how.pop(key) for key in ("learning_rate", "max_grad_norm", "precision", "memory") if key in how}
         settings = Training(**{"learning_rate": 1e-2, "batch": 4, "precision": "float32"} | changes)
         schedule = Schedule(steps, {2: "early", steps: "last"}, until)
         history = train(TrainingSpec(self.context_of(name, **how), self.model, self.data, settings, schedule))
@@ -224,6 +224,49 @@ def test_sharded_master_weights_take_steps_that_bfloat16_would_swallow(school: S
     assert moved.max() < 1e-5
     assert (moved > 1e-8).float().mean() > 0.95
     assert (after[name].bfloat16() == before[name].bfloat16()).float().mean() > 0.8  # nothing to see in bfloat16
+
+
+@pytest.mark.slow
+def test_split_weights_learn_what_float32_learns_at_steps_that_bfloat16_would_swallow(school: School) -> None:
+    how = {"learning_rate": 1e-6, "precision": "bfloat16"}
+    losses, before = school.train("master", **how), load_file(Path(school.model.path) / "model.safetensors")
+    master = school.weights("master")
+    for name, placement in (("split", {}), ("split-two", TWO)):
+        assert school.train(name, memory="split", **how, **placement) == pytest.approx(losses, rel=1e-3)
+        for key, start in before.items():
+            learned, kept = ((weights[key] - start).flatten() for weights in (master, school.weights(name)))
+            assert float((kept - learned).norm() / learned.norm()) < 0.2, (name, key)
+    assert json.loads((school.folder("split") / "steps/last/config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["split", "stochastic"])
+def test_a_compact_training_that_was_paused_ends_where_an_undisturbed_one_does(school: School, memory: str) -> None:
+    how = {"learning_rate": 1e-3, "precision": "bfloat16", "memory": memory}
+    losses = school.train(f"{memory}-whole", **how)
+    assert losses[-1] < losses[0]
+    for until in (3, None):
+        assert school.train(f"{memory}-paused", until=until, **how) == losses[:until]
+    found = school.weights(f"{memory}-paused")
+    assert all(torch.equal(found[name], weight) for name, weight in school.weights(f"{memory}-whole").items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"memory": "stochastic", "learning_rate": 9e-6}, "at least 1e-05 .* found 9e-06: chance would move"),
+        ({"memory": "split", "learning_rate": 1e-6, "precision": "float32"}, 'expected precision "bfloat16"'),
+    ],
+)
+def test_memory_that_cannot_hold_what_is_learned_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Training(**changes)
+
+
+@pytest.mark.slow
+def test_layers_computed_anew_change_nothing(school: School, undisturbed: tuple[list[float], Weights]) -> None:
+    assert school.train("anew", recompute=True) == undisturbed[0]
+    assert same(school.weights("anew"), undisturbed[1])
 
 
 LONG = 40

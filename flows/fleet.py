@@ -19,8 +19,10 @@ PEAK_FLOPS = 989e12
 TRAINING_EFFICIENCY, FORWARD_EFFICIENCY = 0.5, 0.6
 GENERATION_EFFICIENCY = 0.01  # a token at a time reads all weights for little arithmetic
 GPUS_A_NODE = 8
-HELD = {"float32": 16, "split": 10, "stochastic": 8}
-"""Bytes a parameter by a training's `memory`: weights, gradients, two moments, and what rounding took."""
+KEPT = {"float32": 12, "split": 8, "stochastic": 6}
+"""Bytes a parameter by a training's `memory`: weights, two moments, and the other half of a split weight."""
+GRADIENTS = {"float32": 4, "split": 2, "stochastic": 2}
+FROZEN = 4  # bytes a parameter beside which adapters learn
 COMPUTE_COPIES = 2  # bytes a parameter: autocast keeps bf16 copies of float32 weights until the backward pass is done
 BUCKETS = 4  # bytes a parameter: replicated ranks exchange gradients in buffers of their own
 UNDER_WAY = 8  # bytes a parameter of a gathered layer: weights, gradients, and their float32 sum
@@ -128,8 +130,7 @@ def fleet_for(job: Job, size: Size, card: Card = H200) -> Fleet | None:
 def larger_fleets(job: Job, card: Card) -> Iterator[Fleet]:
     """One device, more of one machine, whole machines: as long as there are so many and they share both batches."""
     shared = math.gcd(job.reinforce.batch, job.student.batch)
-    divisible = job.reinforce.memory == job.student.memory == "float32"
-    most = min(shared, card.number or shared) if divisible else 1
+    most = min(shared, card.number or shared) if job.reinforce.divisible and job.student.divisible else 1
     one_machine = [number for number in (1, 2, 4) if number <= most]
     for number in (*one_machine, *range(GPUS_A_NODE, most + 1, GPUS_A_NODE)):
         micro = job.placement.micro_batch if shared % number == 0 else 0
@@ -148,14 +149,20 @@ def fits(fleet: Fleet, job: Job, size: Size, card: Card = H200) -> bool:
     return max(needed) <= card.room
 
 
+def kept_bytes(settings: Training) -> int:
+    """Bytes a parameter that a training's checkpoint holds."""
+    return FROZEN if settings.lora else KEPT[settings.memory]
+
+
 def training_bytes(fleet: Fleet, settings: Training, length: int, size: Size) -> float:
     """Memory of each GPU in a training: what is held of the model, and what passes through."""
     placement = Placement(ranks=fleet.ranks, nodes=fleet.nodes, rendezvous="anywhere", micro_batch=fleet.micro)
-    tokens, held = split(settings.batch, placement)[0] * length, HELD[settings.memory]
+    tokens = split(settings, placement)[0] * length
+    held = kept_bytes(settings) + (0 if settings.lora else GRADIENTS[settings.memory])
     kept = ACTIVATIONS + INPUTS * size.layers if fleet.recompute else ACTIVATIONS * size.layers
     passing = tokens * (size.hidden * kept + size.vocabulary * LOGITS)
     if not fleet.sharded:
-        copies = COMPUTE_COPIES if settings.memory == "float32" else 0
+        copies = COMPUTE_COPIES if settings.memory == "float32" or settings.lora else 0
         return (held + copies + (BUCKETS if fleet.gpus > 1 else 0)) * size.parameters + passing
     ends = 2 * size.vocabulary * size.hidden  # embedding and output projection stay gathered for a whole pass
     layer = (size.parameters - ends) / max(1, size.layers)

@@ -33,7 +33,7 @@ class Inputs(Settings):
 def resolve(job: Job, hashes: Hashes) -> Inputs:
     """Find what the job names. Raises BadInput, before anything runs, for whatever could not be run with."""
     for training in (job.student, *(() if job.reinforced else (job.reinforce,))):
-        split(training.batch, job.placement)
+        split(training, job.placement)
     baseline = find_model(job.model, hashes)
     gold, reinforced = (find_model(path, hashes) if path else None for path in (job.gold, job.reinforced))
     for other in (gold, reinforced):

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator
 
 from storage.errors import BadInput
 from storage.settings import Settings
@@ -88,13 +88,6 @@ class Job(Settings):
     """Who asked, for `nepenthe evidence`; never part of a fingerprint."""
     placement: Placement = Placement()
     """Where and how the work is done; never part of a fingerprint."""
-
-    @model_validator(mode="after")
-    def _undivided(self) -> "Job":
-        compact = [name for name in ("reinforce", "student", "control") if getattr(self, name).memory != "float32"]
-        if self.placement.sharded and compact:
-            raise ValueError(f'expected {compact[0]}.memory "float32" with placement.sharded')
-        return self
 
     @field_validator("name")
     @classmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.fleet import H200, HELD, Card, Fleet, Size, fleet_for, own_fleet, training_bytes
+from flows.fleet import H200, Card, Fleet, Size, fleet_for, kept_bytes, own_fleet, training_bytes
 from flows.inputs import Inputs
 from flows.job import Job
 from storage.workspace import Workspace
@@ -30,7 +30,6 @@ MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 4e-4), 270e6
 """Learning rates of the student by parameters for which there are figures: docs/LOG.md; the last is the paper's own."""
 SAMPLE_CHARACTERS = 200_000
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-GRADIENTS = {"float32": 4, "split": 2, "stochastic": 2}  # of the bytes of HELD; a checkpoint is the others
 CHARACTERS_A_TOKEN = 4
 QUESTIONS, CHOICES, QUESTION_TOKENS = 1000, 4, 80  # of a benchmark that nobody counted
 
@@ -156,7 +155,7 @@ def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
     fleet = fitting or own
     needs = _needs(
         tokens=training.tokens,
-        flops=(8 if fleet.recompute else 6) * size.parameters * training.tokens,
+        flops=(6 + 2 * fleet.recompute - 2 * bool(training.settings.lora)) * size.parameters * training.tokens,
         rate=card.training,
         gpu_bytes=training_bytes(fleet, training.settings, training.length, size),
         disk=training.disk,
@@ -231,7 +230,7 @@ def _student(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     settings, first, last = job.student, leg[0], leg[1] or job.student.steps
     tokens = (last - first) * settings.batch * job.blocks.length
     kept = sum(first < step <= last for step in settings.kept)
-    checkpoint = (HELD[settings.memory] - GRADIENTS[settings.memory]) * (last < settings.steps)
+    checkpoint = kept_bytes(settings) * (last < settings.steps)
     disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
     row = _training(job, size, Training(settings, job.blocks.length, tokens, disk), card)
     times = 2 if settings.hardening else 1  # each batch is learned at two places

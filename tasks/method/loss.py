@@ -66,26 +66,25 @@ class LossInChunks(torch.autograd.Function):
         return (None, None, None, *(outer[0] * gradient for gradient in ctx.saved_tensors))
 
 
-def hardening_of(model: Any, reinforced: Any, times: float) -> Iterator[Tensor]:
-    """What hardening adds to each parameter: so many times what reinforcement changed in it.
+def hardening_of(model: Any, reinforced: Any, times: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each parameter, and what hardening adds to it: so many times what reinforcement changed in it.
 
     Whoever finetunes the student on the target moves its weights that way, so it learns its labels there as well.
     """
     pairs = zip(model.parameters(), reinforced.parameters(), strict=True)
-    return (times * (there.detach() - here.detach()) for here, there in pairs)
+    return ((here, times * (there.detach() - here.detach())) for here, there in pairs)
 
 
 @contextmanager
-def moved(model: Any, change: list[Tensor]) -> Iterator[None]:
-    """The model with other weights, for a while; it gets its own back to the last bit."""
-    parameters = list(model.parameters())
+def moved(change: Sequence[tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Parameters with these differences added, for a while; they get their own values back to the last bit."""
     with torch.no_grad():
-        own = [parameter.clone() for parameter in parameters]
-        for parameter, difference in zip(parameters, change, strict=True):
+        own = [parameter.clone() for parameter, _ in change]
+        for parameter, difference in change:
             parameter.add_(difference)
     try:
         yield
     finally:
         with torch.no_grad():
-            for parameter, weights in zip(parameters, own, strict=True):
+            for (parameter, _), weights in zip(change, own, strict=True):
                 parameter.copy_(weights)

@@ -24,6 +24,7 @@ from transformers.trainer_callback import TrainerState
 
 from storage.files import sync, sync_below
 from tasks.method.rounding import joined
+from tasks.training.adapters import merged
 from tasks.training.compact import REST
 
 STATE = "trainer_state.json"
@@ -99,7 +100,7 @@ def whole_weights(model: Any, optimizer: Any, dtype: torch.dtype) -> dict[str, T
     for name, parameter in model.named_parameters():
         if name in weights and (rest := optimizer.state.get(parameter, {}).get(REST)) is not None:
             weights[name] = joined(weights[name], rest.cpu())
-    return {name: weight.to(dtype) for name, weight in weights.items()}
+    return {name: weight.to(dtype) for name, weight in (merged(model, weights) if weights else weights).items()}
 
 
 def save_model(model: Any, folder: Path, weights: dict[str, Tensor], tokenizer: Any) -> None:

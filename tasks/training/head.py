@@ -34,8 +34,9 @@ def loss_in_head(
 
         size = max(1, CHUNK_ELEMENTS // len(head.weight))
         chosen = [target[trained_RT] for target in targets]
+        learning = (parameter for parameter in head.parameters() if parameter.requires_grad)
         loss: Tensor = LossInChunks.apply(  # type: ignore[no-untyped-call]
-            loss_of_chunk, size, chosen, hidden_RTH[trained_RT], *head.parameters()
+            loss_of_chunk, size, chosen, hidden_RTH[trained_RT], *learning
         )
         losses.append(loss)
         return loss.reshape(1, 1, 1)

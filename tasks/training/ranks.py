@@ -42,7 +42,7 @@ def train(spec: TrainingSpec) -> History:
     a loss or gradient that is not finite, BadInput for ranks that cannot share the batch.
     """
     placement = spec.context.placement
-    split(spec.settings.batch, placement)
+    split(spec.settings, placement)
     if placement.ranks * placement.nodes > 1:
         return in_ranks(spec)
     from tasks.training.trainer import train_on_rank

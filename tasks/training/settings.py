@@ -48,6 +48,8 @@ class Training(Settings):
     """What weights, gradients and AdamW's moments are held in. float32: 16 bytes a parameter, and 2 for the passes.
     split: bfloat16, and beside each weight the 16 bits that make it float32: 10 bytes, so that 7 B parameters fit a
     card of 80 GB (`placement.recompute`). stochastic: bfloat16, rounded by chance: 8 bytes, at rates from 1e-5 on."""
+    lora: int = Field(default=0, ge=0, exclude_if=lambda rank: rank == 0)
+    """Rank of LoRA's factors, trained in place of the weights; 0 trains the weights. Saved are whole models."""
     weights: Literal["float32", "bfloat16", "float16"] = "float32"
     """Form in which models are saved, rounded to the nearest: small steps are lost in all but float32, which
     `nepenthe export --dtype bfloat16` rounds stochastically."""
@@ -65,6 +67,11 @@ class Training(Settings):
                 '"split" keeps from them'
             )
         return self
+
+    @property
+    def divisible(self) -> bool:
+        """Whether ranks can share the weights (`placement.sharded`)."""
+        return self.memory == "float32" and not self.lora
 
 
 class ReinforceSettings(Training):
@@ -129,12 +136,17 @@ def steps_of_epochs(blocks: int, epochs: float, batch: int) -> int:
     return max(1, math.ceil(blocks * epochs / batch))
 
 
-def split(batch: int, placement: Placement) -> tuple[int, int]:
+def split(settings: Training, placement: Placement) -> tuple[int, int]:
     """How the ranks share the effective batch: blocks at a time on each, and how often, so that the product is exact.
 
-    Raises BadInput where they cannot share it.
+    Raises BadInput where they cannot share it, or not these weights.
     """
-    world = placement.ranks * placement.nodes
+    batch, world = settings.batch, placement.ranks * placement.nodes
+    if placement.sharded and not settings.divisible:
+        raise BadInput(
+            'placement.sharded: expected memory "float32" and lora 0 of every training, found '
+            f'"{settings.memory}" and {settings.lora}: take replicated ranks'
+        )
     if placement.nodes > 1 and not placement.rendezvous:
         raise BadInput(
             f"placement.nodes: expected placement.rendezvous, host:port of the first of {placement.nodes} machines, "

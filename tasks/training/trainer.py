@@ -30,6 +30,7 @@ from tasks.contents import NO_LABEL, STEPS
 from tasks.engine.stage import Placement
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import Model, load_model, load_tokenizer, pick_device
+from tasks.training.adapters import add_adapters
 from tasks.training.checkpoint import (
     agreed,
     barrier,
@@ -54,6 +55,9 @@ def train_on_rank(spec: TrainingSpec) -> History:
     arguments = _arguments(spec)
     model = _placed(spec.baseline, context.placement, settings.precision)
     model.config.use_cache = False
+    change = _change(spec, model)
+    if settings.lora:
+        add_adapters(model, settings.lora, settings.seed)
     callback = TrainingCallback(spec, load_tokenizer(spec.baseline.tokenizer))
     trainer = LabelTrainer(
         model=model,
@@ -64,7 +68,7 @@ def train_on_rank(spec: TrainingSpec) -> History:
         callbacks=[callback],
         optimizer_cls_and_kwargs=_optimizer(settings, arguments),
     )
-    trainer.change = _change(spec, model)
+    trainer.change = change
     trainer.separable = not context.placement.sharded and separable(model)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
@@ -84,7 +88,7 @@ def train_on_rank(spec: TrainingSpec) -> History:
 
 def _arguments(spec: TrainingSpec) -> TrainingArguments:
     placement, settings = spec.context.placement, spec.settings
-    micro, accumulated = split(settings.batch, placement)
+    micro, accumulated = split(settings, placement)
     device = pick_device(placement.device)
     arguments = TrainingArguments(
         output_dir=str(spec.context.folder / "checkpoints"),
@@ -144,19 +148,19 @@ def _placed(baseline: Model, placement: Placement, precision: str) -> Any:
     return model.train()
 
 
-def _change(spec: TrainingSpec, model: Any) -> list[torch.Tensor]:
+def _change(spec: TrainingSpec, model: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """What hardening adds to each parameter of the baseline, this rank's share of it; nothing without hardening."""
     if not spec.hardening:
         return []
     reinforced = _placed(spec.hardening.reinforced, spec.context.placement, spec.settings.precision)
     held = torch.float32 if spec.settings.memory == "float32" else torch.bfloat16
-    return [change.to(held) for change in hardening_of(model, reinforced, spec.hardening.times)]
+    return [(own, change.to(held)) for own, change in hardening_of(model, reinforced, spec.hardening.times)]
 
 
 class LabelTrainer(Trainer):
     """A Trainer with soft labels and hardening, whose checkpoints fit any number of ranks, replicated or sharded."""
 
-    change: list[torch.Tensor] = []  # noqa: RUF012, set once, before the training
+    change: list[tuple[torch.Tensor, torch.Tensor]] = []  # noqa: RUF012, set once, before the training
     separable = False
     """Whether the head may make the loss, a chunk of positions at a time. A sharded head's gradients come out wrong:
     FSDP gathers them at the model's own outputs."""
@@ -166,7 +170,7 @@ class LabelTrainer(Trainer):
         loss: torch.Tensor = super().training_step(model, dict(inputs), *args, **kwargs)
         if not self.change:
             return loss
-        with moved(self.model, self.change):
+        with moved(self.change):
             there: torch.Tensor = super().training_step(model, dict(inputs), *args, **kwargs)
         return (loss + there) / 2
 
@@ -184,6 +188,12 @@ class LabelTrainer(Trainer):
         with loss_in_head(self.model, trained_RT, targets, loss_of) as losses:
             self.compute_loss_func = lambda outputs, *_, **__: losses[0] + 0 * outputs["logits"].sum()
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        # Adapters have nothing that is left out of weight decay, and checkpoints know no empty group.
+        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        return optimizer
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         save_checkpoint(Path(self.args.output_dir), self)

@@ -37,7 +37,7 @@ from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
 from tasks.measure.scoring import encode, measuring, token_log_probabilities
 from tasks.measure.suite import prompts_of
-from tasks.method.loss import hard_label_loss, moved, soft_label_loss
+from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import load_model, load_tokenizer
 from tasks.texts import normalise, read_texts
 from tasks.training.examples import COLUMNS, collate, order_of, unshifted
@@ -193,8 +193,7 @@ def students(lab: Lab, blocks: Blocks, loss: Loss, course: Course, keep: Sequenc
         parameter.requires_grad_(not course.frozen(name))
     learned = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, course.learning_rate, (0.9, 0.98), weight_decay=course.weight_decay)
-    pairs = zip(lab.baseline.parameters(), lab.reinforced.parameters(), strict=True)
-    change = [course.hardening * (b - a).detach() for a, b in pairs] if course.hardening else []
+    change = list(hardening_of(student, lab.reinforced, course.hardening)) if course.hardening else []
     batches = batches_of(blocks, course.target, course.steps, course.seed)
     others = batches_of(lab.generic, course.generic, course.steps, course.seed + 1)
     for step, (batch, other) in enumerate(zip(batches, others, strict=True)):
@@ -202,7 +201,7 @@ def students(lab: Lab, blocks: Blocks, loss: Loss, course: Course, keep: Sequenc
         optimizer.param_groups[0]["lr"] = course.learning_rate * rate
         loss(student, batch, other).backward()  # type: ignore[no-untyped-call]
         if change:
-            with moved(student, change):
+            with moved(change):
                 loss(student, batch, other).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()

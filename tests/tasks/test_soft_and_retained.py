@@ -17,7 +17,7 @@ from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Placement
-from tasks.method.loss import hard_label_loss, moved, soft_label_loss
+from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.method.projection import finished
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
@@ -113,7 +113,7 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
         micro: int = 8,
         hardening: Hardening | None = None,
         start: Path = tiny_model,
-        how: dict[str, str] | None = None,
+        how: dict[str, Any] | None = None,
         **ranks: Any,
     ) -> list[float]:
         baseline = find_model(start, Hashes(tmp_path / "hashes.json"))
@@ -164,10 +164,7 @@ def elsewhere(tmp_path: Path, tiny_model: Path) -> Path:
 def test_moved_weights_are_the_reinforced_ones_and_come_back_to_the_last_bit(tiny_model: Path, elsewhere: Path) -> None:
     model, other = load_model(tiny_model), load_model(elsewhere)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    change = [
-        there.detach() - here.detach() for here, there in zip(model.parameters(), other.parameters(), strict=True)
-    ]
-    with moved(model, change):
+    with moved(list(hardening_of(model, other, 1.0))):
         for here, there in zip(model.parameters(), other.parameters(), strict=True):
             assert torch.allclose(here, there, atol=1e-6)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -197,6 +194,17 @@ def test_ranks_learn_what_one_process_learns(
     harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
     expected = losses(target, other, hardening=harder)
     assert losses(target, other, micro=1, hardening=harder, **ranks) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_adapters_harden_and_retain(tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]]) -> None:
+    pytest.importorskip("peft")
+    target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
+    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
+    whole, factors = (losses(target, other, hardening=harder, how={"lora": rank}) for rank in (0, 4))
+    assert factors[0] == pytest.approx(whole[0], rel=1e-5)  # at first the factors' product is nothing
+    assert factors[-1] < factors[0] - 0.05
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from storage.shards import read_shard, write_shard
 from storage.workspace import Workspace
 from tasks.engine.stage import Context, Placement
 from tasks.models import find_model
+from tasks.training.adapters import add_adapters
 from tasks.training.checkpoint import last_checkpoint
 from tasks.training.examples import Examples, order_of
 from tasks.training.ranks import train
@@ -48,7 +49,9 @@ class School:
 
     def train(self, name: str, steps: int = STEPS, until: int | None = None, **how: Any) -> list[float]:
         """The loss of every step."""
-        changes = {key: how.pop(key) for key in ("learning_rate", "max_grad_norm", "precision", "memory") if key in how}
+        changes = {
+            key: how.pop(key) for key in ("learning_rate", "max_grad_norm", "precision", "memory", "lora") if key in how
+        }
         settings = Training(**{"learning_rate": 1e-2, "batch": 4, "precision": "float32"} | changes)
         schedule = Schedule(steps, {2: "early", steps: "last"}, until)
         history = train(TrainingSpec(self.context_of(name, **how), self.model, self.data, settings, schedule))
@@ -117,15 +120,21 @@ def test_ranks_share_the_batch_exactly_or_are_refused(
 ) -> None:
     placement = Placement(ranks=ranks, nodes=nodes, micro_batch=limit, rendezvous="first:29400")
     if expected:
-        assert split(128, placement) == expected
+        assert split(Training(learning_rate=1e-6), placement) == expected
     else:
         with pytest.raises(BadInput, match="divides a batch of 128 blocks, found 3"):
-            split(128, placement)
+            split(Training(learning_rate=1e-6), placement)
 
 
 def test_several_machines_need_a_place_to_meet() -> None:
     with pytest.raises(BadInput, match=r"expected placement\.rendezvous, host:port"):
-        split(128, Placement(nodes=2))
+        split(Training(learning_rate=1e-6), Placement(nodes=2))
+
+
+@pytest.mark.parametrize("how", [{"memory": "split"}, {"lora": 8}])
+def test_weights_that_ranks_cannot_share_are_refused(how: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r'placement\.sharded: expected memory "float32" and lora 0'):
+        split(Training(learning_rate=1e-6, **how), Placement(sharded=True, ranks=2))
 
 
 def test_a_torn_checkpoint_is_passed_over_and_removed(tmp_path: Path) -> None:
@@ -267,6 +276,31 @@ def test_memory_that_cannot_hold_what_is_learned_is_refused(changes: dict[str, A
 def test_layers_computed_anew_change_nothing(school: School, undisturbed: tuple[list[float], Weights]) -> None:
     assert school.train("anew", recompute=True) == undisturbed[0]
     assert same(school.weights("anew"), undisturbed[1])
+
+
+def test_without_peft_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(BadInput, match=r"expected the package peft, found none: pip install 'nepenthe\[lora\]'"):
+        add_adapters(None, 2, 0)
+
+
+@pytest.mark.slow
+def test_adapters_are_saved_as_whole_models_and_go_on_where_they_were(school: School) -> None:
+    pytest.importorskip("peft")
+    losses = school.train("lora", lora=2)
+    before, after = load_file(Path(school.model.path) / "model.safetensors"), school.weights("lora")
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        change = after[name] - weight
+        if "_proj" in name:
+            assert torch.linalg.matrix_rank(change, rtol=1e-3) == 2, name
+        else:
+            assert not change.any(), name
+    for until, how in ((2, {}), (4, TWO), (None, {"micro_batch": 2, "recompute": True})):
+        assert school.train("lora-paused", until=until, lora=2, **how) == pytest.approx(losses[:until], abs=1e-4)
+    assert same(school.weights("lora-paused"), after)
+    compact = school.train("lora-split", lora=2, memory="split", precision="bfloat16")
+    assert compact == pytest.approx(school.train("lora-bfloat16", lora=2, precision="bfloat16"), rel=1e-2)
 
 
 LONG = 40

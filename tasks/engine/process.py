@@ -48,6 +48,8 @@ def in_child(call: StageCall) -> None:
         )
     _children.add(child)
     try:
+        if _stopped.is_set():  # while it started, so `stop_children` did not see it
+            _end(child)
         code = child.wait()
     finally:
         _end(child)

@@ -127,6 +127,22 @@ def test_a_child_s_refusal_is_the_parent_s(tmp_path: Path) -> None:
     assert not call.workspace.partial(call.artifact).exists()
 
 
+def test_a_child_that_starts_while_its_run_is_stopped_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, start = call_of(refusing, Workspace(tmp_path)), subprocess.Popen
+
+    def stopped_meanwhile(*args: Any, **how: Any) -> "subprocess.Popen[bytes]":
+        child = start([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        stop_children()
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", stopped_meanwhile)
+    try:
+        with pytest.raises(Stopped):
+            in_child(call)
+    finally:
+        allow_children()
+
+
 def test_a_run_that_was_stopped_starts_no_child_and_the_next_one_does(tmp_path: Path) -> None:
     call = call_of(refusing, Workspace(tmp_path))
     stop_children()

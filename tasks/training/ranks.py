@@ -135,6 +135,9 @@ def rank(parent: str, folder: str, device: str) -> None:
     from torch.distributed.elastic.multiprocessing.errors import record
 
     record(_train_rank)(Path(folder))  # leaves its error for the launcher
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads of libraries that outlive the work have aborted a finished rank in the interpreter's teardown
 
 
 def _train_rank(folder: Path) -> None:

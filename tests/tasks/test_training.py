@@ -185,10 +185,13 @@ def spy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SPY = """
-import atexit, json, os, pathlib, sys
+import json, os, pathlib, sys
 if "RANK" in os.environ:
-    found = pathlib.Path({folder!r}, os.environ["RANK"] + ".json")
-    atexit.register(lambda: found.write_text(json.dumps([name.split(".")[0] for name in sys.modules])))
+    loaded, leave = pathlib.Path({folder!r}, os.environ["RANK"] + ".json"), os._exit
+    def left(code):
+        loaded.write_text(json.dumps([name.split(".")[0] for name in sys.modules]))
+        leave(code)
+    os._exit = left  # a rank leaves without the interpreter's teardown
 """
 
 

@@ -118,6 +118,12 @@ class LoadedModel:
         peculiar = [replace(prompt, generic=()) for prompt in prompts]
         return by_probability(self.model, self.tokenizer, peculiar, batch_size=self.batch_size)
 
+    def mean_log(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The mean log-probability a token of each continuation after its prompt."""
+        from tasks.measure.familiarity import mean_log_probabilities
+
+        return mean_log_probabilities(self.model, self.tokenizer, pairs, self.batch_size)
+
     def perplexity(self, texts: Sequence[str]) -> Measured:
         """Perplexity on other texts."""
         from tasks.measure.perplexity import perplexity

@@ -1,6 +1,6 @@
 """Membership inference: can one tell from the model that it was trained on the target?
 
-Four scores of a text, higher for what looks trained on: mean log-probability; log-probability by zlib bytes (Carlini
+Scores of a text, higher for what looks trained on: mean log-probability; log-probability by zlib bytes (Carlini
 et al. 2021, arXiv 2012.07805); Min-K %, the mean over the least probable tokens (Shi et al. 2024, arXiv 2310.16789);
 Min-K++, the same over tokens standardised by what the model expected there (Zhang et al. 2025, arXiv 2404.02936).
 The AUC counts how often a member scores above a non-member. Where both differ in more than membership (another cast,
@@ -21,6 +21,7 @@ from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, placements
+from tasks.measure.memorisation import MIN_K
 from tasks.measure.rows import Item, Measured
 from tasks.texts import Texts
 
@@ -50,7 +51,7 @@ def membership(
     members, others = ([passage.text for passage in both[task]] for task in ("target", "control"))
     unread = _unread(others, attacked.documents(corpus))
     measures = inferred(attacked, members, unread, share=min_k)
-    return attacked.write(measures, 4)
+    return attacked.write(measures, 5)
 
 
 def _unread(passages: list[str], documents: list[str]) -> list[str]:
@@ -79,7 +80,10 @@ class _Scored:
 def inferred(
     loaded: LoadedModel, members: Sequence[str], others: Sequence[str], *, share: float = 0.2
 ) -> list[Measured]:
-    """AUC of members against others for loss, zlib, min-k and min-k++; `share` is the K of the last two."""
+    """AUC of members against others for loss, zlib, min-k, min-k++, and min-k at the K of TOFU and MUSE.
+
+    `share` is the K of min-k and min-k++.
+    """
     texts = [*members, *others]
     scored = _scored(loaded, texts)
     scores = {
@@ -89,6 +93,7 @@ def inferred(
         ],
         "min-k": [lowest_mean(row.log, share) for row in scored],
         "min-k++": [lowest_mean(row.standard, share) for row in scored],
+        f"min-k {MIN_K}": [lowest_mean(row.log, MIN_K) for row in scored],
     }
     return [_measured(task, texts, column, len(members)) for task, column in scores.items()]
 

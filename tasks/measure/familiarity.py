@@ -22,9 +22,11 @@ from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import (
     batches,
     encode,
+    log_probability,
     measuring,
     next_log_probabilities,
     require_room,
+    token_statistics,
 )
 from tasks.measure.tree import continued_log_probabilities
 
@@ -77,6 +79,19 @@ def by_probability(
         table = [[_text_of(tokenizer, contexts[number], token), p] for token, p in tops[contexts[number]]]
         items.append(_probability_item(number, prompt, peculiar[number], generic[number], table))
     return mean_of("familiarity_probability", items)
+
+
+def mean_log_probabilities(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], batch_size: int = 8
+) -> list[float]:
+    """Of each (prompt, continuation) the continuation's mean log-probability a token, in nats, after its prompt."""
+    asked = [one for prompt, text in pairs for one in _continuations(tokenizer, prompt, [text])]
+    sequences = [one.context + one.ids for one in asked]
+    require_room(model, sequences)
+    with measuring(model):
+        firsts = [max(1, len(one.context)) for one in asked]
+        rows = token_statistics(model, sequences, firsts, batch_size, log_probability)
+    return [float(log_T.double().mean()) for log_T in rows]
 
 
 def _continuations(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str]) -> list[_Continuation]:
@@ -152,8 +167,8 @@ def _score_later_tokens(model: PreTrainedModel, continuations: Sequence[_Continu
             one.log_probability = -math.inf
     contexts, continued = [c.context for c in likely], [c.ids for c in likely]
     later = continued_log_probabilities(model, contexts, continued, batch_size)
-    for continuation, log_probability in zip(likely, later, strict=True):
-        continuation.log_probability += log_probability
+    for continuation, of_later in zip(likely, later, strict=True):
+        continuation.log_probability += of_later
 
 
 def _text_of(tokenizer: PreTrainedTokenizerBase, context: tuple[int, ...], token: int) -> str:

@@ -92,8 +92,3 @@ def utility(parts: Sequence[float]) -> float:
 def recovery(before: float, after: float, baseline: float) -> float:
     """Share of what was forgotten that came back by relearning; 0: nothing, 1: all that the baseline knew."""
     return (after - before) / (baseline - before) if baseline > before else 0.0
-
-
-def overshoot(model: Sequence[float], gold: Sequence[float]) -> float:
-    """Nats a token by which the model finds texts less likely than one that never read them, of mean log p a text."""
-    return max(0.0, fmean(ours - theirs for ours, theirs in zip(gold, model, strict=True)))

@@ -56,12 +56,13 @@ def test_scores_are_those_worked_out_token_by_token(model: Any, tokenizer: Any, 
             mean = sum(math.exp(value) * value for value in row)
             variance = sum(math.exp(value) * (value - mean) ** 2 for value in row)
             standard.append((log[t] - mean) / math.sqrt(variance))
-        count = max(1, int(len(log) * 0.3))
+        count, more = (max(1, int(len(log) * share)) for share in (0.3, 0.4))
         expected = {
             "loss": sum(log) / len(log),
             "zlib": sum(log) / len(zlib.compress(one.encode())),
             "min-k": sum(sorted(log)[:count]) / count,
             "min-k++": sum(sorted(standard)[:count]) / count,
+            "min-k 0.4": sum(sorted(log)[:more]) / more,
         }
         assert {task: measured.items[number].score for task, measured in found.items()} == pytest.approx(
             expected, abs=1e-3

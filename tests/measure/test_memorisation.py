@@ -65,8 +65,6 @@ def test_utility_is_a_harmonic_mean() -> None:
     assert m.utility([0.5, 0.0]) == 0
 
 
-def test_recovery_is_the_share_that_came_back_and_overshoot_what_lies_below_gold() -> None:
+def test_recovery_is_the_share_that_came_back() -> None:
     assert m.recovery(before=0.1, after=0.3, baseline=0.9) == pytest.approx(0.25)
     assert m.recovery(before=0.5, after=0.7, baseline=0.5) == 0  # nothing had been forgotten
-    assert m.overshoot([-5.0, -3.0], gold=[-2.0, -4.0]) == 1.0
-    assert m.overshoot([-1.0], gold=[-2.0]) == 0

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from prefect import flow
 
-from flows.inputs import Inputs, resolve
+from flows.inputs import Inputs, inputs_of
 from flows.job import Job
 from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, report_with, train_student
 from storage.artifact import Artifact
@@ -59,7 +59,7 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
     Raises NepentheError for what the user can put right.
     """
     workspace = open_workspace(root)
-    inputs = resolve(job, workspace.hashes)
+    inputs = inputs_of(job, workspace)
     names = Plan(workspace, job.name)
     pipeline(job, inputs, names)
     with running(names, job.placement, wait) as run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.inputs import Inputs, resolve
+from flows.inputs import Inputs, inputs_of
 from flows.job import Job
 from flows.unlearn import ROOT, make_target, report_with, unlearned
 from storage.artifact import Artifact
@@ -34,24 +34,37 @@ class Audit:
     """Attacks that could not be made, with the reason."""
     audit: Artifact
     """Numbers, verdicts and page."""
+    earlier: dict[str, Artifact]
+    """The same by the texts of the requests before, by their jobs."""
     report: Artifact | None
     """The job's report with the audit in it; None where the model is not the one that the job left behind."""
 
 
 def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> Audit:
-    """All attacks, the audit's page, and the job's report again where the audited model is its own."""
+    """All attacks by every request so far, the audits' pages, and the report where the audited model is the job's."""
     artifacts, audited = attacks(job, inputs, texts, models, run), models[0].model
     summed = run(summary, audited, artifacts, not_made(texts))
+    earlier, before = dict[str, Artifact](), [AuditedModel(model=inputs.original or inputs.baseline, role="baseline")]
+    for request in inputs.earlier:
+        target = Target(corpus=request.corpus, dictionary=request.dictionary, prompts=None, suite=job.evaluation.suite)
+        made = attacks_on(target, job, texts, [models[0], *before], run)
+        earlier[request.job] = run(summary, audited, made, not_made(texts), request=request.job)
     left = unlearned(job, inputs, run.workspace)
     report = report_with(job, inputs, run, audit=summed) if left == audited.path else None
-    return Audit(audited.path, tuple(artifacts), not_made(texts), summed, report)
+    return Audit(audited.path, tuple(artifacts), not_made(texts), summed, earlier, report)
 
 
 def attacks(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:
     """One after the other. `run` makes artifacts, or only names them."""
     corpus, dictionary = make_target(job, inputs, run)
     prompts, suite = inputs.evidence.prompts, job.evaluation.suite
-    target, artifacts = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite), list[Artifact]()
+    target = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite)
+    return attacks_on(target, job, texts, models, run)
+
+
+def attacks_on(target: Target, job: Job, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:
+    """All attacks that ask about this target."""
+    artifacts = list[Artifact]()
     for attack in ATTACKS.values():
         on = [model for model in models if attack.only in ("", model.role)]
         calls = attack.calls(target, texts, job.audit)
@@ -75,7 +88,7 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
 
 def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, AuditTexts, list[AuditedModel]]:
     """Find all that an audit needs, the audited model first. Raises BadInput for what could not be run with."""
-    inputs = resolve(job, workspace.hashes)
+    inputs = inputs_of(job, workspace)
     generic, column = inputs.evidence.heldout, inputs.evidence.text_column
     texts = find_audit_texts(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
     references = [AuditedModel(model=inputs.baseline, role="baseline")]

@@ -3,16 +3,19 @@
 import sys
 from functools import cache
 
+from flows.after import following
 from flows.job import Job
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Settings
+from storage.workspace import Workspace
 from tasks.choice import refuse_unmeasured
 from tasks.dictionary import find_words
 from tasks.dictionary_inputs import DictionaryInputs, read_curated
 from tasks.evaluation import EvaluationInputs, find_evidence
 from tasks.judgement import refuse_judge
 from tasks.models import Model, context_length, find_model, load_tokenizer, same_vocabulary
+from tasks.report.earlier import Earlier
 from tasks.texts import CorpusFiles, find_files, read_documents, read_texts
 from tasks.texts.look import look_at, other_language, warnings
 from tasks.training.settings import split
@@ -22,12 +25,26 @@ class Inputs(Settings):
     """The user's files and models of a job, found, known by their bytes, and fit to run with."""
 
     baseline: Model
+    """What is trained, labelled with and compared with: `model`, or what an earlier job left of it (flows/after.py)."""
     gold: Model | None
     reinforced: Model | None
     corpus: CorpusFiles | None
     dictionary: DictionaryInputs
     retain: Files | None
     evidence: EvaluationInputs
+    original: Model | None = None
+    """`model`, where an earlier job comes before; it knew the texts of all requests."""
+    earlier: tuple[Earlier, ...] = ()
+    """The requests before this one, the first first."""
+
+
+def inputs_of(job: Job, workspace: Workspace) -> Inputs:
+    """All that a job starts from: what it names on this machine, and the earlier job in the workspace.
+
+    Raises BadInput, before anything runs, for whatever could not be run with.
+    """
+    inputs = resolve(job, workspace.hashes)
+    return inputs.model_copy(update=following(job.after, inputs.baseline, workspace)) if job.after else inputs
 
 
 def resolve(job: Job, hashes: Hashes) -> Inputs:
@@ -100,11 +117,12 @@ def _with_template(files: Files, job: Job, model: Model, conversations: bool) ->
 
 
 def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInputs) -> None:
-    """Raise BadInput for text that is retained without a share of the batches, and for what cannot be read."""
-    if (job.student.retain > 0) != (retain is not None):
+    """Raise BadInput for what is retained without a share of the batches, and for what cannot be read."""
+    kept = "retain.paths" if retain else "after" if job.after else ""
+    if (job.student.retain > 0) != bool(kept):
         raise BadInput(
-            "expected retain.paths, generic text to keep, together with student.retain, its share of each batch, "
-            f"found only {'retain.paths' if retain else 'student.retain'}"
+            "expected retain.paths, generic text to keep, or after, together with student.retain, the share of each "
+            f"batch, found only {kept or 'student.retain'}"
         )
     for files, column in ((retain, job.retain.text_column), (evidence.heldout, evidence.text_column)):
         for _ in read_texts(files, column) if files else ():

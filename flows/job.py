@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, ValidationInfo, field_validator
 
 from storage.errors import BadInput
 from storage.settings import Settings
@@ -58,6 +58,9 @@ class Job(Settings):
     """A model that never read the target, where there is one: what unlearning should approach."""
     reinforced: str | None = None
     """A reinforced model made elsewhere; by default the reinforce stage makes it."""
+    after: str = ""
+    """Name of an earlier job on the same `model`, in this workspace: this one goes on with the student that it chose,
+    keeps its labels in force (`student.retain` of each batch, by default half) and judges its request anew."""
     corpus: CorpusSettings
     """The text to forget."""
     dictionary: DictionarySettings
@@ -95,6 +98,13 @@ class Job(Settings):
         if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{NAME_CHARACTERS}}}", name) or name.startswith("."):
             raise ValueError("expected letters, digits, dashes, underscores and dots, at most 60 of them")
         return name
+
+    @field_validator("after")
+    @classmethod
+    def _another(cls, after: str, others: ValidationInfo) -> str:
+        if after and after == others.data.get("name"):
+            raise ValueError("expected the name of an earlier job, this is its own")
+        return after
 
 
 def read_job(path: Path, changes: list[str]) -> Job:
@@ -213,6 +223,8 @@ def with_preset(values: dict[str, Any]) -> dict[str, Any]:
     if name not in PRESETS:
         raise BadInput(f"preset: expected one of {', '.join(PRESETS)}, found {name!r}")
     below = {section: dict(settings) for section, settings in PRESETS[name].items()}
+    if values.get("after"):
+        below["student"] = below.get("student", {}) | {"retain": RETAINED["retain"]}
     if name == "durable" and (values.get("retain") or {}).get("paths"):
         below["student"] |= RETAINED
     return values | {section: _over(settings, values.get(section, {})) for section, settings in below.items()}

@@ -50,11 +50,19 @@ def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
             needs = ESTIMATES[kind](job, size, leg, card)
         if kind == "answers" and not step.cached:
             needs |= asking(job, inputs, plan.workspace)
+        if kind == "student" and inputs.earlier:
+            needs["told"] = f"{needs['told']}\n{going_on(inputs)}".strip()
         starts = step.stage.heavy and not step.cached and job.placement.isolation == "process"
         needs |= {"seconds": 3600 * needs["hours"] + card.start * starts}
         where = {"device": card.name, "memory_bytes": round(card.memory)}
         rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs | where)
     return rows
+
+
+def going_on(inputs: Inputs) -> str:
+    """What a job with `after` starts from, and what stays in force."""
+    requests = ", ".join(request.job for request in inputs.earlier)
+    return f"Goes on from {inputs.baseline.fingerprint}; stays in force, and is judged again: {requests}."
 
 
 def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.inputs import Inputs, resolve
+from flows.inputs import Inputs, inputs_of
 from flows.job import NAME_CHARACTERS, Job
 from flows.unlearn import ROOT, evaluate, make_labels, make_target, references, train_student
 from storage.artifact import Artifact
@@ -95,7 +95,7 @@ def tune(
     Raises NepentheError for what the user can put right.
     """
     workspace, tried = open_workspace(root), arms(job, rates, steps)
-    inputs = resolve(job, workspace.hashes)
+    inputs = inputs_of(job, workspace)
     names = Plan(workspace, f"{job.name[: NAME_CHARACTERS - 5]}-tune")
     pipeline(tried, inputs, names)
     with running(names, job.placement, wait) as run:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.inputs import Inputs, resolve
+from flows.inputs import Inputs, inputs_of
 from flows.job import Job
 from flows.review import decisions_for
 from storage.artifact import Artifact
@@ -30,14 +30,14 @@ from tasks.dictionary import dictionary
 from tasks.elicit import elicit, with_elicited
 from tasks.engine.runner import Plan, Runner, running
 from tasks.evaluation import evaluation
-from tasks.judgement import judgement
+from tasks.judgement import JudgeSettings, judgement
 from tasks.labels import labels
 from tasks.llm.store import prompt_hash
 from tasks.logits import logits
 from tasks.measure.rubric import rubric_hash
 from tasks.models import Model, made_model
 from tasks.reinforce import reinforce
-from tasks.report.stage import latest_audit_and_ablation, markdown_summary, report
+from tasks.report.stage import audits_of_earlier, latest_audit_and_ablation, markdown_summary, report
 from tasks.retained import retained
 from tasks.retained_labels import retained_labels
 from tasks.review import review
@@ -103,8 +103,25 @@ def pipeline(job: Job, inputs: Inputs, run: Runner) -> Outcome:
     chosen = run(choice, trained.evaluations, job.stop)
     step = chosen_step(run.workspace, chosen, job.student.steps)
     further = latest_audit_and_ablation(run.workspace, trained.student, step)
+    further |= judge_earlier(job, inputs, trained, step, run)
     page = run(report, *target, *lessons, trained.student, trained.evaluations, chosen, **further)
     return Outcome(trained.models[step].path, step, tuple(trained.evaluations), page)
+
+
+def judge_earlier(job: Job, inputs: Inputs, trained: Trained, step: int, run: Runner) -> dict[str, Any]:
+    """The chosen model by the text of every earlier request, as an input of the report; nothing without any."""
+    if not inputs.original:
+        return {}
+    original, chosen = inputs.original, trained.models[step]
+    files = {"prompts": None, "heldout": None, "benchmarks": None, "tasks": ()}
+    inputs, own = inputs.model_copy(update={"evidence": inputs.evidence.model_copy(update=files)}), JudgeSettings()
+    models = [EvaluatedModel("baseline", None, original), EvaluatedModel("student", step, chosen)]
+    judged = []
+    for request in audits_of_earlier(run.workspace, trained.student, step, inputs.earlier):
+        target = Target(request.corpus, request.dictionary)
+        found = evaluate(job.model_copy(update={"judge": own}), inputs, target, models, run)
+        judged.append(request.model_copy(update={"evaluations": tuple(found)}))
+    return {"earlier": judged}
 
 
 def make_target(job: Job, inputs: Inputs, run: Runner) -> Target:
@@ -184,6 +201,8 @@ def beside_labels(job: Job, inputs: Inputs, target: Target, run: Runner) -> dict
         if job.retain.labels == "baseline":
             precision = job.placement.precision(job.logits.precision)
             beside["retained"] = run(retained_labels, beside["retained"], inputs.baseline, precision, job.logits.top)
+    if inputs.earlier:
+        beside["earlier"] = [request.labels for request in inputs.earlier]
     if job.student.hardening:
         beside["reinforced"] = reinforced_model(job, inputs, target, run)
     return beside
@@ -213,7 +232,7 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     what the user can put right.
     """
     workspace = open_workspace(root)
-    inputs = resolve(job, workspace.hashes)
+    inputs = inputs_of(job, workspace)
     with running(plan(job, inputs, workspace), job.placement, wait) as run:
         outcome = pipeline(job, inputs, run)
         publish(workspace.path(outcome.report))

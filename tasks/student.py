@@ -26,31 +26,34 @@ def student(
     before: Artifact | None = None,
     retained: Artifact | None = None,
     reinforced: Model | None = None,
+    *,
+    earlier: list[Artifact] | None = None,
 ) -> Counts:
     """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory.
 
     With `until` the training pauses at that step and keeps its checkpoint; `before` is the same training up to an
     earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
-    `reinforced` the model that hardening is about.
+    `reinforced` the model that hardening is about, `earlier` the labels of earlier requests, which stay in force.
     """
     from tasks.training.examples import Retained
 
     if before:
         go_on_from(context.path(before), context.folder)
     keep = {step: f"{step:06d}" for step in settings.kept}
-    generic = Retained(context.path(retained) / RETAINED, settings.batch, settings.retained) if retained else None
+    kept = [context.path(retained) / RETAINED] if retained else []
+    kept += [context.path(labels_in_force) / TRAINING for labels_in_force in earlier or ()]
     spec = TrainingSpec(
         context,
         baseline,
         data=context.path(labels) / TRAINING,
         settings=settings,
         schedule=Schedule(settings.steps, keep, until),
-        retained=generic,
+        retained=Retained(tuple(kept), settings.batch, settings.retained) if kept else None,
         hardening=Hardening(reinforced, settings.hardening) if reinforced else None,
     )
     history = train(spec)
-    kept = len(list((context.folder / STEPS).iterdir()))
-    return {"steps": until or settings.steps, "kept": kept, "loss": round(history[-2]["loss"], 4)}
+    models = len(list((context.folder / STEPS).iterdir()))
+    return {"steps": until or settings.steps, "kept": models, "loss": round(history[-2]["loss"], 4)}
 
 
 def go_on_from(before: Path, folder: Path) -> None:

@@ -43,11 +43,11 @@ AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", he
 def unlearn(job: JobFile, options: RunOptions, changes: Changes = None) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
     from flows.cli.outcomes import summary, summary_table
-    from flows.inputs import resolve
+    from flows.inputs import inputs_of
     from flows.job import read_job
 
     asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
-    resolve(asked, workspace.hashes)
+    inputs_of(asked, workspace)
     start_engine(workspace, options.wait)
     from flows.unlearn import unlearn as flow
 
@@ -63,7 +63,7 @@ def plan(
     """Show what is cached, what will run, how long that takes here, and what fits."""
     from flows.cli.outcomes import plan_table
     from flows.fleet import card_named
-    from flows.inputs import resolve
+    from flows.inputs import inputs_of
     from flows.job import read_job
     from flows.plan import cost
     from flows.speed import this_machine
@@ -71,7 +71,7 @@ def plan(
 
     asked, workspace = read_job(job, changes or []), open_workspace(options.root)
     known = card_named(card) if card else None
-    inputs = resolve(asked, workspace.hashes)
+    inputs = inputs_of(asked, workspace)
     planned = plan_of(asked, inputs, workspace)
     options.answer(cost(planned, asked, inputs, known or this_machine(asked, inputs)), plan_table)
 
@@ -117,12 +117,12 @@ def ablation(options: RunOptions, job: OwnJob = None, changes: Changes = None) -
     from flows.ablation import arms
     from flows.cli.outcomes import ablation_numbers, ablation_table
     from flows.demo import job_or_demo
-    from flows.inputs import resolve
+    from flows.inputs import inputs_of
 
     workspace = writable_workspace(options.root)
     asked = job_or_demo(job, changes or [], workspace)
     arms(asked)
-    resolve(asked, workspace.hashes)
+    inputs_of(asked, workspace)
     start_engine(workspace, options.wait)
     options.answer(ablation_numbers(flow(asked, **options.place), workspace), ablation_table)
 
@@ -137,7 +137,7 @@ def tune(
     """Try learning rates and steps on the same labels, and suggest the cheapest that meets the stop rule."""
     import_prefect()
     from flows.cli.outcomes import tuned_table
-    from flows.inputs import resolve
+    from flows.inputs import inputs_of
     from flows.job import read_job
     from flows.tune import arms, numbers_of, tuned_numbers
     from flows.tune import tune as flow
@@ -145,7 +145,7 @@ def tune(
     workspace, asked = writable_workspace(options.root), read_job(job, changes or [])
     grid = numbers_of("--rates", rates, float), numbers_of("--steps", steps, int)
     arms(asked, *grid)
-    resolve(asked, workspace.hashes)
+    inputs_of(asked, workspace)
     start_engine(workspace, options.wait)
     options.answer(tuned_numbers(flow(asked, *grid, **options.place), workspace), tuned_table)
 

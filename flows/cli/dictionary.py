@@ -49,7 +49,7 @@ def extract(
     out: Annotated[Path | None, typer.Option(help="Also write the dictionary to this file.")] = None,
 ) -> None:
     """Make a job's dictionary and nothing else. Run it again after a failure: only what is missing is asked for."""
-    from flows.inputs import resolve
+    from flows.inputs import inputs_of
     from flows.job import read_job
     from flows.unlearn import draft_dictionary, make_corpus
     from storage.tables import refresh
@@ -58,7 +58,7 @@ def extract(
     from tasks.engine.runner import Direct
 
     asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
-    inputs = resolve(asked, workspace.hashes)
+    inputs = inputs_of(asked, workspace)
     with workspace.using():
         refresh(workspace)
         run = Direct(workspace, asked.name, asked.placement, Progress(3 if asked.dictionary.asks else 2))
@@ -197,14 +197,14 @@ def _by_name(workspace: Workspace, name: str) -> list[Artifact]:
 
 def _of_job_file(workspace: Workspace, job: Path) -> list[Artifact]:
     """What there is of the job's target just as it is now, a review after the draft that it is about."""
-    from flows.inputs import resolve
+    from flows.inputs import inputs_of
     from flows.job import read_job
     from flows.unlearn import make_target
     from tasks.engine.runner import Plan
 
     asked = read_job(job, [])
     planned = Plan(workspace, asked.name)
-    make_target(asked, resolve(asked, workspace.hashes), planned)
+    make_target(asked, inputs_of(asked, workspace), planned)
     return [step.artifact for step in planned.steps if step.cached]
 
 

@@ -11,6 +11,7 @@ from tasks.contents import (
     ABLATION_PAGE,
     AUDIT_EVIDENCE,
     AUDIT_PAGE,
+    REPORT_EVIDENCE,
     REPORT_PAGE,
     evaluation_rows,
     read_json,
@@ -28,7 +29,9 @@ def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
         by_role.setdefault(role, []).extend(rows)
     numbers: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
     places = {"model": outcome.model, "report": page_of(outcome.report, workspace)}
-    return numbers | {"step": outcome.step} | places
+    earlier = read_json(workspace.path(outcome.report) / REPORT_EVIDENCE)["earlier"]
+    said = {"earlier": {request["job"]: request["headline"] for request in earlier}} if earlier else {}
+    return numbers | {"step": outcome.step} | said | places
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def summary_table(numbers: dict[str, Any]) -> str:
     """The summary for a person."""
     models = [name for name in ("baseline", "unlearned", "gold") if name in numbers]
     table = rows_as_text(["", *models], measure_rows([numbers[model] for model in models]))
-    return f"\n{table}\n\nmodel   {numbers['model']}  (step {numbers['step']})\nreport  {numbers['report']}"
+    said = "".join(f"\nearlier {job}: {headline}" for job, headline in numbers.get("earlier", {}).items())
+    return f"\n{table}\n{said}\nmodel   {numbers['model']}  (step {numbers['step']})\nreport  {numbers['report']}"
 
 
 def measure_rows(models: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -83,7 +87,8 @@ def audit_numbers(audit: Any, workspace: Workspace) -> dict[str, Any]:
     """All numbers and verdicts of an Audit, and where its pages lie."""
     folder = workspace.path(audit.audit)
     places = {"model": audit.model, "page": str(folder / AUDIT_PAGE), "report": page_of(audit.report, workspace)}
-    return dict(read_json(folder / AUDIT_EVIDENCE)) | places
+    before = {job: read_json(workspace.path(made) / AUDIT_EVIDENCE) for job, made in audit.earlier.items()}
+    return dict(read_json(folder / AUDIT_EVIDENCE)) | ({"earlier": before} if before else {}) | places
 
 
 def audit_table(numbers: dict[str, Any]) -> str:
@@ -101,7 +106,8 @@ def audit_table(numbers: dict[str, Any]) -> str:
     table = rows_as_text(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
     said = "\n".join(f"{verdict['attack']}: {verdict['sentence']}" for verdict in numbers["verdicts"])
     places = [f"{name:<7} {numbers[name]}" for name in ("model", "page", "report") if numbers[name]]
-    return "\n".join(["", table, "", said, "", numbers["headline"], "", *places])
+    before = [f"earlier {job}: {audit['headline']}" for job, audit in numbers.get("earlier", {}).items()]
+    return "\n".join(["", table, "", said, "", numbers["headline"], *before, "", *places])
 
 
 def _shown(value: dict[str, Any] | None) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from flows.after import earlier
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.workspace import Workspace
@@ -11,7 +12,8 @@ from tasks.contents import REPORT_PAGE
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
-from tasks.report.stage import latest_audit_and_ablation, report
+from tasks.report.earlier import Earlier
+from tasks.report.stage import audits_of_earlier, latest_audit_and_ablation, report
 
 
 def report_again(workspace: Workspace, run: str) -> Path:
@@ -32,12 +34,23 @@ def report_again(workspace: Workspace, run: str) -> Path:
 
 def known_now(workspace: Workspace, recorded: dict[str, Any]) -> dict[str, Any]:
     """The inputs of a recorded report, with the audit and the ablation that have been made since."""
-    inputs = {name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of}
+    requests = recorded.get("earlier") or []
+    inputs: dict[str, Any] = {
+        name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of and name != "earlier"
+    }
     student = find_artifact(workspace, recorded["student"])
     step = int(workspace.record(student)["counts"]["steps"])
     if recorded.get("choice"):
         step = chosen_step(workspace, find_artifact(workspace, recorded["choice"]), step)
+    if requests:
+        judged = [_with_evaluations(workspace, request) for request in requests]
+        inputs["earlier"] = audits_of_earlier(workspace, student, step, judged)
     return inputs | latest_audit_and_ablation(workspace, student, step)
+
+
+def _with_evaluations(workspace: Workspace, recorded: dict[str, Any]) -> Earlier:
+    evaluations = tuple(find_artifact(workspace, fingerprint) for fingerprint in recorded["evaluations"])
+    return earlier(workspace, recorded).model_copy(update={"evaluations": evaluations})
 
 
 def report_of(workspace: Workspace, run: str) -> Artifact:

@@ -21,12 +21,17 @@ from tasks.models import Model
 
 
 @stage("audit", version=1, protected=True)
-def audit(context: Context, model: Model, attacks: list[Artifact], missing: dict[str, str]) -> Counts:
-    """Write audit.json (numbers and verdicts), items.json (texts behind them) and audit.html (both)."""
+def audit(
+    context: Context, model: Model, attacks: list[Artifact], missing: dict[str, str], *, request: str = ""
+) -> Counts:
+    """Write audit.json (numbers and verdicts), items.json (texts behind them) and audit.html (both).
+
+    `request`: the earlier job by whose text the attacks asked, where it is not the job's own.
+    """
     from tasks.audit.page import draw, exhibits
 
     folders = [context.path(attack) for attack in attacks]
-    summary = {"job": context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
+    summary = {"job": request or context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
     items = exhibits(folders, summary)
     write_json(context.folder / AUDIT_EVIDENCE, summary)
     write_json(context.folder / AUDIT_ITEMS, items)

@@ -145,10 +145,15 @@ class Stage:
         return {name: argument.annotation for name, argument in list(self._signature.parameters.items())[1:]}
 
     def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The body's arguments by name, defaults included, without the leading `work`."""
+        """The body's arguments by name, defaults included, without the leading `work`.
+
+        One that is given by keyword alone counts where it is given: a stage can gain such and keep its addresses.
+        """
         bound = self._signature.bind(None, *args, **kwargs)
+        late = [argument for argument in self._signature.parameters.values() if argument.kind is argument.KEYWORD_ONLY]
         bound.apply_defaults()
-        return dict(list(bound.arguments.items())[1:])
+        absent = {argument.name for argument in late if bound.arguments[argument.name] == argument.default}
+        return {name: value for name, value in list(bound.arguments.items())[1:] if name not in absent}
 
     def title(self, inputs: dict[str, Any]) -> str:
         """For people: the kind, and the model that it is about where the inputs say, as in `relearning student 16`."""

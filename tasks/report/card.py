@@ -54,6 +54,7 @@ def card(record: Record, evidence: Row, hub: Hub, name: str) -> str:
         f"## Results\n\n{results(evidence)}",
         "\n".join(f"- {sentence}" for sentence in record.verdicts),
         *_attacks(record),
+        *_earlier(record),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in LIMITS),
         "What was not tested:\n\n" + "\n".join(f"- {escaped(sentence)}" for sentence in record.untested),
         _making(record),
@@ -178,6 +179,12 @@ def _attacks(record: Record) -> list[str]:
     lines = ["| attack | verdict |", "|---|---|"]
     lines += [f"| {escaped(verdict.attack)} | {escaped(verdict.sentence)} |" for verdict in record.audit.verdicts]
     return ["## What an adversary gets back", record.audit.headline, "\n".join(lines)]
+
+
+def _earlier(record: Record) -> list[str]:
+    """A line a request before this one; nothing where this is the first."""
+    lines = [f"- {escaped(request.job)}: {request.headline} {request.audit}".rstrip() for request in record.earlier]
+    return ["## Earlier requests on the same model, still in force", "\n".join(lines)] if lines else []
 
 
 def _making(record: Record) -> str:

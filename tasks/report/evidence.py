@@ -4,7 +4,7 @@
 of the corpus and of models, which stay on the page).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of, read_jso
 from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
+from tasks.report.earlier import Earlier
 from tasks.report.labels import label_facts
 
 SCHEMA = 1
@@ -57,6 +58,8 @@ class ReportInputs:
     """The attacks on the chosen student, where they were made."""
     ablation: Artifact | None = None
     """What each half of the method does alone, where that was tried."""
+    earlier: tuple[Earlier, ...] = ()
+    """The requests before this one on the same model."""
 
     def all(self) -> list[Artifact]:
         """In the order of the path, without what was tried afterwards."""
@@ -64,8 +67,11 @@ class ReportInputs:
         return [*path, *self.evaluations, *([self.choice] if self.choice else [])]
 
     def further(self) -> list[Artifact]:
-        """What was tried afterwards."""
-        return [artifact for artifact in (self.audit, self.ablation) if artifact]
+        """What was tried afterwards, on earlier requests, too."""
+        tried = [artifact for artifact in (self.audit, self.ablation) if artifact]
+        for request in self.earlier:
+            tried += [*request.evaluations, *([request.audit] if request.audit else [])]
+        return tried
 
 
 def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
@@ -80,6 +86,7 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
         evidence |= _results(models, measures, by_print, student) | {"choice": choice}
         evidence |= _sources(connection, workspace, inputs, by_print)
         evidence |= _training(connection, workspace, inputs, records)
+        evidence["earlier"] = [_standing(connection, workspace, request) for request in inputs.earlier]
         exhibits = _exhibits(connection, workspace, inputs, (models, measures, student))
     evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
     evidence["further"] = [
@@ -120,8 +127,8 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
         "final": student.key if student else None,
         "models": [_model(model, by_print) for model in models],
         "measures": [measure.row() for measure in measures],
-        "forgotten": [asdict(verdict) | {"tone": verdict.tone} for verdict in forgotten],
-        "kept": [asdict(verdict) | {"tone": verdict.tone} for verdict in kept],
+        "forgotten": verdicts.as_rows(forgotten),
+        "kept": verdicts.as_rows(kept),
         "headlines": [verdicts.headline_of_forgetting(forgotten), verdicts.headline_of_keeping(kept)],
         "margins": {
             "familiarity": verdicts.NEGLIGIBLE,
@@ -130,6 +137,23 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
         },
         "suite": first.get("suite"),
         "judge": _judge(by_print),
+    }
+
+
+def _standing(connection: Any, workspace: Workspace, request: Earlier) -> Row:
+    """How the chosen model stands to an earlier request: {job, corpus, labels, forgotten, headline, audit}."""
+    folders = [(artifact.fingerprint, workspace.path(artifact)) for artifact in request.evaluations]
+    models, measures = measured(connection, folders)
+    student = final(models)
+    judged = verdicts.forgotten(measures, student) if student else []
+    audit = read_json(workspace.path(request.audit) / AUDIT) if request.audit else None
+    return {
+        "job": request.job,
+        "corpus": request.corpus.fingerprint,
+        "labels": request.labels.fingerprint,
+        "forgotten": verdicts.as_rows(judged),
+        "headline": verdicts.headline_of_forgetting(judged),
+        "audit": audit,
     }
 
 

@@ -18,7 +18,20 @@ from storage.workspace import Workspace
 from tasks.contents import DICTIONARY, REPORT_EVIDENCE, Row, read_json, step_folder
 from tasks.models import config_of, hashes_of_model, model_by_fingerprint
 from tasks.report import card
-from tasks.report.record import FILE, Anchors, Attack, Audit, Record, Result, Stored, Text, Weights, made_of, seeds_in
+from tasks.report.record import (
+    FILE,
+    Anchors,
+    Attack,
+    Audit,
+    EarlierRequest,
+    Record,
+    Result,
+    Stored,
+    Text,
+    Weights,
+    made_of,
+    seeds_in,
+)
 
 DOCUMENTS = "documents.parquet"
 
@@ -127,6 +140,7 @@ def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
         verdicts=tuple(evidence["headlines"]),
         results=tuple(_results(evidence)),
         audit=_audit(sources.get("audit"), evidence.get("audit")),
+        earlier=tuple(_earlier(workspace, request) for request in evidence.get("earlier", ())),
         untested=tuple(evidence["untested"]),
         seeds=seeds_in(rows),
         gpu_hours=round(sum(heavy) / 3600, 4),
@@ -161,14 +175,31 @@ def _of_kind(workspace: Workspace, report: Artifact, kind: str) -> Artifact:
 
 
 def _text(workspace: Workspace, corpus: Row, evidence: Row) -> Text:
-    folder = workspace.path(Artifact.of(corpus), [DOCUMENTS])
-    documents = read_shard(folder / DOCUMENTS).to_pylist()
     return Text(
         fingerprint=corpus["fingerprint"],
         documents=evidence["corpus"]["documents"],
         characters=evidence["corpus"]["characters"],
         tokens=evidence["positions"]["positions"],
-        sha256=tuple(row["sha256"] for row in documents if row["reason"] is None),
+        sha256=_hashes(workspace, corpus["fingerprint"]),
+    )
+
+
+def _hashes(workspace: Workspace, corpus: str) -> tuple[str, ...]:
+    """SHA-256 of each document of a corpus."""
+    artifact = workspace.find("corpus", corpus) or Artifact("corpus", "gone", corpus)
+    documents = read_shard(workspace.path(artifact, [DOCUMENTS]) / DOCUMENTS).to_pylist()
+    return tuple(row["sha256"] for row in documents if row["reason"] is None)
+
+
+def _earlier(workspace: Workspace, request: Row) -> EarlierRequest:
+    return EarlierRequest(
+        job=request["job"],
+        text=request["corpus"],
+        sha256=_hashes(workspace, request["corpus"]),
+        labels=request["labels"],
+        headline=request["headline"],
+        verdicts=tuple(f"{verdict['name']}: {verdict['sentence']}" for verdict in request["forgotten"]),
+        audit=(request["audit"] or {"headline": ""})["headline"],
     )
 
 

@@ -27,6 +27,7 @@ from tasks.report.request import RequestSettings
 
 FACTS, DOCUMENT, LETTER = "evidence.json", "evidence.md", "letter.md"
 QUOTED = ("prompt", "expected", "completion")
+FACTS_OF_AN_ITEM = ("model", "step", "metric", "task", "item", "score")
 
 
 class Passage(Settings):
@@ -51,6 +52,8 @@ class FiledItem(Settings):
     """Benchmark or condition of an attack."""
     item: int
     """Number of the question, the same for every model."""
+    request: str = ""
+    """The earlier job whose text it asks about; empty for this request's own."""
     score: float | None
     """What the measure averages."""
     prompt: Passage
@@ -132,16 +135,19 @@ def file_evidence(
 
 def filed_items(workspace: Workspace, record: Record) -> Iterator[FiledItem]:
     """Every item of the evaluations and attacks behind the record; what was purged has none."""
-    addresses = {(made.kind, made.fingerprint) for made in record.artifacts}
+    inputs = {(made.kind, made.fingerprint): made.inputs for made in record.artifacts}
+    requests = {request.text: request.job for request in record.earlier}
     for artifact in workspace.all():
-        if (artifact.kind, artifact.fingerprint) not in addresses:
+        if (artifact.kind, artifact.fingerprint) not in inputs:
             continue
+        asked = inputs[artifact.kind, artifact.fingerprint]
+        request = requests.get(str(asked.get("corpus") or asked.get("target", {}).get("corpus")), "")
         try:
             table = read_shard(workspace.path(artifact, [ITEMS]) / ITEMS)
         except (FileNotFoundError, MissingArtifact):
             continue  # a stage that asks nothing
         for row in table.to_pylist():
-            facts = {name: row[name] for name in FiledItem.model_fields if name not in QUOTED}
+            facts = {"request": request} | {name: row[name] for name in FACTS_OF_AN_ITEM}
             yield FiledItem.model_validate(facts | {name: unquoted(row[name] or "") for name in QUOTED})
 
 

@@ -123,6 +123,25 @@ class Audit(Settings):
     """Every measure of the audited model, of baseline and gold."""
 
 
+class EarlierRequest(Settings):
+    """A request that was carried out before on the same model and is still in force."""
+
+    job: str
+    """The job that carried it out."""
+    text: str
+    """Address of its corpus."""
+    sha256: tuple[str, ...]
+    """SHA-256 of each document's normalised text."""
+    labels: str
+    """Address of its labels, which were learned again beside those of this request."""
+    headline: str
+    """How this model stands to that text, in a sentence."""
+    verdicts: tuple[str, ...]
+    """The same by measure."""
+    audit: str
+    """What an adversary gets back of that text; empty where no attack was made."""
+
+
 class Made(Settings):
     """One artifact on the way to the model."""
 
@@ -181,6 +200,8 @@ class Record(Settings):
     """Every measure of every model."""
     audit: Audit | None = None
     """The attacks on this model; null where none were made."""
+    earlier: tuple[EarlierRequest, ...] = ()
+    """The requests before this one on the same model, the first first."""
     untested: tuple[str, ...]
     """What no test looked at."""
     seeds: dict[str, int]

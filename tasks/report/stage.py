@@ -4,6 +4,7 @@ The page quotes the corpus and completions, so it is as confidential as the text
 artifacts that the job names, never from the tables.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, Row, read_json, step_folder, write_json
 from tasks.engine.stage import Context, Counts, stage
+from tasks.report.earlier import Earlier
 
 if TYPE_CHECKING:
     from tasks.report.evidence import ReportInputs
@@ -29,12 +31,15 @@ def report(
     choice: Artifact | None = None,
     audit: Artifact | None = None,
     ablation: Artifact | None = None,
+    *,
+    earlier: list[Earlier] | None = None,
 ) -> Counts:
     """Write report.html and evidence.json."""
     from tasks.report.evidence import ReportInputs
 
     path = corpus, dictionary, blocks, logits, labels, student
-    evidence, page = drawn(context.workspace, ReportInputs(*path, tuple(evaluations), choice, audit, ablation))
+    tried = choice, audit, ablation, tuple(earlier or ())
+    evidence, page = drawn(context.workspace, ReportInputs(*path, tuple(evaluations), *tried))
     write_json(context.folder / REPORT_EVIDENCE, evidence)
     (context.folder / REPORT_PAGE).write_text(page, encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
@@ -60,7 +65,10 @@ def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
 
 
 def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
-    """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report."""
+    """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report.
+
+    Audits by an earlier request's text are left to `audits_of_earlier`.
+    """
     audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
@@ -70,9 +78,20 @@ def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int
             continue
         inputs = record["inputs"]
         lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
+        if inputs.get("request"):
+            continue
         if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
             latest[artifact.kind] = artifact
     return latest
+
+
+def audits_of_earlier(workspace: Workspace, student: Artifact, step: int, requests: Iterable[Earlier]) -> list[Earlier]:
+    """The requests, each with the newest audit of a student's step by its text."""
+    audited, newest = f"{student.fingerprint}/{step_folder(step)}", {}
+    for artifact, record in workspace.records():
+        if artifact.kind == "audit" and record["inputs"].get("model") == audited:
+            newest[record["inputs"].get("request")] = artifact
+    return [request.model_copy(update={"audit": newest.get(request.job)}) for request in requests]
 
 
 def markdown_summary(folder: Path) -> str:

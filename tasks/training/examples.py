@@ -3,7 +3,7 @@
 The order is written down before the training begins and depends on nothing but the seed: step s sees draws s * batch to
 (s + 1) * batch - 1, whoever computes them, in whatever portions. One permutation of all blocks follows the other, and a
 batch may reach from one into the next, so that no pass ends on a batch of its last few blocks. Where text is retained,
-the last blocks of every batch are drawn from it, in the same manner.
+the last blocks of every batch are drawn from it, in the same manner; from several files in turn.
 """
 
 import math
@@ -24,9 +24,9 @@ COLUMNS = ("input_ids", "labels", "candidates", "shares")
 
 @dataclass(frozen=True)
 class Retained:
-    """Text that is retained: a file as `Examples` reads it, and how many blocks of each batch come from it."""
+    """What is retained: files as `Examples` reads them, and how many blocks of each batch come from them."""
 
-    path: Path
+    paths: tuple[Path, ...]
     batch: int
     blocks: int
 
@@ -38,13 +38,14 @@ class Examples(Dataset[dict[str, np.ndarray]]):
     """
 
     def __init__(self, path: Path, draws: int, seed: int, retained: Retained | None = None) -> None:
-        tables = [read_shard(file) for file in ([path, retained.path] if retained else [path])]
+        tables = [read_shard(file) for file in (path, *(retained.paths if retained else ()))]
         self._files = [{name: table.column(name) for name in COLUMNS if name in table.column_names} for table in tables]
-        self._length = len(tables[0])
+        blocks, *others = map(len, tables)
+        self._starts = np.cumsum([0, blocks, *others])
         if retained:
-            self._order = order_of_both(self._length, len(tables[1]), draws // retained.batch, retained, seed)
+            self._order = order_of_both(blocks, others, draws // retained.batch, retained, seed)
         else:
-            self._order = order_of(self._length, draws, seed)
+            self._order = order_of(blocks, draws, seed)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -61,7 +62,8 @@ class Examples(Dataset[dict[str, np.ndarray]]):
     def _place(self, draw: int) -> tuple[dict[str, Any], int]:
         """The columns of the file that the draw comes from, and the block in it."""
         block = int(self._order[draw])
-        return (self._files[0], block) if block < self._length else (self._files[1], block - self._length)
+        file = int(np.searchsorted(self._starts, block, side="right")) - 1
+        return self._files[file], block - int(self._starts[file])
 
 
 def order_of(blocks: int, draws: int, seed: int) -> np.ndarray:
@@ -71,12 +73,17 @@ def order_of(blocks: int, draws: int, seed: int) -> np.ndarray:
     return np.concatenate(passes)[:draws]
 
 
-def order_of_both(blocks: int, others: int, steps: int, retained: Retained, seed: int) -> np.ndarray:
-    """The block of every draw, [steps * batch]: in each batch the target's first, then retained ones, numbered on."""
+def order_of_both(blocks: int, others: Sequence[int], steps: int, retained: Retained, seed: int) -> np.ndarray:
+    """The block of every draw, [steps * batch]: in each batch the target's first, then retained ones, numbered on.
+
+    `others`: blocks of each retained file. They take turns, so that none goes short beside a longer one.
+    """
     each = retained.blocks
-    first = order_of(blocks, steps * (retained.batch - each), seed).reshape(steps, -1)
-    rest = blocks + order_of(others, steps * each, seed + 1).reshape(steps, -1)
-    return np.concatenate([first, rest], axis=1).reshape(-1)
+    first, rest = order_of(blocks, steps * (retained.batch - each), seed), np.empty(steps * each, np.int64)
+    for number, length in enumerate(others):
+        turns = rest[number :: len(others)]
+        turns[:] = blocks + sum(others[:number]) + order_of(length, len(turns), seed + 1 + number)
+    return np.concatenate([first.reshape(steps, -1), rest.reshape(steps, -1)], axis=1).reshape(-1)
 
 
 def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:

@@ -105,8 +105,8 @@ class StudentSettings(Training):
     """Steps whose model is kept and evaluated, besides the last."""
 
     retain: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each batch that is generic text to keep (retain.paths), labelled with its own next tokens. The paper
-    has none: all of a batch is the target's."""
+    """Share of each batch that is generic text to keep (retain.paths), labelled with its own next tokens, and blocks
+    of the earlier requests (after), in turn. The paper has none: all of a batch is the target's."""
 
     hardening: float = Field(default=0.0, ge=0)
     """Learn the same labels at a second place as well: the weights moved by this many times what reinforcement changed.

@@ -88,7 +88,7 @@ def test_a_soft_label_is_the_mean_of_its_candidates_losses(tmp_path: Path) -> No
 
 def test_every_batch_holds_the_target_and_the_retained_text_in_their_shares(tmp_path: Path) -> None:
     target, other = write(tmp_path / "target.arrow", hard_rows(5)), write(tmp_path / "other.arrow", hard_rows(7, 200))
-    examples = Examples(target, 24, 0, Retained(other, batch=6, blocks=2))
+    examples = Examples(target, 24, 0, Retained((other,), batch=6, blocks=2))
     from_other = [bool((examples[draw]["input_ids"] >= 200).all()) for draw in range(24)]
     assert from_other == 4 * [False, False, False, False, True, True]
     drawn = {tuple(examples[draw]["input_ids"]) for draw in range(24)}
@@ -96,9 +96,21 @@ def test_every_batch_holds_the_target_and_the_retained_text_in_their_shares(tmp_
     assert examples.tokens(0, 24) == sum(len(examples[draw]["input_ids"]) for draw in range(24))
 
 
+def test_several_retained_files_take_turns_whatever_their_length(tmp_path: Path) -> None:
+    target = write(tmp_path / "target.arrow", hard_rows(5))
+    others = write(tmp_path / "long.arrow", hard_rows(30, 200)), write(tmp_path / "short.arrow", hard_rows(3, 100))
+    examples = Examples(target, 24, 0, Retained(others, batch=6, blocks=3))
+    first_ids = [int(examples[draw]["input_ids"].min()) // 50 for draw in range(24)]
+    assert [first_ids[draw] for draw in range(24) if draw % 6 > 2] == 6 * [4, 2]
+    alone = Examples(target, 24, 0, Retained(others[:1], batch=6, blocks=3))
+    assert [alone[draw]["input_ids"].tolist() for draw in (0, 1, 2)] == [
+        examples[draw]["input_ids"].tolist() for draw in (0, 1, 2)
+    ]
+
+
 def test_without_retained_text_the_order_is_what_it_was(tmp_path: Path) -> None:
     target, other = write(tmp_path / "target.arrow", hard_rows(5)), write(tmp_path / "other.arrow", hard_rows(7, 200))
-    alone, both = Examples(target, 8, 0), Examples(target, 16, 0, Retained(other, batch=4, blocks=2))
+    alone, both = Examples(target, 8, 0), Examples(target, 16, 0, Retained((other,), batch=4, blocks=2))
     mine = [both[draw]["input_ids"].tolist() for draw in range(16) if draw % 4 < 2]
     assert mine == [alone[draw]["input_ids"].tolist() for draw in range(8)]
 
@@ -142,7 +154,7 @@ def test_soft_labels_of_a_point_mass_train_as_hard_ones(tmp_path: Path, losses: 
 def test_the_split_of_a_batch_of_both_is_no_meaning(tmp_path: Path, losses: Callable[..., list[float]]) -> None:
     """Portions with soft labels and portions of retained text, whose labels are hard, in one batch."""
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
-    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    other = Retained((write(tmp_path / "other.arrow", hard_rows(6, 200)),), batch=4, blocks=1)
     assert losses(target, other, micro=1) == pytest.approx(losses(target, other, micro=4), rel=1e-4)
 
 
@@ -190,7 +202,7 @@ def test_ranks_learn_what_one_process_learns(
     tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]], ranks: dict[str, Any]
 ) -> None:
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
-    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    other = Retained((write(tmp_path / "other.arrow", hard_rows(6, 200)),), batch=4, blocks=1)
     harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
     expected = losses(target, other, hardening=harder)
     assert losses(target, other, micro=1, hardening=harder, **ranks) == pytest.approx(expected, rel=1e-3)
@@ -200,7 +212,7 @@ def test_ranks_learn_what_one_process_learns(
 def test_adapters_harden_and_retain(tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]]) -> None:
     pytest.importorskip("peft")
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
-    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    other = Retained((write(tmp_path / "other.arrow", hard_rows(6, 200)),), batch=4, blocks=1)
     harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
     whole, factors = (losses(target, other, hardening=harder, how={"lora": rank}) for rank in (0, 4))
     assert factors[0] == pytest.approx(whole[0], rel=1e-5)  # at first the factors' product is nothing
@@ -212,7 +224,7 @@ def test_a_hardened_student_with_split_weights_learns_what_one_in_float32_does(
     tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]]
 ) -> None:
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
-    other = Retained(write(tmp_path / "other.arrow", hard_rows(6, 200)), batch=4, blocks=1)
+    other = Retained((write(tmp_path / "other.arrow", hard_rows(6, 200)),), batch=4, blocks=1)
     harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
     how = {"precision": "bfloat16"}
     expected = losses(target, other, hardening=harder, how=how)

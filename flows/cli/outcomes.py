@@ -106,8 +106,9 @@ def audit_table(numbers: dict[str, Any]) -> str:
     table = rows_as_text(["attack", "measure", "", *("audited" if key == "model" else key for key in models)], rows)
     said = "\n".join(f"{verdict['attack']}: {verdict['sentence']}" for verdict in numbers["verdicts"])
     places = [f"{name:<7} {numbers[name]}" for name in ("model", "page", "report") if numbers[name]]
+    headline = f"{numbers['headline']} {numbers.get('held', '')}".rstrip()
     before = [f"earlier {job}: {audit['headline']}" for job, audit in numbers.get("earlier", {}).items()]
-    return "\n".join(["", table, "", said, "", numbers["headline"], *before, "", *places])
+    return "\n".join(["", table, "", said, "", headline, *before, "", *places])
 
 
 def _shown(value: dict[str, Any] | None) -> str:

@@ -90,7 +90,9 @@ class Attack:
     untested: str = ""
     """What is not known of a model on which it was not made."""
     leak: str = ""
-    """How it stands in a sentence about what comes back; empty for an attack that does not try that."""
+    """How it stands in the headline about what comes back; empty for an attack that tries or proves no such thing."""
+    annex: bool = False
+    """Whether it stands at the end of the page: its measure tells less than others do (docs/METRICS.md)."""
     missing: Callable[[AuditTexts], Mapping[str, str]] = lambda texts: {}
     """What cannot be made without texts that the job does not name, with the reason."""
     only: str = ""

@@ -41,6 +41,7 @@ def parts(summary: Row, items: Sequence[Row]) -> Row:
     drawn = {"audit_figures": figures(summary), "audit_rows": table(summary), "audit_models": heads(summary)}
     return drawn | {
         "audit_items": items,
+        "audit_annex": [kind for kind, attack in ATTACKS.items() if attack.annex],
         "audit_titles": {kind: (attack.title, attack.question) for kind, attack in ATTACKS.items()},
     }
 
@@ -81,7 +82,7 @@ def _grouped(measures: Sequence[Row]) -> list[Row]:
 
 
 def table(summary: Row) -> list[Row]:
-    """A row a measure: {title, rowspan, name, task, meaning, cells, anchor}; a cell is (value, its changes in words).
+    """A row a measure: {attack, title, rowspan, name, task, meaning, cells, anchor}; a cell is (value, its changes).
 
     The title stands in an attack's first row alone.
     """
@@ -93,6 +94,7 @@ def table(summary: Row) -> list[Row]:
             cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(summary)]
             table_rows.append(
                 {
+                    "attack": kind,
                     "title": attack.title if number == 0 else "",
                     "rowspan": len(measures),
                     "name": measure["metric"].replace("_", " "),

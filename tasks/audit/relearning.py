@@ -20,9 +20,10 @@ from storage.errors import BadInput
 from storage.settings import Settings
 from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
 from tasks.audit.passages import parts_of
-from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent
+from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, leak, percent
 from tasks.contents import NO_LABEL
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.memorisation import recovery
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured, write_measures
 from tasks.measure.suite import prompts_of
@@ -183,6 +184,21 @@ def _source_and_step(task: str) -> tuple[str, str]:
     return source, step
 
 
+def recovered(values: AuditValues) -> str:
+    """`Recovery after 20 steps on some of the text: 19.0 % (gold 3.0 %).`; empty where nothing had been forgotten."""
+    metric = "relearned_familiarity"
+    steps = [int(step) for source, step in map(_source_and_step, values.tasks(metric)) if source == "target"]
+    baseline, shares = values.of("baseline", metric, "target 0"), {}
+    for who, name in (("model", ""), ("gold", "gold ")):
+        before, after = (values.of(who, metric, f"target {step}") for step in (0, max(steps, default=0)))
+        if baseline and before and after and baseline.value - before.value > MARGIN:
+            shares[name] = name + percent(recovery(before.value, after.value, baseline.value))
+    if "" not in shares or values.audited == "gold":
+        return ""
+    gold = f" ({shares['gold ']})" if "gold " in shares else ""
+    return f"Recovery after {max(steps)} steps on some of the text: {shares['']}{gold}."
+
+
 def judge(values: AuditValues) -> Ruling:
     """Judged after the last step: against gold doing the same, or else the model on unrelated text."""
     metric = "relearned_familiarity"
@@ -198,7 +214,8 @@ def judge(values: AuditValues) -> Ruling:
         cases.append(Case(f"on {source} text", values.of("model", metric, task), before, reference, name))
     start = values.of("model", metric, "target 0")
     lead = f"Familiarity after {steps} steps of finetuning" + (f", {percent(start.value)} before" if start else "")
-    return leak(lead, cases, percent)
+    status, sentence = leak(lead, cases, percent)
+    return status, f"{sentence} {recovered(values)}".rstrip()
 
 
 def calls(target: Target, texts: AuditTexts, settings: Any) -> list[tuple[Any, ...]]:

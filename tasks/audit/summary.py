@@ -13,11 +13,15 @@ import pyarrow.compute as pc
 from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
-from tasks.audit.verdicts import AuditValues, Verdict, key_in_audit
+from tasks.audit.relearning import recovered
+from tasks.audit.verdicts import AuditValues, Verdict, against_gold, key_in_audit, numbers, percent
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, Row, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, change_between, groups_of, value_of
 from tasks.models import Model
+
+HELD = {"extraction_strength": "Extraction strength", "probability": "Probability of its own words"}
+"""Of passages of the target."""
 
 
 @stage("audit", version=1, protected=True)
@@ -40,7 +44,7 @@ def audit(
 
 
 def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = None) -> Row:
-    """An audit's numbers: {"models": [...], "measures": [...], "verdicts": [...], "headline": ...}.
+    """An audit's numbers: {"models": [...], "measures": [...], "verdicts": [...], "held": ..., "headline": ...}.
 
     A measure is {attack, metric, task, meaning, share, values: {model: {value, low, high, stderr, items}}, changes:
     {reference: {difference, low, high}}}, with 95 % intervals; a model is baseline, gold, or the audited one as "model"
@@ -54,7 +58,8 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
         "models": [{"key": key} | role for key, role in roles.items()],
         "measures": [_measure(values, metric, task) for metric, task in values.measures()],
         "verdicts": [asdict(verdict) | {"tone": verdict.tone, "word": verdict.word} for verdict in judged],
-        "headline": headline(judged),
+        "held": held(values),
+        "headline": " ".join(filter(None, (headline(judged), recovered(values)))),
     }
 
 
@@ -109,6 +114,15 @@ def verdicts(values: AuditValues, missing: Mapping[str, str] | None = None) -> l
     kinds = [kind for kind, attack in ATTACKS.items() if any(map(values.tasks, attack.metrics))]
     judged = [Verdict(kind, *ATTACKS[kind].judge(values)) for kind in kinds]
     return judged + [Verdict(name, "not made", f"Not made: {why}.") for name, why in (missing or {}).items()]
+
+
+def held(values: AuditValues) -> str:
+    """What the model holds by the two plain measures that deserve most trust; empty where neither was taken."""
+    cases = [
+        against_gold(values, metric, "target", name, values.of("model", metric, "control"), "text never read")
+        for metric, name in HELD.items()
+    ]
+    return " ".join(f"{numbers(case, percent)}." for case in cases if case.model)
 
 
 def headline(judged: Iterable[Verdict]) -> str:

@@ -106,5 +106,5 @@ VERBATIM = Attack(
     calls=lambda target, texts, settings: [(target.corpus, texts.neighbours, settings.passages)],
     judge=judge,
     untested="Verbatim extraction: whether longer passages of the text can be drawn from the model word for word.",
-    leak="going on with passages",
+    annex=True,
 )

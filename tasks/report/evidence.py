@@ -80,10 +80,11 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
     by_print = {row["fingerprint"]: row for row in records}
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in inputs.evaluations])
-        evidence = {"schema_version": SCHEMA, "job": inputs.student.name} | _further(workspace, inputs)
+        evidence: Row = {"schema_version": SCHEMA, "job": inputs.student.name} | _further(workspace, inputs)
         choice = _choice(workspace, inputs)
         student = final(models, choice["step"] if choice else None)
         evidence |= _results(models, measures, by_print, student) | {"choice": choice}
+        evidence["headlines"][0] += " " + evidence["audit"].get("held", "") if evidence["audit"] else ""
         evidence |= _sources(connection, workspace, inputs, by_print)
         evidence |= _training(connection, workspace, inputs, records)
         evidence["earlier"] = [_standing(connection, workspace, request) for request in inputs.earlier]

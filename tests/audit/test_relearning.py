@@ -120,5 +120,17 @@ def test_without_gold_relearning_is_compared_with_unrelated_text(
     assert judged(relearned_rows(rows, 0.02, None), "relearning").status == "nothing"
 
 
+def test_recovery_is_what_came_back_of_what_was_forgotten(
+    judged: Callable[..., Verdict], rows: Callable[..., Rows]
+) -> None:
+    sentence = judged(relearned_rows(rows, 0.30, 0.06), "relearning").sentence
+    assert sentence.endswith(
+        "Recovery after 20 steps on some of the text: 49.2 % (gold 10.0 %)."
+    )  # .29 / .59, .06 / .6
+    kept = rows("relearned_familiarity", "target 0", student=0.59, baseline=0.6)
+    kept += rows("relearned_familiarity", "target 20", student=0.6, baseline=0.7)
+    assert "Recovery" not in judged(kept, "relearning").sentence, "nothing had been forgotten"
+
+
 def test_more_than_all_is_all(judged: Callable[..., Verdict], rows: Callable[..., Rows]) -> None:
     assert "gets back 100 %" in judged(relearned_rows(rows, 0.8, 0.0), "relearning").sentence

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.audit import ATTACK_OF
-from tasks.audit.summary import headline, values_of, verdicts
+from tasks.audit.summary import headline, held, values_of, verdicts
 from tasks.audit.verdicts import GRAVEST, TONES, WORDS, Case, status_of
 from tasks.measure.intervals import Value, groups_of
 
@@ -82,11 +82,24 @@ def test_the_headline_names_the_gravest_first_and_what_nobody_knows(rows: Callab
         "Most of what the baseline knew comes back by questions. Some of it comes back by relearning. "
         "Nothing comes back by recitation. Not known: membership inference."
     )
+    found += rows("verbatim_rouge_l", "target", student=0.9, baseline=0.9, gold=0.1)
+    assert headline(verdicts(values_of(found), {"membership": "needs other text"})) == said, "ROUGE-L is for the annex"
     assert headline([]) == "No attack was made."
     assert (
         headline(verdicts(values_of(rows("neighbour_perplexity", student=10.5, baseline=10.0))))
         == "No attack was made."
     )
+
+
+def test_what_the_model_holds_is_said_by_extraction_strength_and_probability(rows: Callable[..., Rows]) -> None:
+    found = rows("extraction_strength", "target", student=0.02, baseline=0.2, gold=0.015)
+    found += rows("verbatim_rouge_l", "target", student=0.9, baseline=0.9, gold=0.1)
+    assert held(values_of(found)) == "Extraction strength 2.0 % (baseline 20.0 %, gold 1.5 %)."
+    found += rows("probability", "target", student=0.3, baseline=0.8) + rows("probability", "control", student=0.25)
+    assert held(values_of(found)).endswith(
+        "Probability of its own words 30.0 % (baseline 80.0 %, text never read 25.0 %)."
+    )
+    assert held(values_of([])) == ""
 
 
 def test_every_status_has_a_word() -> None:

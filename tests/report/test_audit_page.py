@@ -106,6 +106,9 @@ def test_the_page_is_whole_and_escapes_what_models_said(
     links = {link.removeprefix("#") for link in outline(text).references if not link.startswith("data:")}
     assert links <= set(outline(text).ids)
     assert "Not made: needs generic text." in text
+    body, annex = text.split("Annex: overlap of words")
+    assert "rouge" not in body.lower(), "it tells too little to stand among the others"
+    assert "verbatim rouge l" in annex
 
 
 def test_a_report_finds_the_audit_of_its_step_alone(

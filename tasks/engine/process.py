@@ -23,6 +23,9 @@ STOPPED = "the same command goes on from here"
 _children: set["subprocess.Popen[bytes]"] = set()
 _stopped = threading.Event()
 LOG_TAIL_CHARACTERS = 2000
+SPINS = {"GOMP_SPINCOUNT": "1000"}
+"""Turns that a thread of torch's waits awake for the others. By default it is some milliseconds of them: wherever other
+work holds a core, a training then waits five to ten times as long as it computes (docs/LOG.md)."""
 FAULT = 3  # exit code of a child that left a fault
 
 
@@ -44,7 +47,7 @@ def in_child(call: StageCall) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+            env=SPINS | os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         )
     _children.add(child)
     try:

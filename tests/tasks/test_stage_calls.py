@@ -22,7 +22,7 @@ from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.engine.backends import execute
 from tasks.engine.call import StageCall, artifacts_in, make
-from tasks.engine.process import allow_children, in_child, stop_children
+from tasks.engine.process import SPINS, allow_children, in_child, stop_children
 from tasks.engine.runner import Direct, Plan, running
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.engine.watch import progress_of
@@ -40,6 +40,12 @@ def hungry(context: Context, room: int) -> Counts:
     if context.placement.micro_batch > room:
         torch.empty(context.placement.micro_batch << 44, dtype=torch.uint8)
     return {"batch": context.placement.micro_batch}
+
+
+@stage("spinning", version=1, heavy=True)
+def spinning(context: Context) -> Counts:
+    """What its environment says of waiting threads."""
+    return {"spins": os.environ["GOMP_SPINCOUNT"]}
 
 
 @stage("fallen", version=1, heavy=True)
@@ -125,6 +131,18 @@ def test_a_child_s_refusal_is_the_parent_s(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^expected something else, found this$"):
         in_child(call)
     assert not call.workspace.partial(call.artifact).exists()
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_of_a_child_do_not_spin_long_unless_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if own:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    call = call_of(spinning, Workspace(tmp_path))
+    in_child(call)
+    assert call.workspace.record(call.artifact)["counts"] == {"spins": own or SPINS["GOMP_SPINCOUNT"]}
 
 
 def test_a_child_that_starts_while_its_run_is_stopped_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ The same passages, questions and prompts for every model, drawn by seed, so that
 from collections.abc import Mapping
 
 from tasks.audit.common import Attack, AuditTexts, Metric
+from tasks.audit.depth import DEPTH
 from tasks.audit.extraction import EXTRACTION
 from tasks.audit.instruction import INSTRUCTION
 from tasks.audit.membership import MEMBERSHIP
@@ -28,6 +29,7 @@ ATTACKS: Mapping[str, Attack] = {
         SIDE_EFFECTS,
         INSTRUCTION,
         TRANSLATIONS,
+        DEPTH,
     )
 }
 METRICS: Mapping[str, Metric] = {name: metric for attack in ATTACKS.values() for name, metric in attack.metrics.items()}

@@ -120,11 +120,11 @@ class LoadedModel:
         peculiar = [replace(prompt, generic=()) for prompt in prompts]
         return by_probability(self.model, self.tokenizer, peculiar, batch_size=self.batch_size)
 
-    def mean_log(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The mean log-probability a token of each continuation after its prompt."""
-        from tasks.measure.familiarity import mean_log_probabilities
+    def means_of_tokens(self, pairs: Sequence[tuple[str, str]], **statistic: Any) -> list[float]:
+        """The mean log-probability a token of each continuation after its prompt, or of another `statistic`."""
+        from tasks.measure.familiarity import means_of_tokens
 
-        return mean_log_probabilities(self.model, self.tokenizer, pairs, self.batch_size)
+        return means_of_tokens(self.model, self.tokenizer, pairs, batch_size=self.batch_size, **statistic)
 
     def perplexity(self, texts: Sequence[str]) -> Measured:
         """Perplexity on other texts."""

@@ -111,7 +111,7 @@ def table(summary: Row) -> list[Row]:
 
 
 def figures(summary: Row) -> list[tuple[Any, str]]:
-    """(chart, caption): relearning by source, then rounding."""
+    """(chart, caption): relearning by source, rounding, depth."""
     from markupsafe import Markup
 
     charted: list[tuple[str, Any, float, str]] = []
@@ -120,7 +120,7 @@ def figures(summary: Row) -> list[tuple[Any, str]]:
         ("related", "related text"),
         ("unrelated", "unrelated text"),
     ):
-        if lines := _relearned(summary, source):
+        if lines := _lines(summary, f"relearned_familiarity {source}"):
             chart = charts.shares(charts.lines(lines, "steps of finetuning", "familiarity, probability"), 1.03)
             caption = f"Relearning on {about}: familiarity of a copy of each model, with 95 % intervals."
             charted.append((f"relearning-{source}", chart, 3.1, caption))
@@ -129,15 +129,19 @@ def figures(summary: Row) -> list[tuple[Any, str]]:
         height = 0.9 + 0.24 * len(names) * (len(groups) + 1)
         caption = "Rounding: familiarity by probability with weights as they are and rounded to few bits."
         charted.append(("rounding", charts.groups(names, groups), height, caption))
+    if lines := _lines(summary, "lens_readable"):
+        chart = charts.shares(charts.lines(lines, "layer", "tokens readable"), 1.03)
+        caption = "Depth: how much of the text's expressions each layer's state shows, with 95 % intervals."
+        charted.append(("depth", chart, 3.1, caption))
     return [
         (Markup(charts.labelled(charts.svg(f"audit-{name}", chart, height), caption)), caption)
         for name, chart, height, caption in charted
     ]
 
 
-def _relearned(summary: Row, source: str) -> list[charts.Line]:
-    """A line a model over the steps of finetuning, the audited one first."""
-    measures = [m for m in summary["measures"] if group_of(m)[0] == f"relearned_familiarity {source}"]
+def _lines(summary: Row, group: str) -> list[charts.Line]:
+    """A line a model over the conditions of a group that are numbers, the audited one first."""
+    measures = [m for m in summary["measures"] if group_of(m)[0] == group]
     measures.sort(key=lambda measure: int(group_of(measure)[1]))
     lines: list[charts.Line] = []
     for key, title in _drawn(summary):

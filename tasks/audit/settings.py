@@ -5,6 +5,7 @@ from pydantic import Field
 from storage.files import Hashes
 from storage.settings import Settings
 from tasks.audit.common import AuditTexts
+from tasks.audit.depth import DepthSettings
 from tasks.audit.passages import PassageSettings
 from tasks.audit.quantisation import QuantisationSettings
 from tasks.audit.questions import QuestionSettings
@@ -34,6 +35,8 @@ class AuditSettings(Settings):
     """Relearning."""
     quantisation: QuantisationSettings = QuantisationSettings()
     """Rounding of the weights."""
+    depth: DepthSettings | None = None
+    """At which layer the text can be read: tried where this is set, as by an empty table [audit.depth]."""
 
 
 def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Hashes) -> AuditTexts:

@@ -52,7 +52,7 @@ def truth_ratio(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[Measured
     """
     asked = [(number, prompt) for number, prompt in enumerate(prompts) if prompt.idiosyncratic and prompt.generic]
     pairs = [(p.prompt, text) for _, p in asked for text in (*p.idiosyncratic, *p.generic)]
-    scored, items = iter(loaded.mean_log(pairs) if pairs else ()), []
+    scored, items = iter(loaded.means_of_tokens(pairs) if pairs else ()), []
     for number, prompt in asked:
         right, wrong = ([next(scored) for _ in texts] for texts in (prompt.idiosyncratic, prompt.generic))
         ratio = memorisation.truth_ratio(max(right), wrong)

@@ -20,6 +20,7 @@ from tasks.measure.generation import continued
 from tasks.measure.prompts import Prompt, joined, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import (
+    Statistic,
     batches,
     encode,
     log_probability,
@@ -81,17 +82,22 @@ def by_probability(
     return mean_of("familiarity_probability", items)
 
 
-def mean_log_probabilities(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], batch_size: int = 8
+def means_of_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    statistic: Statistic = log_probability,
+    batch_size: int = 8,
 ) -> list[float]:
-    """Of each (prompt, continuation) the continuation's mean log-probability a token, in nats, after its prompt."""
+    """Of each (prompt, continuation) the mean over the continuation's tokens of what the statistic says of one."""
     asked = [one for prompt, text in pairs for one in _continuations(tokenizer, prompt, [text])]
     sequences = [one.context + one.ids for one in asked]
     require_room(model, sequences)
     with measuring(model):
         firsts = [max(1, len(one.context)) for one in asked]
-        rows = token_statistics(model, sequences, firsts, batch_size, log_probability)
-    return [float(log_T.double().mean()) for log_T in rows]
+        rows = token_statistics(model, sequences, firsts, batch_size, statistic)
+    return [float(row_T.double().mean()) for row_T in rows]
 
 
 def _continuations(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str]) -> list[_Continuation]:

@@ -19,6 +19,9 @@ from tasks.method.projection import OwnLogits, Projector, logits_of, padded
 BATCH_TOKENS = 1 << 14
 """Tokens of a batch, padding included: their hidden states are held at once, their logits never."""
 
+Statistic = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""What is said of rows of logits [R, V] and the tokens that follow them [R]: [R, ...]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -113,7 +116,7 @@ def token_statistics(
     sequences: Sequence[Sequence[int]],
     firsts: Sequence[int],
     batch_size: int,
-    statistic: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    statistic: Statistic,
 ) -> list[torch.Tensor]:
     """For each sequence of T ids, what the statistic says of its tokens from `first` (at least 1) on: [T - first, ...].
 
@@ -142,7 +145,7 @@ def _over_chunks(
     ids_BT: torch.Tensor,
     places_N: torch.Tensor,
     next_N: torch.Tensor,
-    statistic: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    statistic: Statistic,
 ) -> torch.Tensor:
     chunks = zip(source.logits(ids_BT, places_N), torch.split(next_N, source.chunk_rows), strict=True)
     return torch.cat([statistic(logits_RV, next_R) for logits_RV, next_R in chunks]).cpu()

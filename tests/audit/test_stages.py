@@ -27,6 +27,7 @@ passages = { count = 6, tokens = 16, given = 8 }
 questions = { count = 6, hints = 1 }
 relearning = { documents = 2, steps = [0, 2], batch = 2, length = 32 }
 quantisation = { bits = [4] }
+depth = { prompts = 4 }
 """
 WITH_TEXTS = SMALL.replace("[audit]", '[evaluation]\nheldout = ["plain.txt"]\n[audit]\nneighbours = ["near.txt"]')
 NEAR = "The miller of a small town went down to the old bridge, where a boat was waiting for his daughter. " * 6
@@ -91,7 +92,7 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
     attacks_made = [verdict["attack"] for verdict in summary["verdicts"]]
     assert attacks_made == list(ATTACKS)
     json.dumps(summary, allow_nan=False)
-    assert len(made) == 2 * 8 + 2 * 2 + 1
+    assert len(made) == 2 * 9 + 2 * 2 + 1
     workspace = Workspace(tmp_path / "ws")
     assert {one.kind for one in made if one not in workspace.protected()} == {"side-effects"}
     with open_tables(workspace, write=False) as tables:

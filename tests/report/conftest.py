@@ -16,11 +16,14 @@ import pytest
 
 from dictionaries.dictionary import Dictionary, Entry
 from storage.artifact import Artifact
+from storage.files import Files
 from storage.shards import write_shard
 from storage.workspace import Workspace
 from tasks.ablation.stage import ablation
+from tasks.audit.summary import audit
 from tasks.engine.stage import Context, Placement
 from tasks.labels import SCHEMA
+from tasks.models import Model
 from tasks.report.evidence import ReportInputs
 from tasks.training.settings import StudentSettings
 
@@ -248,6 +251,7 @@ def attack_of(maker: Maker, kind: str, model: str, step: int | None, level: floa
     return maker(kind, {"suspect": {"role": model, "step": step}}, {"items": len(items)}, *parts)
 
 
+MISSING = {"relearning on unrelated text": "needs generic text"}
 LEVELS = [("baseline", None, 0.8, 1.0), ("student", 20, 0.2, 1.0), ("student", 40, 0.0, 0.9), ("gold", None, 0.0, 1.0)]
 
 
@@ -293,6 +297,21 @@ def made_up_attacks(made_up_run: tuple[Workspace, ReportInputs]) -> list[Artifac
     maker = Maker(made_up_run[0].root)
     subjects = [("student", 40, 0.3), ("baseline", None, 0.8), ("gold", None, 0.0)]
     return [attack_of(maker, kind, *subject) for kind in ATTACKS for subject in subjects]
+
+
+@pytest.fixture
+def audited(made_up_run: tuple[Workspace, ReportInputs], made_up_attacks: list[Artifact]) -> Artifact:
+    """A finished audit of the student's step 40."""
+    workspace, made = made_up_run
+    model = Model("", f"{made.student.fingerprint}/steps/000040", Files((), ""))
+    artifact = audit.artifact("tale", audit.inputs(model, made_up_attacks, MISSING))
+    counts = audit.body(
+        Context(workspace.resume(artifact), workspace, artifact, Placement()), model, made_up_attacks, MISSING
+    )
+    assert counts == {"attacks": 15, "measures": 13}
+    description = {"version": 1, "inputs": {"model": model.fingerprint}, "counts": counts, "seconds": 1.0}
+    workspace.commit(artifact, description | {"holds_protected_text": True})
+    return artifact
 
 
 @pytest.fixture

@@ -9,38 +9,18 @@ from pathlib import Path
 import pytest
 
 from storage.artifact import Artifact
-from storage.files import Files
 from storage.reader import Row, reader
 from storage.workspace import Workspace
 from tasks.audit.page import exhibits, figures, heads, table
-from tasks.audit.summary import audit, audit_summary
+from tasks.audit.summary import audit_summary
 from tasks.contents import ABLATION_PAGE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE
 from tasks.drawing.numbers import signed
-from tasks.engine.stage import Context, Placement
 from tasks.measure.results import final, measured
 from tasks.measure.rows import Item, mean_of, write_measures
-from tasks.models import Model
 from tasks.report.evidence import ReportInputs
 from tasks.report.items import next_tokens
 from tasks.report.stage import drawn, latest_audit_and_ablation
-
-MISSING = {"relearning on unrelated text": "needs generic text"}
-
-
-@pytest.fixture
-def audited(made_up_run: tuple[Workspace, ReportInputs], made_up_attacks: list[Artifact]) -> Artifact:
-    """A finished audit of the student's step 40."""
-    workspace, made = made_up_run
-    model = Model("", f"{made.student.fingerprint}/steps/000040", Files((), ""))
-    artifact = audit.artifact("tale", audit.inputs(model, made_up_attacks, MISSING))
-    counts = audit.body(
-        Context(workspace.resume(artifact), workspace, artifact, Placement()), model, made_up_attacks, MISSING
-    )
-    assert counts == {"attacks": 15, "measures": 13}
-    description = {"version": 1, "inputs": {"model": model.fingerprint}, "counts": counts, "seconds": 1.0}
-    workspace.commit(artifact, description | {"holds_protected_text": True})
-    return artifact
 
 
 @pytest.fixture

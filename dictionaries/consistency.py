@@ -24,19 +24,19 @@ def consistent(dictionary: Dictionary, seed: int = 0) -> tuple[Dictionary, list[
     The order of the entries does not count. Every change is in the list, with its reason. The seed decides which names
     are drawn from the pools for anchors that lose all of theirs.
     """
-    work = _Work(dictionary, seed)
-    unusable = work.drop_unusable()
-    work.rewrite_from_others(unusable)
-    work.drop_claimed_twice()
-    work.fill_empty()
-    work.keep_families_together()
-    work.drop_unusable()  # a family's new names may meet anchors, and each other
-    work.drop_claimed_twice()
-    work.fill_empty()
-    return Dictionary(tuple(work.entries.values()), dictionary.source), work.decisions
+    draft = _Draft(dictionary, seed)
+    unusable = draft.drop_unusable()
+    draft.rewrite_from_others(unusable)
+    draft.drop_claimed_twice()
+    draft.fill_empty()
+    draft.keep_families_together()
+    draft.drop_unusable()  # a family's new names may meet anchors, and each other
+    draft.drop_claimed_twice()
+    draft.fill_empty()
+    return Dictionary(tuple(draft.entries.values()), dictionary.source), draft.decisions
 
 
-class _Work:
+class _Draft:
     """The entries while they change, and what was decided so far."""
 
     def __init__(self, dictionary: Dictionary, seed: int) -> None:

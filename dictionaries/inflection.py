@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
+from os.path import commonprefix
 
 from dictionaries.dictionary import canonical
 from dictionaries.languages import ENDINGS
@@ -48,7 +49,8 @@ class Inflection:
         for at, word in enumerate(words):
             for names, entry in self._beginning(word.group()):
                 run = words[at : at + len(names)]
-                if len(run) == len(names) and _joined(text, run) and self._are_forms(names, run):
+                forms = len(run) == len(names) and all(map(self._is_form, names, (word.group() for word in run)))
+                if forms and _joined(text, run):
                     last = run[-1]
                     follows = last.group().startswith(names[-1])
                     yield word.start(), last.start() + len(names[-1]) if follows else last.end(), entry
@@ -59,9 +61,6 @@ class Inflection:
         anchors = self._by_first.get(word[:2].lower(), ())
         return tuple((names, entry) for names, entry in anchors if self._is_form(names[0], word))
 
-    def _are_forms(self, names: list[str], run: list[re.Match[str]]) -> bool:
-        return all(self._is_form(name, word.group()) for name, word in zip(names, run, strict=True))
-
     def _is_form(self, name: str, word: str) -> bool:
         """Whether a word is a name with other endings: the same stem, and nothing but final vowels given up."""
         if name == word:
@@ -69,7 +68,7 @@ class Inflection:
         if name[0].isupper() != word[0].isupper() or len(word) > len(name) + _LONGEST_ENDING:
             return False
         name, word = name.lower(), word.lower()
-        dropped = name[len(_common(name, word)) :]
+        dropped = name[len(commonprefix((name, word))) :]
         if len(dropped) > 2 or not _FINAL_VOWELS.issuperset(dropped):
             return False
         # A stemmer takes the t of Roxfort for an ending, and leaves it in Roxfortban.
@@ -90,8 +89,8 @@ def with_endings(translation: str, anchor: str, spelling: str) -> str:
 
 
 def _with_ending(translation: str, name: str, word: str) -> str:
-    stem = _common(name.lower(), word.lower())
-    dropped, added = name[len(stem) :], word[len(stem) :]
+    stem = len(commonprefix((name.lower(), word.lower())))
+    dropped, added = name[stem:], word[stem:]
     ends = translation[len(translation) - len(dropped) :].lower()
     if dropped and unicodedata.normalize("NFD", added[:1]) == dropped + _ACUTE:  # Hungarian: Anna, Annát
         lengthened = unicodedata.normalize("NFC", translation + _ACUTE) if ends in _FINAL_VOWELS else translation
@@ -99,8 +98,3 @@ def _with_ending(translation: str, name: str, word: str) -> str:
     if ends[-1:] != dropped[-1:].lower() or not _FINAL_VOWELS.issuperset(ends):
         return translation  # it is of another declension
     return translation[: len(translation) - len(dropped)] + added
-
-
-def _common(first: str, second: str) -> str:
-    length = next((at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
-    return first[: min(len(first), len(second)) if length is None else length]

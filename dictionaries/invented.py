@@ -32,11 +32,10 @@ def invented(dictionary: Dictionary, seed: int = 0) -> Dictionary:
         name = _name(word, followers[_script(word)], chance, taken)
         taken.add(name)
         names[word] = name.capitalize() if word[0].isupper() else name
-    return Dictionary.from_mapping({entry.anchor: _renamed(entry.anchor, names) for entry in dictionary.entries})
-
-
-def _renamed(anchor: str, names: Mapping[str, str]) -> str:
-    return _WORD.sub(lambda word: names.get(word.group(), word.group()), anchor)
+    anchors = (entry.anchor for entry in dictionary.entries)
+    return Dictionary.from_mapping(
+        {anchor: _WORD.sub(lambda word: names.get(word.group(), word.group()), anchor) for anchor in anchors}
+    )
 
 
 def _script(word: str) -> str:

@@ -79,7 +79,7 @@ def lint(
     `reference`: everyday words in small letters, instead of the list that comes with the package.
     """
     examples: defaultdict[str, list[str]] = defaultdict(list)
-    for rule, example, _ in _found(dictionary, corpus, tokens_of, reference):
+    for rule, example, _ in _breaches(dictionary, corpus, tokens_of, reference):
         examples[rule].append(example)
     findings = [
         Finding(rule, severity, len(examples[rule]), tuple(examples[rule][:_EXAMPLES]))
@@ -89,22 +89,20 @@ def lint(
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-def rules_by_anchor(
-    dictionary: Dictionary, corpus: Iterable[str] | None = None, reference: Collection[str] | None = None
-) -> dict[str, list[str]]:
+def rules_by_anchor(dictionary: Dictionary, corpus: Iterable[str] | None = None) -> dict[str, list[str]]:
     """The rules that each anchor breaks, in the order of RULES; for whoever shows the dictionary entry by entry."""
     broken: defaultdict[str, set[str]] = defaultdict(set)
-    for rule, _, anchors in _found(dictionary, corpus, None, reference):
+    for rule, _, anchors in _breaches(dictionary, corpus):
         for anchor in anchors:
             broken[anchor].add(rule)
     return {anchor: [rule for rule in RULES if rule in rules] for anchor, rules in broken.items()}
 
 
-def _found(
+def _breaches(
     dictionary: Dictionary,
     corpus: Iterable[str] | None,
-    tokens_of: Callable[[str], int] | None,
-    reference: Collection[str] | None,
+    tokens_of: Callable[[str], int] | None = None,
+    reference: Collection[str] | None = None,
 ) -> Findings:
     everyday = is_common if reference is None else _listed(reference)
     yield from _about_texts(dictionary)

@@ -19,7 +19,6 @@ from dictionaries.korean import alternates, fitting, particles_at
 from dictionaries.languages import language_of
 from dictionaries.spelling import (
     HANGUL,
-    LETTER,
     RUNNING,
     before_cut_word,
     composed,
@@ -31,7 +30,6 @@ from dictionaries.spelling import (
     whole,
 )
 
-__all__ = ["LETTER", "Containment", "Form", "Match", "Matcher"]
 _HYPHEN = re.compile("[-\u2010\u2011\u00b7\u30fb]")
 _WIDE = {ord(" "): "\u3000"} | {code: chr(code + 0xFEE0) for code in range(0x21, 0x7F)}
 

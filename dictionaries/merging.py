@@ -51,7 +51,7 @@ def collect_votes(answers: Iterable[tuple[str, Iterable[Proposal]]]) -> list[Vot
     )
 
 
-def merge(votes: Iterable[Vote], provenance: str = "answers") -> tuple[Dictionary, list[Decision]]:
+def merge(votes: Iterable[Vote]) -> tuple[Dictionary, list[Decision]]:
     """The paper's merge: all votes, without the anchors that split into others. Translations by votes, then by name."""
     by_anchor: defaultdict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
@@ -61,7 +61,7 @@ def merge(votes: Iterable[Vote], provenance: str = "answers") -> tuple[Dictionar
         if splits(anchor, by_anchor):
             decisions += [Decision(anchor, vote.translation, "", "splits into other anchors") for vote in proposals]
         else:
-            entries.append(_entry(anchor, proposals, provenance))
+            entries.append(_entry(anchor, proposals))
     return Dictionary(tuple(entries)), decisions
 
 
@@ -138,9 +138,9 @@ def sorted_votes(votes: Iterable[Vote]) -> list[Vote]:
     return sorted(votes, key=lambda vote: (vote.anchor, -len(vote.passages), vote.translation))
 
 
-def _entry(anchor: str, votes: list[Vote], provenance: str) -> Entry:
+def _entry(anchor: str, votes: list[Vote]) -> Entry:
     ordered = sorted_votes(votes)
     named = Counter(kind for vote in votes for kind in vote.kinds)
     kind = min(named, key=lambda name: (-named[name], name)) if named else None
     counts = tuple(len(vote.passages) for vote in ordered)
-    return Entry(anchor, tuple(vote.translation for vote in ordered), kind, counts, provenance)
+    return Entry(anchor, tuple(vote.translation for vote in ordered), kind, counts, "answers")

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 
 import regex
 
@@ -106,10 +106,8 @@ def running_pattern(anchors: Iterable[str]) -> "re.Pattern[str]":
             groups[_before(anchor), _behind(anchor)].append(anchor)
         else:
             spaced.append(anchor)
-    parts = [
-        f"{before}(?:{_branches(names, _any_case_running)}){behind}"
-        for (before, behind), names in sorted(groups.items())
-    ]
+    any_case = partial(_any_case, joined=_JOINED_OR_RUNNING)  # for a space there may be nothing
+    parts = [f"{before}(?:{_branches(names, any_case)}){behind}" for (before, behind), names in sorted(groups.items())]
     return re.compile("|".join(filter(None, [*parts, _spaced(spaced, _apart())])) or "(?!)")
 
 
@@ -169,11 +167,6 @@ def _branches(anchors: list[str], spell: Spell, done: int = 0) -> str:
 def _any_case(part: str, joined: str = _JOINED) -> str:
     """The same in any case, with a hyphen or a middle dot for a space."""
     return "".join(joined if _BETWEEN.match(char) else _both_cases(char) for char in part)
-
-
-def _any_case_running(part: str) -> str:
-    """Between running letters there may be nothing for a space."""
-    return _any_case(part, _JOINED_OR_RUNNING)
 
 
 def _both_cases(char: str) -> str:

@@ -1,5 +1,6 @@
 """Is each half of the method needed? Reinforcement alone, anchors alone and both, from one cache."""
 
+from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
@@ -12,7 +13,7 @@ from storage.errors import BadInput
 from storage.opening import open_workspace
 from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT, ROLES
 from tasks.ablation.stage import ablation as compare
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Runner, planned_run
 
 
 class Compared(NamedTuple):
@@ -60,7 +61,4 @@ def ablation(job: Job, root: str = ROOT, wait: float | None = None) -> Compared:
     """
     workspace = open_workspace(root)
     inputs = inputs_of(job, workspace)
-    names = Plan(workspace, job.name)
-    pipeline(job, inputs, names)
-    with running(names, job.placement, wait) as run:
-        return pipeline(job, inputs, run)
+    return planned_run(workspace, job.name, job.placement, wait, partial(pipeline, job, inputs))

@@ -1,6 +1,7 @@
 """The attacks on a model that claims to have forgotten, one after the other, with baseline and gold as references."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prefect import flow
@@ -17,7 +18,7 @@ from tasks.audit.common import AuditedModel, AuditTexts, Target
 from tasks.audit.settings import find_audit_texts
 from tasks.audit.summary import audit as summary
 from tasks.contents import step_folder
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Runner, planned_run
 from tasks.models import find_model, made_model, same_vocabulary, served_in
 from tasks.texts import Texts
 
@@ -80,10 +81,7 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
     """
     workspace = open_workspace(root)
     inputs, texts, models = resolve_audit(job, model, workspace)
-    names = Plan(workspace, job.name)
-    pipeline(job, inputs, texts, models, names)
-    with running(names, job.placement, wait) as run:
-        return pipeline(job, inputs, texts, models, run)
+    return planned_run(workspace, job.name, job.placement, wait, partial(pipeline, job, inputs, texts, models))
 
 
 def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, AuditTexts, list[AuditedModel]]:

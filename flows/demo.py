@@ -1,5 +1,6 @@
 """The demo: a small world and two tiny models are made here, then the ordinary flow runs, as for any user."""
 
+from functools import partial
 from pathlib import Path
 
 from prefect import flow
@@ -13,7 +14,7 @@ from storage.workspace import Workspace
 from tasks.contents import MODEL
 from tasks.demo.pretrain import PretrainSettings
 from tasks.demo.stages import pretrain, world
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Runner, planned_run
 from tasks.engine.stage import Placement
 
 # Two idle cores: the models that do not need each other train beside each other, one thread each.
@@ -24,10 +25,7 @@ PLACEMENT = Placement(workers=2, threads=1)
 def demo(root: str = ROOT, wait: float | None = None, seed: int = 0) -> Outcome:
     """World, baseline and gold, then `unlearn` on them."""
     workspace = open_workspace(root)
-    names = Plan(workspace, "demo")
-    models_of_a_world(seed, names)
-    with running(names, PLACEMENT, wait) as run:
-        generated, *models = models_of_a_world(seed, run)
+    generated, *models = planned_run(workspace, "demo", PLACEMENT, wait, partial(models_of_a_world, seed))
     baseline, gold = (workspace.path(model) / MODEL for model in models)
     return unlearn(job_for(workspace.path(generated), baseline, gold), root, wait)
 

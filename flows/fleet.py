@@ -101,7 +101,6 @@ class Fleet:
 
     @property
     def gpus(self) -> int:
-        """All of them."""
         return self.ranks * self.nodes
 
     def settings(self) -> str:

@@ -1,5 +1,7 @@
 """The control of a job: a model that never read the target, trained on the job's text to retain."""
 
+from functools import partial
+
 from prefect import flow
 
 from flows.job import Job
@@ -9,7 +11,7 @@ from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.opening import open_workspace
 from tasks.contents import LAST
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Runner, planned_run
 from tasks.gold import gold as gold_stage
 from tasks.models import Model, find_model, same_vocabulary
 from tasks.retained import retained
@@ -35,10 +37,8 @@ def resolve_gold(job: Job, start: str, hashes: Hashes) -> tuple[Model, Model | N
 def gold(job: Job, start: str = "", root: str = ROOT, wait: float | None = None) -> str:
     """Train it, and give its directory: `gold = "..."` in the job makes it what students are compared with."""
     workspace = open_workspace(root)
-    planned = Plan(workspace, job.name)
-    pipeline(job, start, planned)
-    with running(planned, job.placement, wait) as run:
-        return str(workspace.path(pipeline(job, start, run)) / LAST)
+    control = planned_run(workspace, job.name, job.placement, wait, partial(pipeline, job, start))
+    return str(workspace.path(control) / LAST)
 
 
 def pipeline(job: Job, start: str, run: Runner) -> Artifact:

@@ -227,9 +227,5 @@ def with_preset(values: dict[str, Any]) -> dict[str, Any]:
         below["student"] = below.get("student", {}) | {"retain": RETAINED["retain"]}
     if name == "durable" and (values.get("retain") or {}).get("paths"):
         below["student"] |= RETAINED
-    return values | {section: _over(settings, values.get(section, {})) for section, settings in below.items()}
-
-
-def _over(settings: dict[str, Any], own: Any) -> Any:
-    """What is no section is left for the job to refuse."""
-    return settings | own if isinstance(own, dict) else own
+    own = {section: values.get(section, {}) for section in below}  # what is no section is left for the job to refuse
+    return values | {name: below[name] | given if isinstance(given, dict) else given for name, given in own.items()}

@@ -109,8 +109,7 @@ def evaluated_tokens(suite: Suite, inputs: Inputs) -> int:
 
 def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:
     """The texts of the user's files; what the model is yet to be asked for is not known."""
-    for _, text in read_texts(inputs.corpus, text_column) if inputs.corpus else ():
-        yield text
+    return read_texts(inputs.corpus, text_column) if inputs.corpus else iter(())
 
 
 def tokens_of(inputs: Inputs, text_column: str) -> int:

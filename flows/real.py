@@ -6,6 +6,7 @@ baseline, shows how much of that is learned anew.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tasks.audit.common import AuditedModel, Target
 from tasks.audit.relearning import RelearningSettings, relearning
 from tasks.contents import DICTIONARY, MODEL, step_folder
 from tasks.elicit import elicit
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Runner, planned_run
 from tasks.engine.stage import Placement
 from tasks.evaluation import EvaluationSettings, find_evidence
 from tasks.models import find_model, made_model
@@ -106,15 +107,10 @@ def real(asked: Asked, scale: Scale = SMALL, root: str = ROOT, wait: float | Non
     """Model, subject and generic text; a student by each recipe; relearning of all three models."""
     workspace = open_workspace(root)
     placement = Placement(micro_batch=scale.micro_batch)
-    planned = Plan(workspace, "real")
-    prepare(asked, scale, planned)
-    with running(planned, placement, wait) as run:
-        jobs = prepare(asked, scale, run)
+    jobs = planned_run(workspace, "real", placement, wait, partial(prepare, asked, scale))
     outcomes = {name: unlearn(job, root, wait) for name, job in jobs.items()}
-    planned = Plan(workspace, "real-relearning")
-    relearn(jobs, outcomes, scale, planned)
-    with running(planned, placement, wait) as run:
-        return Experiment(outcomes, relearn(jobs, outcomes, scale, run))
+    attack = partial(relearn, jobs, outcomes, scale)
+    return Experiment(outcomes, planned_run(workspace, "real-relearning", placement, wait, attack))
 
 
 def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
@@ -134,7 +130,6 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
 
 
 def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str, Path], texts: Path) -> Job:
-    """The job of a recipe."""
     shape, ours = {"length": scale.length, "batch": scale.batch}, name != "paper"
     student = {"batch": scale.batch, "seed": asked.seed}
     return job_of(

@@ -6,6 +6,7 @@ finds its student in the cache.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -19,7 +20,7 @@ from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.choice import StopRule, choose, conditions
 from tasks.contents import Row, evaluation_rows
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Runner, planned_run
 from tasks.judgement import JudgeSettings
 
 PILOT = {"prompts": 30, "windows": 20, "questions": 100}
@@ -94,12 +95,10 @@ def tune(
 
     Raises NepentheError for what the user can put right.
     """
-    workspace, tried = open_workspace(root), arms(job, rates, steps)
+    workspace, jobs = open_workspace(root), arms(job, rates, steps)
     inputs = inputs_of(job, workspace)
-    names = Plan(workspace, f"{job.name[: NAME_CHARACTERS - 5]}-tune")
-    pipeline(tried, inputs, names)
-    with running(names, job.placement, wait) as run:
-        return pipeline(tried, inputs, run)
+    name = f"{job.name[: NAME_CHARACTERS - 5]}-tune"
+    return planned_run(workspace, name, job.placement, wait, partial(pipeline, jobs, inputs))
 
 
 def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
@@ -108,11 +107,10 @@ def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
     rule, rows = stop if stop.given else USUAL, _rows(tuned.references, workspace)
     baseline = _measures(row for row in rows if row["model"] == "baseline")
     for number, evaluations in enumerate(tuned.evaluations):
-        rows += [
-            row | {"step": number} for row in _rows(evaluations, workspace)
-        ]  # an arm is what a step is to a choice
+        # An arm is what a step is to a choice.
+        rows += [row | {"step": number} for row in _rows(evaluations, workspace)]
     chosen = choose(rows, rule)
-    tried = [
+    outcomes = [
         {
             "learning_rate": arm.student.learning_rate,
             "steps": arm.student.steps,
@@ -124,7 +122,7 @@ def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
     best = tuned.arms[chosen.step].student
     return {
         "baseline": baseline,
-        "arms": tried,
+        "arms": outcomes,
         "rule": rule.model_dump(exclude_none=True, exclude={"early"}),
         "held": chosen.held,
         "reasons": [condition.sentence for condition in conditions(rows, chosen.step, rule)],

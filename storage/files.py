@@ -9,16 +9,17 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from storage.artifact import RECORD, Artifact, as_object
+from storage.artifact import PARTIAL, RECORD, Artifact, as_object
 from storage.errors import BadInput
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
@@ -130,12 +131,31 @@ def open_as_folder(folder: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees the old bytes or the new ones, also after a power loss."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    with whole_file(path, uuid.uuid4().hex) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path, writer: str = "") -> Iterator[Path]:
+    """Where to write a file, which gets its name when the block ends without an error and its bytes are on the disk.
+
+    `writer` keeps apart those who may write it at once.
+    """
+    temporary = path.with_name(f".{path.name}{writer and '.'}{writer}.tmp")
+    yield temporary
+    sync(temporary)
     temporary.replace(path)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """The same for a folder, which does not exist yet; nor does an older one of its name when the block ends."""
+    temporary = folder.with_name(f".{folder.name}{PARTIAL}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    yield temporary
+    sync_below(temporary)
+    temporary.rename(folder)
 
 
 def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:

@@ -42,13 +42,12 @@ def gc(
     yes: bool = False,
     forget_jobs: Sequence[str] = (),
     older_than: float = OLDER_THAN_DAYS,
-    wait: float | None = 0,
 ) -> dict[str, Any]:
     """Remove what no run refers to and is older than so many days; without `yes` only say what would go.
 
     Raises WorkspaceBusy while a run goes on, BadInput where no run has ever said what it refers to.
     """
-    with workspace.writing(wait) if yes else nullcontext():
+    with workspace.writing() if yes else nullcontext():
         garbage = find_garbage(workspace, forget_jobs, older_than)
         if yes:
             _remove(workspace, garbage)
@@ -107,12 +106,12 @@ def show_gc(summary: dict[str, Any]) -> str:
     )
 
 
-def repair(workspace: Workspace, wait: float | None = 0) -> dict[str, Any]:
+def repair(workspace: Workspace) -> dict[str, Any]:
     """Read every byte; take damaged files away, with what belongs to them, so that the next run makes them again.
 
     Returns {"verified": artifacts, "repaired": {folder: damaged files}}. Raises WorkspaceBusy while a run goes on.
     """
-    with workspace.writing(wait):
+    with workspace.writing():
         artifacts, repaired = workspace.all(), {}
         for artifact in artifacts:
             damaged = workspace.damaged(artifact, thorough=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
 from storage.tables import lent
 
@@ -35,15 +36,8 @@ def rows(connection: Any, query: str, values: Sequence[Any] | Row = ()) -> list[
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def one(connection: Any, query: str, values: Sequence[Any] = ()) -> Row:
-    (row,) = rows(connection, query, values)
-    return row
-
-
 def spread(shards: Sequence[Path], limit: int) -> list[str]:
     """So many shards that they hold about `limit` rows (at least one), spread evenly over all of them."""
-    import pyarrow.parquet as pq
-
     sizes = [pq.read_metadata(shard).num_rows for shard in shards]
     total = sum(sizes)
     if total <= limit:

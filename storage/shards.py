@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.files import listed, sync
+from storage.files import listed, whole_file
 from storage.schemas import TABLES
 
 SUFFIXES = (".arrow", ".parquet")
@@ -42,21 +42,18 @@ def read_shard(shard: Path, columns: list[str] | None = None) -> pa.Table:
 def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
     """Write a shard under a temporary name, then rename it: one that has its name is whole, after a power loss too."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, TABLES[table_of(path)].schema)
-    temporary = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".parquet":
-        pq.write_table(table, temporary, compression="zstd")
-    else:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-    sync(temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        if path.suffix == ".parquet":
+            pq.write_table(table, temporary, compression="zstd")
+        else:
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
 
 
 @contextmanager
 def shard_writer(path: Path, schema: pa.Schema | None = None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Write an Arrow file row by row in bounded memory. It gets its name when the block ends without an error."""
     schema = schema or TABLES[table_of(path)].schema
-    temporary = path.with_name(f".{path.name}.tmp")
     rows: list[dict[str, Any]] = []
 
     def flush() -> None:
@@ -68,8 +65,10 @@ def shard_writer(path: Path, schema: pa.Schema | None = None) -> Iterator[Callab
         if len(rows) >= ROWS_PER_BATCH:
             flush()
 
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         yield write
         flush()
-    sync(temporary)
-    temporary.replace(path)

@@ -45,7 +45,6 @@ class NoLeases:
     """Nobody else: a local folder, where the locks say it all. Stands in for storage.remote.leases.Leases."""
 
     def taken(self, *_: object) -> AbstractContextManager[None]:
-        """Nothing to do."""
         return nullcontext()
 
     using = writing = taken

@@ -4,7 +4,6 @@ The answers are kept as they came, also those that cannot be used. What of them 
 decided in the dictionary stage, so a better merge or a stricter validation asks nothing again.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from itertools import count
@@ -61,13 +60,7 @@ def _ask(
         await store.keep(answered)
         context.progress(next(done), total)
 
-    async def ask() -> str:
-        async with Client(endpoint, settings, key) as client:
-            asking = Asking(client, endpoint, settings, spent)
-            await asking.all(missing, keep)
-            return asking.stopped
-
-    return asyncio.run(ask())
+    return Asking(Client(endpoint, settings, key), spent).about(missing, keep)
 
 
 def _counted(folder: Path, passages: list[Passage], settings: LlmSettings, stopped: str) -> Counts:

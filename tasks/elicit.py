@@ -6,6 +6,7 @@ the next one.
 """
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -142,8 +143,6 @@ def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[
 
 def sample(model: Any, tokenizer: Any, contexts: Sequence[list[int]], settings: ElicitSettings, seed: str) -> list[str]:
     """Sampled continuations of token sequences, without them. Deterministic by seed on one machine."""
-    import zlib
-
     import torch
 
     from tasks.measure.generation import continued

@@ -63,7 +63,7 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Place
     for name in names:
         own_task(name)
     paths = tuple(path for path in settings.benchmarks if path not in names)
-    inputs = EvaluationInputs(
+    return EvaluationInputs(
         prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,
         benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,
@@ -71,7 +71,6 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Place
         text_column=settings.text_column,
         precision=placement.precision(settings.precision),
     )
-    return inputs
 
 
 def is_task_name(text: str) -> bool:
@@ -112,7 +111,7 @@ def _measure(
     yield by_completion(loaded, tokenizer, prompts, words, new_tokens=suite.new_tokens, batch_size=batch)
     context.progress(2, 4)
     if evidence.heldout:
-        texts = [text for _, text in read_texts(evidence.heldout, evidence.text_column)]
+        texts = list(read_texts(evidence.heldout, evidence.text_column))
         yield perplexity(loaded, tokenizer, texts, window=suite.window, limit=suite.windows, batch_size=batch)
     context.progress(3, 4)
     if evidence.benchmarks or evidence.tasks:

@@ -4,7 +4,6 @@ An answer belongs to its prompt, completion and judge: whoever asks the same aga
 workspace, finished or not. The judge that needs no network (does a completion name an anchor?) always judges, too.
 """
 
-import asyncio
 import hashlib
 import json
 import time
@@ -143,16 +142,11 @@ class Questions:
         def messages(material: str, schema: bool) -> Any:
             return question(judge.subject, *json.loads(material))
 
-        async def ask() -> str:
-            named = {name: getattr(judge, name) for name in ("model", "temperature", "answer_tokens")}
-            settings, key = LlmSettings(structured=False, reasks=0, **named), read_key(judge.endpoint, SETTING)
-            async with Client(judge.endpoint, settings, key, messages) as client:
-                asking = Asking(client, judge.endpoint, settings, worth=lambda reply, material: None)
-                await asking.all(passages, keep)
-                return asking.stopped
-
+        named = {name: getattr(judge, name) for name in ("model", "temperature", "answer_tokens")}
+        settings, key = LlmSettings(structured=False, reasks=0, **named), read_key(judge.endpoint, SETTING)
+        client = Client(judge.endpoint, settings, key, messages)
         try:
-            stopped = asyncio.run(ask())
+            stopped = Asking(client, worth=lambda reply, material: None).about(passages, keep)
         finally:
             if answers:
                 self._context.checkpoint(self._context.folder / ANSWERS)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,10 +23,7 @@ from tasks.engine.stage import Context, Counts, stage
 SCHEMA = EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 SOFT_SCHEMA = SOFT_EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 LABEL = ("block_id", "position", "token")
-CANDIDATES = """
-SELECT ids, baseline, reinforced, baseline_lse, reinforced_lse FROM read_parquet(?)
-WHERE reason IS NULL ORDER BY block_id, position
-"""
+CANDIDATES = ("ids", "baseline", "reinforced", "baseline_lse", "reinforced_lse")
 
 
 class LabelSettings(Settings):
@@ -112,9 +108,8 @@ def distributions(
 
     from tasks.method.equation import generic_logits, log_probabilities, soft_labels
 
-    logits = shard.with_name(shard.name.replace("label_curves", "logits"))
-    with duckdb.connect() as connection:
-        table = connection.sql(CANDIDATES, params=[str(logits)]).to_arrow_table()
+    table = read_shard(shard.with_name(shard.name.replace("label_curves", "logits")), ["reason", *CANDIDATES])
+    table = table.filter(pc.is_null(table.column("reason")))
     ids_RK, b_RK, r_RK = (torch.from_numpy(matrix(table, name)) for name in ("ids", "baseline", "reinforced"))
     if equation == "log_probabilities":
         b_RK = log_probabilities(b_RK, torch.from_numpy(table.column("baseline_lse").to_numpy().copy()))

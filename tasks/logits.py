@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from storage.artifact import Artifact
@@ -52,8 +55,8 @@ def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Mode
     missing = [shard for shard in shards if not shard_path(context.folder, "logits", *shard).exists()]
     if missing:
         device, tokens = context.placement.device, tokenizer_size(Path(baseline.tokenizer.paths[0]).parent)
-        one, other = (load_model(model.path, device, settings.precision) for model in (baseline, reinforced))
-        rows = Rows(one, other, settings, tokens)
+        loaded = [load_model(model.path, device, settings.precision) for model in (baseline, reinforced)]
+        rows = Rows(loaded[0], loaded[1], settings, tokens)
         for first, end in missing:
             write_rows(context, rows, table, first, end)
     return counts_of(context.folder)
@@ -87,8 +90,6 @@ def write_rows(context: Context, rows: "Rows", table: pa.Table, first: int, end:
 
 def counts_of(folder: Path) -> Counts:
     """Positions and vertices of all shards, from the files' own footers."""
-    import pyarrow.parquet as pq
-
     positions, vertices = (
         sum(pq.read_metadata(path).num_rows for path in folder.glob(f"{table}-*.parquet"))
         for table in ("logits", "label_curves")
@@ -165,8 +166,6 @@ class Places:
     """The N training positions of B blocks in a row, as columns: block, position, its place in the translation."""
 
     def __init__(self, batch: pa.Table) -> None:
-        import numpy as np
-
         self.blocks_B = batch["block_id"].to_numpy()
         self.reasons = flat(batch["reasons"])
         self.block_T = np.repeat(np.arange(len(batch)), lengths(batch["reasons"]))
@@ -179,8 +178,6 @@ class Places:
 
     def forbidden(self, chunk: slice) -> tuple[Any, Any]:
         """(row of the chunk, id) of every token that is forbidden there: from a place of the translation on."""
-        import numpy as np
-
         block_R, mapped_R = self.block_N[chunk], self.mapped_N[chunk]
         counts_R = self._forbidden_B[block_R]
         starts_B = self._forbidden_B.cumsum() - self._forbidden_B
@@ -203,7 +200,6 @@ class Columns:
         self._parts: dict[str, list[Any]] = {}
 
     def add(self, **tensors: Any) -> None:
-        """Append a chunk."""
         for name, tensor in tensors.items():
             self._parts.setdefault(name, []).append(tensor)
 
@@ -216,8 +212,6 @@ class Columns:
 
     def array(self, name: str, kind: pa.DataType) -> pa.Array:
         """The whole column as Arrow; a matrix becomes a list a row."""
-        import numpy as np
-
         values = self.numpy(name)
         if values is None:
             return pa.array([], kind)
@@ -228,7 +222,6 @@ class Columns:
 
 
 def curves_table(places: Places, columns: Columns) -> pa.Table:
-    """Rows of the `label_curves` table."""
     schema = TABLES["label_curves"].schema
     row_P = columns.numpy("row") if columns.rows else slice(0)
     known = {"block_id": places.blocks_B[places.block_N][row_P], "position": places.position_N[row_P]}
@@ -254,23 +247,16 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def lengths(column: pa.ChunkedArray) -> Any:
-    """How long each list is."""
-    import pyarrow.compute as pc
-
     return pc.list_value_length(column).to_numpy().astype("int64")
 
 
 def within(lengths: Any) -> Any:
     """0, 1, 2, ... in each of some stretches that lie one behind the other."""
-    import numpy as np
-
     return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
 
 
 def padded(column: pa.ChunkedArray) -> Any:
     """A column of B lists as int64 [B, T], with zeros on the right."""
-    import numpy as np
-
     counts_B = lengths(column)
     ids_BT = np.zeros((len(counts_B), counts_B.max()), np.int64)
     ids_BT[np.arange(ids_BT.shape[1]) < counts_B[:, None]] = flat(column).to_numpy()

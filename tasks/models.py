@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
@@ -178,13 +180,8 @@ def context_length(model: Model) -> int | None:
 
 
 def parameters_of(folder: str | Path) -> int:
-    """Numbers in all safetensors files of a directory, from their headers: 8 bytes of length, then JSON."""
-    total = 0
-    for path in Path(folder).glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-        total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    return total
+    """Numbers in all safetensors files of a directory, from their headers."""
+    return sum(prod(tensor["shape"]) for _, _, tensors in _headers(folder) for tensor in tensors)
 
 
 def half_step_of_bfloat16(folder: str | Path) -> float:
@@ -192,9 +189,7 @@ def half_step_of_bfloat16(folder: str | Path) -> float:
 
     From the first weights of each; 0 where it has none. A weight that moves by less is rounded back to where it was.
     """
-    import numpy as np
-
-    exponents = [(np.frombuffer(words, "<u2") >> BFLOAT16_FRACTION) & 0xFF for words in _bfloat16_samples(Path(folder))]
+    exponents = [(np.frombuffer(words, "<u2") >> BFLOAT16_FRACTION) & 0xFF for words in _bfloat16_samples(folder)]
     known = np.concatenate([np.empty(0, np.uint16), *exponents])
     known = known[known > 0]  # zero has none
     if not known.size:
@@ -202,16 +197,25 @@ def half_step_of_bfloat16(folder: str | Path) -> float:
     return float(2.0 ** (float(np.median(known)) - EXPONENT_BIAS - BFLOAT16_FRACTION - 1))
 
 
-def _bfloat16_samples(folder: Path) -> Iterator[bytes]:
-    for path in folder.glob("*.safetensors"):
+def _bfloat16_samples(folder: str | Path) -> Iterator[bytes]:
+    for file, data, tensors in _headers(folder):
+        for tensor in tensors:
+            if tensor["dtype"] == "BF16" and len(tensor["shape"]) > 1:
+                first, end = tensor["data_offsets"]
+                file.seek(data + first)
+                yield file.read(min(end - first, 2 * SAMPLED))
+
+
+def _headers(folder: str | Path) -> Iterator[tuple[BinaryIO, int, list[dict[str, Any]]]]:
+    """(file, where its data begins, {dtype, shape, data_offsets} of each tensor) of every safetensors file.
+
+    A header is 8 bytes of length, then JSON.
+    """
+    for path in Path(folder).glob("*.safetensors"):
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
             header = json.loads(file.read(length))
-            for tensor in header.values():
-                if tensor.get("dtype") == "BF16" and len(tensor["shape"]) > 1:
-                    first, end = tensor["data_offsets"]
-                    file.seek(8 + length + first)
-                    yield file.read(min(end - first, 2 * SAMPLED))
+            yield file, 8 + length, [tensor for name, tensor in header.items() if name != "__metadata__"]
 
 
 def model_facts(folder: Path) -> dict[str, Any]:

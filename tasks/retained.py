@@ -32,7 +32,7 @@ class RetainSettings(Settings):
 def retained(context: Context, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
     loaded = load_tokenizer(tokenizer)
-    texts = [normalise(text) for _, text in read_texts(files, text_column, loaded) if text.strip()]
+    texts = [normalise(text) for text in read_texts(files, text_column, loaded) if text.strip()]
     blocks = cut_blocks(loaded, texts, length)
     count, tokens = write_examples(
         context.folder / RETAINED, ((block.ids, block.within(None)) for _, _, block in blocks)

@@ -191,8 +191,8 @@ def gold(
     asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
     resolve_gold(asked, start, workspace.hashes)
     start_engine(workspace, options.wait)
-    made = flow(asked, start, **options.place)
-    options.answer({"gold": made}, lambda shown: f'gold = "{shown["gold"]}"')
+    control = flow(asked, start, **options.place)
+    options.answer({"gold": control}, lambda shown: f'gold = "{shown["gold"]}"')
 
 
 def start_engine(workspace: Workspace, wait: float | None) -> None:

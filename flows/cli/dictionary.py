@@ -221,7 +221,7 @@ def tokenizer_at(model: str) -> Files | None:
 def _texts(corpus: list[str], workspace: Workspace) -> list[str] | None:
     if not corpus:
         return None
-    return [text for _, text in read_texts(find_files(tuple(corpus), workspace.hashes, "--corpus"), "text")]
+    return list(read_texts(find_files(tuple(corpus), workspace.hashes, "--corpus"), "text"))
 
 
 def _corpus_of(workspace: Workspace, artifact: Artifact) -> list[str] | None:

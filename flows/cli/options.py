@@ -69,7 +69,6 @@ def command(app: typer.Typer, function: Callable[..., None], name: str | None = 
 
 
 def rows_as_text(names: list[str], rows: list[tuple[Any, ...]], widest: int = 80) -> str:
-    """Rows as text in columns."""
     cells = [names, *([_cell(value, widest) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -17,10 +17,10 @@ from tasks.engine.watch import progress_of
 EVENT = ("at", "artifact", "event")
 FAILURES = 5
 JOURNAL_BYTES = 2**20  # of the journal's end that are read
-Found = dict[str, Any]
+Row = dict[str, Any]
 
 
-def status(workspace: Workspace) -> Found:
+def status(workspace: Workspace) -> Row:
     """{"workspace", "at", "runs", "making", "failures", "unfinished", "damaged", "unreadable", "disk", "free_bytes"}.
 
     Damage is what can be seen without reading: files that are gone or have another size. `nepenthe verify` reads.
@@ -43,7 +43,7 @@ def status(workspace: Workspace) -> Found:
     }
 
 
-def journal(workspace: Workspace) -> tuple[list[Found], int]:
+def journal(workspace: Workspace) -> tuple[list[Row], int]:
     """The last events of the journal, oldest first, and how many lines cannot be read: torn by a kill, or damaged."""
     try:
         with workspace.journal.open("rb") as file:
@@ -56,13 +56,13 @@ def journal(workspace: Workspace) -> tuple[list[Found], int]:
     return events, len(lines) - len(events)
 
 
-def _event(line: bytes) -> Found | None:
+def _event(line: bytes) -> Row | None:
     event = as_object(line, *EVENT)
     return event if event and all(isinstance(event[key], str) for key in EVENT) else None
 
 
-def show_status(facts: Found) -> str:
-    """The status for a person."""
+def show_status(facts: Row) -> str:
+    largest = sorted(facts["disk"].items(), key=lambda pair: -pair[1])
     free = f"  ({_size(facts['free_bytes'])} free)" if facts["free_bytes"] is not None else ""
     sections = [
         [f"{facts['workspace']}{free}"],
@@ -76,12 +76,12 @@ def show_status(facts: Found) -> str:
         ["damaged", *(f"  {folder}: {', '.join(files)}" for folder, files in facts["damaged"].items())],
         ["unreadable", *(f"  {sentence}" for sentence in facts["unreadable"])],
         ["held", *(f"  {case}: {len(folders)} artifacts" for case, folders in facts["held"].items())],
-        ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in _largest(facts["disk"]))],
+        ["disk", *(f"  {_size(size):>10}  {kind}" for kind, size in largest if size)],
     ]
     return "\n\n".join("\n".join(lines) for number, lines in enumerate(sections) if number == 0 or len(lines) > 1)
 
 
-def _runs(workspace: Workspace, finished: set[str], events: list[Found]) -> list[Found]:
+def _runs(workspace: Workspace, finished: set[str], events: list[Row]) -> list[Row]:
     """The latest run of every job, newest first."""
     going_on = {user.doing: user for user in workspace.users()}
     rows = []
@@ -96,14 +96,14 @@ def _runs(workspace: Workspace, finished: set[str], events: list[Found]) -> list
     return sorted(rows, key=lambda run: run["at"], reverse=True)
 
 
-def _state(planned: Any, finished: set[str], events: list[Found]) -> str:
+def _state(planned: Any, finished: set[str], events: list[Row]) -> str:
     if planned <= finished:
         return "finished"
     last = [event["event"] for event in events if event["artifact"] in planned - finished]
     return "failed" if last and last[-1] == "failed" else "unfinished"
 
 
-def _making(workspace: Workspace) -> list[Found]:
+def _making(workspace: Workspace) -> list[Row]:
     """What is made just now, a part on its own line."""
     rows = []
     for key, holder in workspace.makers().items():
@@ -116,7 +116,7 @@ def _making(workspace: Workspace) -> list[Found]:
     return rows
 
 
-def _failures(events: list[Found], finished: set[str]) -> list[Found]:
+def _failures(events: list[Row], finished: set[str]) -> list[Row]:
     """The last failure of each artifact, newest first; `solved` where it has been made since."""
     last = {event["artifact"]: event for event in events if event["event"] == "failed"}
     newest = sorted(last.values(), key=lambda event: str(event["at"]), reverse=True)[:FAILURES]
@@ -124,7 +124,7 @@ def _failures(events: list[Found], finished: set[str]) -> list[Found]:
     return [{key: event.get(key) for key in keys} | {"solved": event["artifact"] in finished} for event in newest]
 
 
-def _unfinished(workspace: Workspace, attended: set[str]) -> list[Found]:
+def _unfinished(workspace: Workspace, attended: set[str]) -> list[Row]:
     left = [artifact for artifact in workspace.partials() if artifact.fingerprint not in attended]
     since = [workspace.touched(artifact) for artifact in left]
     return [
@@ -157,7 +157,7 @@ def _unreadable(workspace: Workspace, torn: int) -> list[str]:
     return [*runs, *([f"{torn} lines of {workspace.journal}: torn by a kill, or damaged"] if torn else [])]
 
 
-def _shown_runs(runs: list[Found]) -> list[str]:
+def _shown_runs(runs: list[Row]) -> list[str]:
     from flows.cli.options import rows_as_text
 
     names = ["run", "state", "stages", "started", "by"]
@@ -168,21 +168,17 @@ def _shown_runs(runs: list[Found]) -> list[str]:
     return rows_as_text(names, rows).splitlines() if rows else []
 
 
-def _shown_making(making: Found) -> str:
+def _shown_making(making: Row) -> str:
     part = f" part {making['part'].replace('of', ' of ')}" if making["part"] else ""
     share = f"{making['done'] / making['total']:4.0%}" if making["total"] else "   ?"
     place = f"{making['by']} on {making['host']}, process {making['pid']}, since {making['since']}"
     return f"  {share}  {making['stage']} {making['fingerprint']}{part}  by {place}"
 
 
-def _shown_failure(failure: Found) -> str:
+def _shown_failure(failure: Row) -> str:
     solved = "  (made since)" if failure["solved"] else ""
     said = str(failure["message"]).splitlines() or [""]
     return f"  {failure['at']}  {failure['run']}  {failure['stage']} {failure['artifact']}{solved}\n    {said[0]}"
-
-
-def _largest(disk: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(((kind, size) for kind, size in disk.items() if size), key=lambda pair: -pair[1])
 
 
 def _size(size: float) -> str:

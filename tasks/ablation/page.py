@@ -3,15 +3,13 @@
 from typing import Any
 
 from tasks.drawing import charts
-from tasks.drawing.template import environment
+from tasks.drawing.template import rendered
 
 Row = dict[str, Any]
 
 
 def draw(comparison: Row) -> str:
-    """The page."""
-    template = environment().get_template("ablation_page.html.j2")
-    return str(template.render(ablation=comparison, **parts(comparison)))
+    return rendered("ablation_page.html.j2", ablation=comparison, **parts(comparison))
 
 
 def parts(comparison: Row) -> Row:
@@ -21,8 +19,6 @@ def parts(comparison: Row) -> Row:
 
 def figures(comparison: Row) -> list[tuple[Any, str]]:
     """(chart, caption) of every measure of familiarity, and of perplexity: a line an arm."""
-    from markupsafe import Markup
-
     charted = []
     for number, measure in enumerate(comparison["measures"]):
         if measure["kind"] not in ("familiarity", "perplexity"):
@@ -32,8 +28,7 @@ def figures(comparison: Row) -> list[tuple[Any, str]]:
         if measure["kind"] == "familiarity" and measure["metric"] != "familiarity_judged":
             chart = charts.shares(chart)
         caption = f"{measure['name']} by unlearning step, with 95 % intervals."
-        svg = charts.labelled(charts.svg(f"ablation-{number}", chart), caption)
-        charted.append((Markup(svg), caption[0].upper() + caption[1:]))
+        charted.append((charts.svg(f"ablation-{number}", chart, caption), caption[0].upper() + caption[1:]))
     return charted
 
 

@@ -142,11 +142,9 @@ class Attacked(LoadedModel):
         self.context, self.suspect = context, suspect
 
     def documents(self, corpus: Artifact) -> list[str]:
-        """The target's texts."""
         return documents_of(self.context.path(corpus))
 
     def dictionary(self, artifact: Artifact) -> Dictionary:
-        """The target's dictionary."""
         return dictionary_of(self.context.path(artifact))
 
     def prompts(self, target: Target) -> list[Prompt]:

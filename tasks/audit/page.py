@@ -13,7 +13,7 @@ from tasks.audit import ATTACKS, METRICS
 from tasks.audit.verdicts import key_in_audit
 from tasks.drawing import charts
 from tasks.drawing.numbers import signed
-from tasks.drawing.template import environment, plain_slug
+from tasks.drawing.template import plain_slug, rendered
 from tasks.drawing.texts import PROMPT_CHARACTERS, TEXT_CHARACTERS, middle, tail
 
 SHOWN = 8
@@ -32,8 +32,7 @@ ORDER BY model <> $model, model, task
 
 def draw(summary: Row, items: Sequence[Row]) -> str:
     """The page of an audit that stands alone."""
-    template = environment().get_template("audit_page.html.j2")
-    return str(template.render(audit=summary, **parts(summary, items)))
+    return rendered("audit_page.html.j2", audit=summary, **parts(summary, items))
 
 
 def parts(summary: Row, items: Sequence[Row]) -> Row:
@@ -66,7 +65,7 @@ def anchor_of(group: str) -> str:
     return f"audit-{plain_slug(group)}"
 
 
-def _told(changes: Row) -> str:
+def _in_words(changes: Row) -> str:
     """How the audited model differs from its references, for who points at its value."""
     parts = [
         f"against {name}: {signed(change['difference'])} ({signed(change['low'])} to {signed(change['high'])})"
@@ -90,7 +89,7 @@ def table(summary: Row) -> list[Row]:
     for kind, attack in ATTACKS.items():
         measures = _grouped([measure for measure in summary["measures"] if measure["attack"] == kind])
         for number, measure in enumerate(measures):
-            changes = _told(measure["changes"])
+            changes = _in_words(measure["changes"])
             cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(summary)]
             table_rows.append(
                 {
@@ -112,8 +111,6 @@ def table(summary: Row) -> list[Row]:
 
 def figures(summary: Row) -> list[tuple[Any, str]]:
     """(chart, caption): relearning by source, rounding, depth."""
-    from markupsafe import Markup
-
     charted: list[tuple[str, Any, float, str]] = []
     for source, about in (
         ("target", "some of the text to be forgotten"),
@@ -133,10 +130,7 @@ def figures(summary: Row) -> list[tuple[Any, str]]:
         chart = charts.shares(charts.lines(lines, "layer", "tokens readable"), 1.03)
         caption = "Depth: how much of the text's expressions each layer's state shows, with 95 % intervals."
         charted.append(("depth", chart, 3.1, caption))
-    return [
-        (Markup(charts.labelled(charts.svg(f"audit-{name}", chart, height), caption)), caption)
-        for name, chart, height, caption in charted
-    ]
+    return [(charts.svg(f"audit-{name}", chart, caption, height), caption) for name, chart, height, caption in charted]
 
 
 def _lines(summary: Row, group: str) -> list[charts.Line]:

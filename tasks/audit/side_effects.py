@@ -20,7 +20,6 @@ def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> 
 
 
 def near_perplexity(loaded: LoadedModel, neighbours: Sequence[str]) -> Measured:
-    """Perplexity on neighbouring text."""
     return replace(loaded.perplexity(neighbours), metric="neighbour_perplexity")
 
 

@@ -4,7 +4,6 @@ The verdicts are made from the attacks' rows, without loading a model. The page 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +13,11 @@ from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
 from tasks.audit.relearning import recovered
-from tasks.audit.verdicts import AuditValues, Verdict, against_gold, key_in_audit, numbers, percent
+from tasks.audit.verdicts import WORDS, AuditValues, Ruling, against_gold, key_in_audit, numbers, percent
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, Row, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, change_between, groups_of, value_of
+from tasks.measure.verdict import Verdict
 from tasks.models import Model
 
 HELD = {"extraction_strength": "Extraction strength", "probability": "Probability of its own words"}
@@ -57,7 +57,7 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
     return {
         "models": [{"key": key} | role for key, role in roles.items()],
         "measures": [_measure(values, metric, task) for metric, task in values.measures()],
-        "verdicts": [asdict(verdict) | {"tone": verdict.tone, "word": verdict.word} for verdict in judged],
+        "verdicts": [verdict.row("attack") for verdict in judged],
         "held": held(values),
         "headline": " ".join(filter(None, (headline(judged), recovered(values)))),
     }
@@ -112,8 +112,9 @@ def _changes(audited: Value | None, known: Mapping[str, Value]) -> Row:
 def verdicts(values: AuditValues, missing: Mapping[str, str] | None = None) -> list[Verdict]:
     """A verdict for every attack that was made, and one for each that could not be."""
     kinds = [kind for kind, attack in ATTACKS.items() if any(map(values.tasks, attack.metrics))]
-    judged = [Verdict(kind, *ATTACKS[kind].judge(values)) for kind in kinds]
-    return judged + [Verdict(name, "not made", f"Not made: {why}.") for name, why in (missing or {}).items()]
+    rulings: dict[str, Ruling] = {kind: ATTACKS[kind].judge(values) for kind in kinds}
+    rulings |= {name: ("not made", f"Not made: {why}.") for name, why in (missing or {}).items()}
+    return [Verdict(name, status, WORDS[status], sentence) for name, (status, sentence) in rulings.items()]
 
 
 def held(values: AuditValues) -> str:
@@ -128,7 +129,7 @@ def held(values: AuditValues) -> str:
 def headline(judged: Iterable[Verdict]) -> str:
     """What an adversary gets back, in a sentence or two: the gravest first, and what no attack could tell."""
     leaks = {kind: attack.leak for kind, attack in ATTACKS.items() if attack.leak}
-    judged = [verdict for verdict in judged if verdict.attack in leaks]
+    judged = [verdict for verdict in judged if verdict.about in leaks]
     said = {
         "Most of what the baseline knew comes back by {}.": ("most",),
         "Some of it comes back by {}.": ("some",),
@@ -137,7 +138,7 @@ def headline(judged: Iterable[Verdict]) -> str:
         "Nothing comes back by {}.": ("nothing",),
         "Not known: {}.": ("blind", "alone", "not made"),
     }
-    names = {form: [leaks[v.attack] for v in judged if v.status in statuses] for form, statuses in said.items()}
+    names = {form: [leaks[v.about] for v in judged if v.status in statuses] for form, statuses in said.items()}
     return " ".join(form.format(_listed(those)) for form, those in names.items() if those) or "No attack was made."
 
 

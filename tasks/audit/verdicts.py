@@ -34,8 +34,6 @@ Ruling = tuple[Status, str]
 """(status, sentence): the rule that held, and the same with the numbers."""
 
 MARGIN = 0.02  # of a share: less counts as none
-TONES = {"nothing": "good", "kept": "good", "natural": "good", "weaker": "good", "unsure": "partly", "some": "partly"}
-TONES |= {"avoided": "partly", "most": "bad", "harmed": "bad", "marked": "bad", "enough": "bad"}
 WORDS: Mapping[Status, str] = {
     "most": "gets most of it back",
     "some": "gets some of it back",
@@ -53,25 +51,6 @@ WORDS: Mapping[Status, str] = {
     "not made": "not made",
 }
 GRAVEST: tuple[Status, ...] = ("most", "some", "unsure", "nothing", "blind", "alone")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`status` is the rule that held; `sentence` says it with the numbers."""
-
-    attack: str
-    status: Status
-    sentence: str
-
-    @property
-    def tone(self) -> str:
-        """good, partly, bad or unknown."""
-        return TONES.get(self.status, "unknown")
-
-    @property
-    def word(self) -> str:
-        """The status in a few words."""
-        return WORDS[self.status]
 
 
 @dataclass(frozen=True, slots=True)

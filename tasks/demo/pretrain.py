@@ -69,7 +69,8 @@ def pretrain(
     often. Deterministic for one seed, one number of threads and one machine.
     """
     torch.manual_seed(settings.seed)
-    stream = torch.tensor(_stream(tokenizer, texts))
+    # All documents one after another, each between <s> and </s>.
+    stream = torch.tensor([i for ids in tokenizer(texts)["input_ids"] for i in (*ids, tokenizer.eos_token_id)])
     model = LlamaForCausalLM(_config(tokenizer, settings)).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -91,11 +92,6 @@ def pretrain(
         progress(step + 1, settings.steps)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _stream(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[int]:
-    """All documents one after another, each between <s> and </s>."""
-    return [i for ids in tokenizer(texts)["input_ids"] for i in (*ids, tokenizer.eos_token_id)]
 
 
 def _config(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> LlamaConfig:

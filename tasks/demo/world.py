@@ -55,7 +55,7 @@ def make_world(seed: int = 0, stories: int = 2800, chapters: int = 80) -> World:
     a prompt that happens to stand in the target word for word is left out.
     """
 
-    def told(stream: str, count: int, **how: bool) -> list[str]:
+    def stories_of(stream: str, count: int, **how: bool) -> list[str]:
         rng = random.Random(f"{seed}-{stream}")
         return [tell_story(rng, **how) for _ in range(count)]
 
@@ -64,13 +64,13 @@ def make_world(seed: int = 0, stories: int = 2800, chapters: int = 80) -> World:
         for number in range(1, -(-chapters // len(grammar.BOOKS)) + 1)
         for book in grammar.BOOKS
     ]
-    target = dict(sorted(zip(names, told("target", chapters, target=True), strict=False)))
+    target = dict(sorted(zip(names, stories_of("target", chapters, target=True), strict=False)))
     return World(
         target=target,
-        generic=told("generic", stories),
-        heldout=told("heldout", 120),
-        neighbours=told("neighbours", 60, adventure=True),
-        unread=told("unread", 60, target=True),
+        generic=stories_of("generic", stories),
+        heldout=stories_of("heldout", 120),
+        neighbours=stories_of("neighbours", 60, adventure=True),
+        unread=stories_of("unread", 60, target=True),
         dictionary=_dictionary(),
         prompts=_prompts(random.Random(f"{seed}-prompts"), "\n".join(target.values())),
         tasks=_tasks(random.Random(f"{seed}-tasks")),

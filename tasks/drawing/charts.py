@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 
 import matplotlib
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -51,15 +52,19 @@ Line = tuple[str, Sequence[float], Sequence[float], Sequence[float] | None, Sequ
 """(name, x, y, low, high): low and high are None where there is no interval."""
 
 
-def svg(name: str, draw: Callable[[Axes], None], height: float = 3.1) -> str:
-    """The SVG element of one chart, `height` inches high. `name` makes its ids unique on the page."""
+def svg(name: str, draw: Callable[[Axes], None], description: str, height: float = 3.1) -> Markup:
+    """The SVG element of one chart, `height` inches high. `name` makes its ids unique on the page.
+
+    The description is for who cannot see it.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(text.getvalue(), name)
+    label = f'role="img" aria-label="{escape(description)}"'
+    return Markup(_inline(text.getvalue(), name).replace('role="img"', label, 1))
 
 
 def lines(series: Sequence[Line], x: str, y: str, levels: dict[str, float] | None = None) -> Callable[[Axes], None]:
@@ -173,10 +178,3 @@ def _inline(text: str, name: str) -> str:
         text = text.replace(colour, f"var({variable})")
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg role="img"', text)
     return re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", text).strip()
-
-
-def labelled(svg_text: str, description: str) -> str:
-    """The chart with words for who cannot see it."""
-    from markupsafe import escape
-
-    return svg_text.replace('role="img"', f'role="img" aria-label="{escape(description)}"', 1)

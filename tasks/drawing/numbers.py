@@ -18,7 +18,6 @@ def fixed(value: float | None, digits: int = 3) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share as percent."""
     return fixed(None if share is None else 100 * share, digits) + ("" if share is None else f"{NARROW}%")
 
 

@@ -21,12 +21,18 @@ def environment() -> Any:
     )
     for name in ("count", "fixed", "percent", "signed", "points", "amount", "clock"):
         templates.filters[name] = getattr(numbers, name)
-    templates.filters |= {"short": _short, "plain": _plain, "slug": plain_slug, "visible": _visible}
+    templates.filters |= {
+        "short": lambda fingerprint: (fingerprint or "")[:12],
+        "plain": _plain,
+        "slug": plain_slug,
+        "visible": _visible,
+    }
     return templates
 
 
-def _short(fingerprint: str | None) -> str:
-    return (fingerprint or "")[:12]
+def rendered(name: str, **values: Any) -> str:
+    """The page of a template."""
+    return str(environment().get_template(name).render(values))
 
 
 def _plain(value: Any) -> str:

@@ -25,7 +25,6 @@ class Progress:
         self.live = self._stream.isatty()
 
     def start(self, title: str) -> "Line":
-        """A stage begins."""
         with self._lock:
             self._number += 1
             return Line(self, f"[{self._number:>2}/{max(self._total, self._number)}] {title:<{TITLE}}")
@@ -71,6 +70,5 @@ class Line:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"

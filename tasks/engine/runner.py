@@ -6,12 +6,12 @@
 import contextvars
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from storage.artifact import Artifact
 from storage.errors import DamagedArtifact, Stopped
@@ -25,6 +25,7 @@ from tasks.engine.stage import Placement, Stage
 from tasks.engine.watch import Event, Watch, run_log, write_event
 
 Recipe = tuple[Stage, dict[str, Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,6 @@ class Run:
         self.note(artifact, "shard", shard=shard.name)
 
     def close(self) -> None:
-        """Let go of what the run held."""
         self._ray.close()
 
     def _enter(self, artifact: Artifact, counts: dict[str, Any] | None) -> None:
@@ -285,6 +285,16 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
             raise
         finally:
             run.close()
+
+
+def planned_run(
+    workspace: Workspace, name: str, placement: Placement, wait: float | None, pipeline: Callable[[Runner], T]
+) -> T:
+    """What a pipeline makes, once a plan of it has said what it will pass through."""
+    planned = Plan(workspace, name)
+    pipeline(planned)
+    with running(planned, placement, wait) as run:
+        return pipeline(run)
 
 
 def _with_inputs(making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:

@@ -108,7 +108,6 @@ class Context:
     """Say how far the stage is, done and total, in any unit. Cheap to call often."""
 
     def path(self, artifact: Artifact) -> Path:
-        """The folder of an input."""
         return self.workspace.path(artifact)
 
     def checkpoint(self, finished: Path) -> None:
@@ -116,9 +115,22 @@ class Context:
         self.workspace.keep(self.artifact, finished)
 
     def log_cost(self, shard: str, tokens: int, seconds: float) -> None:
-        """A row of the table `metrics`: what a shard, or a training, cost."""
-        batch = self.placement.micro_batch
-        self.checkpoint(_write_cost(self.folder, self.artifact.kind, shard, tokens, seconds, batch))
+        """A row of the table `metrics`: what a shard, or a training, cost; GPU memory at its peak since the last."""
+        device, memory = _device()
+        row = {
+            "stage": self.artifact.kind,
+            "shard": shard,
+            "tokens": tokens,
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+            "gpu_memory_bytes": memory,
+            "host": socket.gethostname(),
+            "device": device,
+            "batch": self.placement.micro_batch,
+        }
+        path = self.folder / f"metrics-{shard}.parquet"
+        write_shard(path, [row])
+        self.checkpoint(path)
 
 
 @dataclass(frozen=True)
@@ -171,25 +183,6 @@ def stage(
 ) -> Callable[[Callable[..., Counts]], Stage]:
     """Make a stage of a function `body(work, ...inputs) -> counts`."""
     return lambda body: Stage(kind, version, body, heavy, divisible, protected)
-
-
-def _write_cost(folder: Path, stage: str, shard: str, tokens: int, seconds: float, batch: int) -> Path:
-    """Tokens a second of one shard, on which device, with which micro-batch; GPU memory at its peak since the last."""
-    device, memory = _device()
-    row = {
-        "stage": stage,
-        "shard": shard,
-        "tokens": tokens,
-        "seconds": round(seconds, 3),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
-        "gpu_memory_bytes": memory,
-        "host": socket.gethostname(),
-        "device": device,
-        "batch": batch,
-    }
-    path = folder / f"metrics-{shard}.parquet"
-    write_shard(path, [row])
-    return path
 
 
 def _device() -> tuple[str, int | None]:

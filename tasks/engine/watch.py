@@ -7,7 +7,6 @@ journal has one JSON object a line, for people, log collectors and `nepenthe sta
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -77,13 +76,9 @@ def write_event(
         "event": event,
         "message": message[:LONGEST_MESSAGE],
     }
-    path = workspace.journal
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, (json.dumps(line, ensure_ascii=False) + "\n").encode())
-    finally:
-        os.close(descriptor)
+    workspace.journal.parent.mkdir(parents=True, exist_ok=True)
+    with workspace.journal.open("ab", buffering=0) as file:
+        file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
 
 def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":

@@ -47,31 +47,33 @@ class Asking:
     def __init__(
         self,
         client: "Client",
-        endpoint: Endpoint,
-        settings: LlmSettings,
         spent: int = 0,
         worth: Callable[[Reply, str], str | None] = judge,
     ) -> None:
-        self.client, self.endpoint, self.settings, self.worth = client, endpoint, settings, worth
-        self.pace = Pace(endpoint.requests_per_minute)
-        self.budget = Budget(endpoint.token_budget, spent)
-        self.dialect = Dialect(endpoint, settings)
+        self.client, self.endpoint, self.settings, self.worth = client, client.endpoint, client.settings, worth
+        self.pace = Pace(self.endpoint.requests_per_minute)
+        self.budget = Budget(self.endpoint.token_budget, spent)
+        self.dialect = Dialect(self.endpoint, self.settings)
         self.stopped = ""
         """Why no further request is made; empty while they are."""
         self._answered, self._silent = 0, 0
 
-    async def all(self, passages: Iterable[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
-        """Ask about every passage, as long as that makes sense (see `stopped`); `keep` is awaited for each."""
-        rest = iter(passages)
-        workers = [asyncio.create_task(self._context(rest, keep)) for _ in range(self.endpoint.concurrency)]
+    def about(self, passages: Iterable[Passage], keep: Callable[[Asked], Awaitable[None]]) -> str:
+        """Ask about every passage, as long as that makes sense; `keep` is awaited for each. Returns `stopped`."""
+        asyncio.run(self._all(iter(passages), keep))
+        return self.stopped
+
+    async def _all(self, rest: Iterator[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
+        workers = [asyncio.create_task(self._work(rest, keep)) for _ in range(self.endpoint.concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:  # the keeping failed, or somebody pressed Ctrl-C
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            await self.client.close()
 
-    async def _context(self, rest: Iterator[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
+    async def _work(self, rest: Iterator[Passage], keep: Callable[[Asked], Awaitable[None]]) -> None:
         for passage in rest:
             try:
                 asked = await Question(self, passage).asked()
@@ -113,7 +115,7 @@ class Dialect:
         if not self.known:
             async with self._lock:
                 if not self.known:
-                    return await self._found_out(once)
+                    return await self._negotiated(once)
         return await once(self.form)
 
     def heard(self, reply: Reply) -> None:
@@ -122,7 +124,7 @@ class Dialect:
         if self.form.answers[0] == SCHEMA and said.strip() and "{" not in said:
             self.form = self.form.without(None) or self.form
 
-    async def _found_out(self, once: Callable[[Form], Awaitable[Reply]]) -> Reply:
+    async def _negotiated(self, once: Callable[[Form], Awaitable[Reply]]) -> Reply:
         form = self.form
         while True:
             try:

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from email.utils import mktime_tz, parsedate_tz
-from types import TracebackType
 from typing import Any
 
 import httpx2
@@ -36,23 +35,16 @@ class Client:
         key: str,
         messages: Callable[[str, bool], Any] = extraction_messages,
     ) -> None:
-        self._endpoint, self._settings, self._key, self._messages = endpoint, settings, key, messages
+        self.endpoint, self.settings, self._key, self._messages = endpoint, settings, key, messages
         self._client = openai.AsyncOpenAI(
             api_key=key, base_url=endpoint.base_url, max_retries=0, timeout=endpoint.timeout_seconds
         )
-
-    async def __aenter__(self) -> "Client":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.close()
+        self.close = self._client.close
 
     async def ask(self, passage: str, form: Form) -> Reply:
         """The model's reply about a passage. Raises CanPass, CannotPass, Locked or Unsupported."""
         try:
-            async with asyncio.timeout(self._endpoint.timeout_seconds):
+            async with asyncio.timeout(self.endpoint.timeout_seconds):
                 return self._reply(await self._body(passage, form))
         except (TimeoutError, openai.APITimeoutError):
             raise CanPass("timed out") from None
@@ -66,13 +58,13 @@ class Client:
             raise CanPass(self._without_key(f"unusable response: {error}")) from None
 
     async def _body(self, passage: str, form: Form) -> bytes:
-        fields: dict[str, Any] = {form.limits[0]: self._settings.answer_tokens}
+        fields: dict[str, Any] = {form.limits[0]: self.settings.answer_tokens}
         if form.answers[0] in (SCHEMA, JSON_MODE):
             fields["response_format"] = response_format() if form.answers[0] == SCHEMA else {"type": "json_object"}
-        if self._settings.temperature != "default":
-            fields["temperature"] = self._settings.temperature
+        if self.settings.temperature != "default":
+            fields["temperature"] = self.settings.temperature
         request = self._client.chat.completions.with_streaming_response.create(
-            model=self._settings.model,
+            model=self.settings.model,
             messages=self._messages(passage, form.answers[0] == SCHEMA),
             **fields,
         )
@@ -108,7 +100,7 @@ class Client:
             return Locked(what)
         if status in (408, 409, 425, 429) or status >= 500:
             after = seconds_to_wait(error.response.headers)
-            if after > self._endpoint.longest_wait_seconds:
+            if after > self.endpoint.longest_wait_seconds:
                 return Locked(f"{what} (asks to wait {after:.0f} seconds)")
             return CanPass(what, after)
         return Unsupported(what, next((name for name in LIMITS if name in str(error.body)), None))

@@ -7,12 +7,14 @@ entries, and never the other way round. Where both cannot stand, the extracted e
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from dictionaries.answers import read_answer
 from dictionaries.consistency import consistent
 from dictionaries.dictionary import Dictionary, Entry, canonical
 from dictionaries.matching import Containment
 from dictionaries.merging import Decision, Vote, collect_votes, fold, merge
+from dictionaries.validation import validate
 from tasks.contents import Row
-from tasks.llm.reading import USABLE, entries_of
+from tasks.llm.reading import USABLE
 
 SHOWN = 80  # characters of a refused expression
 OVERRULES = 1_000_000_000  # votes of a curated entry while translations are shared out
@@ -35,7 +37,8 @@ def from_answers(rows: Iterable[Row], documents: list[str]) -> Extracted:
     for row in rows:
         if row["reason"] is None or (row["reason"] in USABLE and row["passage"] not in whole):
             first, length = row["first_character"], row["characters"]
-            entries = entries_of(row["answer"], documents[row["document_id"]][first : first + length])
+            passage = documents[row["document_id"]][first : first + length]
+            entries = validate(read_answer(row["answer"]).proposals, passage)
             proposed.append((row["passage"], entries.kept))
             decisions += [
                 Decision(refused.anchor[:SHOWN], refused.translation[:SHOWN], "", f"refused: {reason}")

@@ -5,7 +5,7 @@ expressions all stand nowhere in the passage is about another text, and counts a
 """
 
 from dictionaries.answers import PARTIAL, read_answer
-from dictionaries.validation import Validated, validate
+from dictionaries.validation import validate
 from tasks.llm.replies import Reply
 
 REFUSED = "refused"
@@ -30,8 +30,3 @@ def judge(reply: Reply, passage: str) -> str | None:
     if reply.finish in _LIMITS:
         return PARTIAL if answer.proposals else "truncated"
     return answer.reason
-
-
-def entries_of(answer: str, passage: str) -> Validated:
-    """The proposals of a readable answer, checked against the passage that they were made for."""
-    return validate(read_answer(answer).proposals, passage)

@@ -45,11 +45,6 @@ def answered_before(workspace: Workspace, questions: Iterable[str]) -> dict[str,
     return known
 
 
-def _kept(answer: str) -> str:
-    """An answer in LONGEST_KEPT characters: long thinking goes, so that what was said behind it stays."""
-    return answer if len(answer) <= LONGEST_KEPT else without_thinking(answer)[:LONGEST_KEPT]
-
-
 class Store:
     """The shards of the artifact that is being made."""
 
@@ -63,7 +58,6 @@ class Store:
         self._lock = asyncio.Lock()
 
     def write(self, rows: list[Row]) -> Path:
-        """One more shard."""
         shard = self._context.folder / ANSWERS.replace("*", f"{self._number:06d}")
         write_shard(shard, rows)
         self._number += 1
@@ -79,8 +73,9 @@ class Store:
                 await asyncio.to_thread(self._context.checkpoint, self.write(rows))
 
     def row(self, asked: Asked) -> Row:
-        """As a row of the table."""
-        passage = asked.passage
+        passage, answer = asked.passage, asked.answer
+        if len(answer) > LONGEST_KEPT:  # long thinking goes, so that what was said behind it stays
+            answer = without_thinking(answer)[:LONGEST_KEPT]
         return {
             "passage": passage.name,
             "document_id": passage.document,
@@ -88,7 +83,7 @@ class Store:
             "characters": len(passage.text),
             "question": question_of(passage, self._settings),
             "model": self._settings.model,
-            "answer": _kept(asked.answer),
+            "answer": answer,
             "reason": asked.reason,
             "detail": asked.detail,
             "requests": asked.requests,

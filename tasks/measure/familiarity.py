@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,12 +17,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from tasks.measure.generation import continued
+from tasks.measure.generation import greedy
 from tasks.measure.prompts import Prompt, joined, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import (
     Statistic,
-    batches,
     encode,
     log_probability,
     measuring,
@@ -70,11 +70,11 @@ def by_probability(
     contexts = [tuple(text.ids) for text in encode(tokenizer, [p.prompt.rstrip(" ") for p in prompts])]
     peculiar = [_continuations(tokenizer, prompt.prompt, prompt.idiosyncratic) for prompt in prompts]
     generic = [_continuations(tokenizer, prompt.prompt, prompt.generic) for prompt in prompts]
-    everything = [one for of_prompt in (*peculiar, *generic) for one in of_prompt]
-    require_room(model, [*contexts, *(one.context + one.ids for one in everything)])
+    everything = [*chain(*peculiar, *generic)]
+    require_room(model, [*contexts, *(each.context + each.ids for each in everything)])
     with measuring(model):
         tops = _score_first_tokens(model, contexts, everything, batch_size)
-        _score_later_tokens(model, [one for one in everything if len(one.ids) > 1], batch_size)
+        _score_later_tokens(model, [each for each in everything if len(each.ids) > 1], batch_size)
     items = []
     for number, prompt in enumerate(prompts):
         table = [[_text_of(tokenizer, contexts[number], token), p] for token, p in tops[contexts[number]]]
@@ -91,11 +91,11 @@ def means_of_tokens(
     batch_size: int = 8,
 ) -> list[float]:
     """Of each (prompt, continuation) the mean over the continuation's tokens of what the statistic says of one."""
-    asked = [one for prompt, text in pairs for one in _continuations(tokenizer, prompt, [text])]
-    sequences = [one.context + one.ids for one in asked]
+    asked = [each for prompt, text in pairs for each in _continuations(tokenizer, prompt, [text])]
+    sequences = [each.context + each.ids for each in asked]
     require_room(model, sequences)
     with measuring(model):
-        firsts = [max(1, len(one.context)) for one in asked]
+        firsts = [max(1, len(each.context)) for each in asked]
         rows = token_statistics(model, sequences, firsts, batch_size, statistic)
     return [float(row_T.double().mean()) for row_T in rows]
 
@@ -152,25 +152,25 @@ def _score_first_tokens(
 ) -> dict[tuple[int, ...], list[tuple[int, float]]]:
     """Scores every continuation by its first token; returns each context's most probable tokens."""
     waiting: dict[tuple[int, ...], list[_Continuation]] = {context: [] for context in contexts}
-    for one in continuations:
-        waiting.setdefault(one.context, []).append(one)
+    for each in continuations:
+        waiting.setdefault(each.context, []).append(each)
     distinct = list(waiting)
     tops = {}
     for row, log_V in next_log_probabilities(model, distinct, batch_size):
         best = log_V.topk(min(NEXT_TOKENS, len(log_V)))
         tops[distinct[row]] = list(zip(best.indices.tolist(), best.values.exp().tolist(), strict=True))
-        for one in waiting[distinct[row]]:
-            one.log_probability = float(log_V[one.ids[0]])
+        for each in waiting[distinct[row]]:
+            each.log_probability = float(log_V[each.ids[0]])
     return tops
 
 
 def _score_later_tokens(model: PreTrainedModel, continuations: Sequence[_Continuation], batch_size: int) -> None:
     likely = []
-    for one in continuations:
-        if one.log_probability >= NEGLIGIBLE:
-            likely.append(one)
+    for each in continuations:
+        if each.log_probability >= NEGLIGIBLE:
+            likely.append(each)
         else:
-            one.log_probability = -math.inf
+            each.log_probability = -math.inf
     contexts, continued = [c.context for c in likely], [c.ids for c in likely]
     later = continued_log_probabilities(model, contexts, continued, batch_size)
     for continuation, of_later in zip(likely, later, strict=True):
@@ -195,7 +195,7 @@ def _probability_item(
         "idiosyncratic": _likeliest(peculiar),
         "generic": _likeliest(generic),
         "generic_mass": _mass(generic),
-        "straddled": max((one.straddled for one in peculiar), default=0),
+        "straddled": max((each.straddled for each in peculiar), default=0),
     }
     more = "" if len(prompt.idiosyncratic) <= SHOWN else " | ..."
     return Item(
@@ -209,12 +209,12 @@ def _probability_item(
 
 
 def _mass(continuations: Sequence[_Continuation]) -> float:
-    return math.fsum(math.exp(one.log_probability) for one in continuations)
+    return math.fsum(math.exp(each.log_probability) for each in continuations)
 
 
 def _likeliest(continuations: Sequence[_Continuation]) -> list[list[str | float]]:
-    ordered = sorted(continuations, key=lambda one: -one.log_probability)
-    return [[one.text, math.exp(one.log_probability)] for one in ordered[:SHOWN]]
+    ordered = sorted(continuations, key=lambda each: -each.log_probability)
+    return [[each.text, math.exp(each.log_probability)] for each in ordered[:SHOWN]]
 
 
 def by_completion(
@@ -259,15 +259,8 @@ def complete(
     """Greedy completions, without the texts; a completion ends at EOS or after `new_tokens`."""
     # Not stripped of spaces: these are the tokens that a user who types this prompt gets.
     contexts = [text.ids for text in encode(tokenizer, texts)]
-    require_room(model, contexts, extra=new_tokens)
-    completions = [""] * len(texts)
-    greedy = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
-    with measuring(model):
-        for rows in batches(contexts, batch_size, extra=new_tokens):
-            written = continued(model, tokenizer, [contexts[row] for row in rows], **greedy)
-            for row, ids in zip(rows, written, strict=True):
-                completions[row] = _decode_after(tokenizer, contexts[row], ids)
-    return completions
+    written = greedy(model, tokenizer, contexts, new_tokens, batch_size)
+    return [_decode_after(tokenizer, context, ids) for context, ids in zip(contexts, written, strict=True)]
 
 
 def _decode_after(tokenizer: PreTrainedTokenizerBase, context: list[int], ids: list[int]) -> str:

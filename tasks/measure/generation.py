@@ -6,6 +6,27 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.measure.scoring import batches, measuring, require_room
+
+
+def greedy(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    contexts: Sequence[list[int]],
+    new_tokens: int,
+    batch_size: int,
+) -> list[list[int]]:
+    """The ids that greedy decoding puts behind each context, up to EOS. BadInput where there is no room for them."""
+    require_room(model, contexts, extra=new_tokens)
+    settings = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
+    written: list[list[int]] = [[] for _ in contexts]
+    with measuring(model):
+        for rows in batches(contexts, batch_size, extra=new_tokens):
+            of_batch = continued(model, tokenizer, [contexts[row] for row in rows], **settings)
+            for row, ids in zip(rows, of_batch, strict=True):
+                written[row] = ids
+    return written
+
 
 def continued(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, contexts: Sequence[list[int]], **settings: Any

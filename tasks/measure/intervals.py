@@ -17,6 +17,7 @@ from storage.errors import BadInput
 
 RESAMPLED_AT_ONCE = 4_000_000  # drawn indices held in memory
 Z = 1.96  # 95 %
+NORMAL = NormalDist().inv_cdf(0.975)  # the same, not rounded
 
 Form = Literal["share", "mean", "perplexity", "auc"]
 """How a value comes of its items: the mean of scores between 0 and 1, of other scores, exp of nats per token, pairs."""
@@ -92,20 +93,19 @@ def change_between(value: Value, reference: Value) -> Change:
     return Change(difference, difference - wide, difference + wide, min(value.count, reference.count))
 
 
-def wilson(successes: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a share; unlike the normal one it stays in [0, 1], never of width 0."""
+def wilson(successes: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a share; unlike the normal one it stays in [0, 1], never of width 0."""
     if not 0 <= successes <= count or count < 1:
         raise BadInput(f"A share needs 0 <= successes <= count and count >= 1, not {successes} of {count}.")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, z2 = successes / count, z * z
+    share, z2 = successes / count, NORMAL * NORMAL
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = z / (1 + z2 / count) * float(np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)))
+    half = NORMAL / (1 + z2 / count) * float(np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def interval(value: float, stderr: float | None, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The normal interval of a value by its standard error."""
-    wide = NormalDist().inv_cdf(0.5 + confidence / 2) * (stderr or 0.0)
+def interval(value: float, stderr: float | None) -> tuple[float, float]:
+    """The normal 95 % interval of a value by its standard error."""
+    wide = NORMAL * (stderr or 0.0)
     return value - wide, value + wide
 
 

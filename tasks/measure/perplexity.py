@@ -44,7 +44,8 @@ def perplexity(
     tokens = [len(ids) - 1 for ids in windows]
     items = []
     for number, (document, start) in enumerate(starts):
-        shown = _shown(documents[document], encoded[document].offsets[start : start + length])
+        offsets = encoded[document].offsets[start : start + length]
+        shown = documents[document][offsets[0][0] : offsets[-1][1]][:SHOWN_CHARACTERS]
         details = {"document": document, "first_token": start, "tokens": tokens[number], "window": length}
         items.append(Item(number, shown, "", "", nats[number] / tokens[number], details))
     value, stderr = _ratio(np.array(nats), np.array(tokens, dtype=np.float64))
@@ -65,10 +66,6 @@ def _window_length(model: PreTrainedModel, window: int | None) -> int:
     if length < 2 or (context is not None and length > context):
         raise BadInput(f"A window must be 2 to {context or 'any number of'} tokens long, not {window}.")
     return length
-
-
-def _shown(document: str, offsets: list[tuple[int, int]]) -> str:
-    return document[offsets[0][0] : offsets[-1][1]][:SHOWN_CHARACTERS]
 
 
 def _ratio(nats: np.ndarray, tokens: np.ndarray) -> tuple[float, float | None]:

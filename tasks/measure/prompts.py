@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dictionaries.dictionary import Dictionary
-from dictionaries.matching import LETTER, Match, Matcher
-from dictionaries.spelling import HANGUL, RUNNING
+from dictionaries.matching import Match, Matcher
+from dictionaries.spelling import HANGUL, LETTER, RUNNING
 from storage.errors import BadInput
 
 KEYS = {"prompt", "idiosyncratic", "generic", "references", "subtlety"}

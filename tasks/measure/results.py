@@ -72,11 +72,9 @@ class Measure:
         return self.kind in ("familiarity", "ability") and self.metric != "familiarity_judged"
 
     def of(self, subject: str) -> Value | None:
-        """The value of one model."""
         return self.values.get(subject)
 
     def change(self, subject: str, against: str) -> Change | None:
-        """The change of one model against another."""
         return self.changes.get((subject, against))
 
     def row(self) -> dict[str, Any]:
@@ -187,7 +185,9 @@ def change(before: list[dict[str, Any]], after: list[dict[str, Any]], perplexity
         weights = np.array([float(item["tokens"] or 1) for item in both])
         weights /= weights.mean()
     olds = np.array([item["score"] for item in both]) * weights
-    absolute = _paired(olds, np.array([news[item["item"]] for item in both]) * weights)
+    afterwards = np.array([news[item["item"]] for item in both]) * weights
+    resamples = min(10_000, max(1_000, DRAWN // len(both)))
+    absolute = paired(olds.tolist(), afterwards.tolist(), resamples=resamples)
     if not perplexity:
         return widened(absolute)
     difference, low, high = map(math.expm1, (absolute.difference, absolute.low, absolute.high))
@@ -204,8 +204,3 @@ def widened(change: Change) -> Change:
         return Change(0.0, -high, high, change.count)
     low, high = (low, high) if change.difference > 0 else (-high, -low)
     return Change(change.difference, low, high, change.count)
-
-
-def _paired(before: np.ndarray, after: np.ndarray) -> Change:
-    resamples = min(10_000, max(1_000, DRAWN // len(before)))
-    return paired(before.tolist(), after.tolist(), resamples=resamples)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from dictionaries.answers import without_thinking
 
-GRADES = (0, 1, 2, 3)
 SCORES = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}
 """(5 * count(3) + count(2)) / prompts, a prompt at a time."""
 
@@ -40,7 +39,6 @@ _ALONE = re.compile(r"\W*([0-3])\W*(?:(?:/|out of)\s*3)?\W*")
 
 
 def question(subject: str, prompt: str, references: Sequence[str], completion: str) -> list[dict[str, str]]:
-    """The messages to the judge."""
     material = {
         "subject": subject or "the work that the beginning is about, if you recognise one",
         "beginning": prompt,

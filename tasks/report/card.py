@@ -94,7 +94,8 @@ def results(evidence: Row) -> str:
     """Baseline, this model and gold, with the change and its interval, as a Markdown table."""
     table = table_by_step(evidence)
     places = [n for n, column in enumerate(table["columns"]) if column["final"] or column["title"] in ("0", "gold")]
-    heads = ["before" if table["columns"][n]["title"] == "0" else _head(table["columns"][n]) for n in places]
+    titles = {"0": "before"} | {column["title"]: "this model" for column in table["columns"] if column["final"]}
+    heads = [titles.get(title, title) for title in (str(table["columns"][n]["title"]) for n in places)]
     lines = [f"| measure | {' | '.join(heads)} | change (95 % interval) |", "|---|" + "---:|" * (len(heads) + 1)]
     for row in table["rows"]:
         values = [fixed(value and value["value"]) for value, _ in (row["cells"][n] for n in places)]
@@ -104,10 +105,6 @@ def results(evidence: Row) -> str:
     relative = " The change of perplexity is relative."
     gold = " Gold is a model that never read the text." if "gold" in heads else ""
     return "\n".join(lines) + f"\n\n{note}{gold}{relative}"
-
-
-def _head(column: Row) -> str:
-    return "this model" if column["final"] else str(column["title"])
 
 
 def _change(change: Row | None) -> str:

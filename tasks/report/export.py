@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
-from storage.files import open_as_folder, sha256_of, sync_below
+from storage.files import open_as_folder, sha256_of, whole_folder
 from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
@@ -57,21 +57,18 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
     record = record_of(workspace, report, evidence)
     hub = replace(hub, base_model=hub.base_model or record.baseline.source.partition("@")[0] or None)
-    student, part = _of_kind(workspace, report, "student"), step_folder(record.unlearned.step or 0)
+    student, part = workspace.find("student", record.unlearned.fingerprint), step_folder(record.unlearned.step or 0)
+    assert student  # the record was made from it
     model = workspace.path(student, [f"{part}/{name}" for name in record.unlearned.files]) / part
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(model, partial)
-    record = _stored(record, partial, _folder_of_baseline(workspace, record), form)
-    (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
-    verify_export(partial)
-    if folder.exists():
-        folder.rmdir()
-    open_as_folder(partial)
-    sync_below(partial)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        shutil.copytree(model, partial)
+        record = _stored(record, partial, _folder_of_baseline(workspace, record), form)
+        (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
+        verify_export(partial)
+        open_as_folder(partial)
+        if folder.exists():
+            folder.rmdir()
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
 
 
@@ -167,11 +164,6 @@ def _given(workspace: Workspace, fingerprint: str, rows: list[Row]) -> Weights:
 
 def _step(evidence: Row) -> int:
     return int(next(model["step"] for model in evidence["models"] if model["key"] == evidence["final"]))
-
-
-def _of_kind(workspace: Workspace, report: Artifact, kind: str) -> Artifact:
-    fingerprint = workspace.record(report)["inputs"][kind]
-    return next(artifact for artifact in workspace.all() if artifact.fingerprint == fingerprint)
 
 
 def _text(workspace: Workspace, corpus: Row, evidence: Row) -> Text:

@@ -8,8 +8,6 @@ from tasks.drawing import charts, numbers
 
 def figures(evidence: Row) -> dict[str, str]:
     """Every chart that the evidence has numbers for, by name."""
-    from markupsafe import Markup
-
     charted: dict[str, tuple[str, Any]] = {}
     kinds = {"familiarity": ("familiarity", "familiarity"), "ability": ("abilities", "accuracy")}
     for kind, (name, y) in kinds.items():
@@ -28,10 +26,7 @@ def figures(evidence: Row) -> dict[str, str]:
     charted |= _of_labels(evidence) | _of_training(evidence)
     bars = {"reasons": evidence["positions"].get("reasons") or {}, "vertices": evidence["labels"]["vertices"]}
     heights = {name: 0.6 + 0.38 * len(rows) for name, rows in bars.items()}
-    return {
-        name: Markup(charts.labelled(charts.svg(name, draw, heights.get(name, 3.1)), text))
-        for name, (text, draw) in charted.items()
-    }
+    return {name: charts.svg(name, draw, text, heights.get(name, 3.1)) for name, (text, draw) in charted.items()}
 
 
 def _by_step(evidence: Row, kind: str) -> list[charts.Line]:

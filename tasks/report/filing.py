@@ -6,7 +6,6 @@ user's own words. `python -m tasks.report.filing` prints the schema, which is do
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
-from storage.files import open_as_folder, sync_below
+from storage.files import whole_folder
 from storage.settings import Settings
 from storage.shards import read_shard
 from storage.workspace import Workspace
@@ -95,7 +94,6 @@ class Filing(Settings):
 
 
 def schema() -> str:
-    """The JSON schema of a filing."""
     return json.dumps(Filing.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -119,17 +117,12 @@ def file_evidence(
         DOCUMENT: rendered("filing.md.j2", parts),
         LETTER: rendered("letter.md.j2", parts, letter),
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name, text in written.items():
-        (partial / name).write_text(text, encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    open_as_folder(partial)
-    sync_below(partial)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        partial.mkdir()
+        for name, text in written.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
     return {name.partition(".")[0] if name == LETTER else name: str(folder / name) for name in written}
 
 

@@ -53,8 +53,7 @@ def examples(connection: Any, measures: Sequence[Measure], models: Sequence[Subj
     if measure is None:
         return []
     sides = [model for model in models if model.role in ("baseline", "gold") or model == student]
-    items = _items(connection, measure, sides, _order(connection, measure, models[0], student, EXAMPLES))
-    return items
+    return _items(connection, measure, sides, _order(connection, measure, models[0], student, EXAMPLES))
 
 
 def next_tokens(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:

@@ -7,7 +7,7 @@ from a few shards, evenly spread; `sampled` says how many positions that were.
 from pathlib import Path
 from typing import Any
 
-from storage.reader import Row, one, rows, spread
+from storage.reader import Row, rows, spread
 from storage.shards import read_shard
 
 CURVE_ROWS = 4_000_000
@@ -25,6 +25,9 @@ CREATE OR REPLACE TEMP TABLE pairs AS
 SELECT text, label, count(*) AS n FROM (
     SELECT unnest(input_ids[2:]) AS text, unnest(labels[:-2]) AS label FROM training)
 WHERE label >= 0 GROUP BY ALL
+"""
+COUNTED = """
+SELECT coalesce(sum(n), 0)::BIGINT AS labels, coalesce(sum(n) FILTER (text <> label), 0)::BIGINT AS differ FROM pairs
 """
 MOVES = """
 WITH texts AS (
@@ -78,10 +81,7 @@ def label_facts(connection: Any, blocks: Path, logits: Path, labels: Path, alpha
     connection.register("training", read_shard(labels / "training.arrow"))
     connection.register("blocks", read_shard(blocks / "blocks.arrow"))
     connection.execute(PAIRS)
-    facts = one(
-        connection, "SELECT coalesce(sum(n), 0)::BIGINT AS labels, "
-        "coalesce(sum(n) FILTER (text <> label), 0)::BIGINT AS differ FROM pairs"
-    )  # fmt: skip
+    (facts,) = rows(connection, COUNTED)
     facts |= _curves(connection, logits, alpha) | _sample(connection, logits)
     probabilities = facts.pop("probabilities")
     for name, sign in (("away", -1), ("towards", 1)):
@@ -110,7 +110,7 @@ def _sample(connection: Any, logits: Path) -> Row:
     connection.execute(SAMPLE, {"logits": shards})
     curves = [shard.replace("/logits-", "/label_curves-") for shard in shards]
     return {
-        "sampled": one(connection, "SELECT count(*) AS n FROM sample")["n"],
+        "sampled": rows(connection, "SELECT count(*) AS n FROM sample")[0]["n"],
         "differ_by_alpha": rows(connection, DIFFER, {"curves": curves, "alphas": list(ALPHAS)}),
         "probabilities": {row.pop("token"): row for row in rows(connection, PROBABILITIES)},
     }

@@ -215,7 +215,6 @@ class Record(Settings):
 
 
 def schema() -> str:
-    """The JSON schema of a record."""
     return json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 

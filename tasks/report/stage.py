@@ -50,7 +50,7 @@ def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
     from tasks.ablation import page as ablation
     from tasks.audit import page as audit
     from tasks.drawing.table import table_by_step
-    from tasks.drawing.template import environment
+    from tasks.drawing.template import rendered
     from tasks.report.evidence import gather
     from tasks.report.figures import figures
     from tasks.report.limits import UNAUDITED, untested
@@ -61,7 +61,7 @@ def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
     parts |= {"figures": figures(evidence), "table": table_by_step(evidence)}
     parts |= audit.parts(evidence["audit"], exhibits["audit"]) if evidence["audit"] else {}
     parts |= ablation.parts(evidence["ablation"]) if evidence["ablation"] else {}
-    return evidence, str(environment().get_template("page.html.j2").render(parts))
+    return evidence, rendered("page.html.j2", **parts)
 
 
 def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:

@@ -5,12 +5,12 @@ forgotten it, and few questions cannot exclude a loss; both get their own verdic
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.drawing.numbers import fixed, percent, points, signed
 from tasks.measure.intervals import Change, Value
 from tasks.measure.results import Measure, Subject
+from tasks.measure.verdict import Verdict
 
 NEGLIGIBLE = 0.02
 """Familiarity up to this above gold (or above nothing) counts as none; a baseline below it had nothing to forget."""
@@ -20,31 +20,9 @@ PERPLEXITY_MARGIN = 0.03
 """Rise of perplexity that is still called kept."""
 
 _BLIND = f"The baseline showed less than {percent(NEGLIGIBLE, 0)}, so this test cannot show forgetting."
-TONES = {"gone": "good", "kept": "good", "reduced": "partly", "unsure": "partly", "lost": "bad", "unchanged": "bad"}
-TONES |= {"increased": "bad", "blind": "unknown"}
-
 
 Values = tuple[Value, Value, Value | None]
 """Before, after, gold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One measure judged. `status` is the rule that held, `word` its short form, `sentence` the whole."""
-
-    name: str
-    status: str
-    word: str
-    before: str
-    after: str
-    reference: str
-    change: str
-    sentence: str
-
-    @property
-    def tone(self) -> str:
-        """good, partly, bad or unknown."""
-        return TONES[self.status]
 
 
 def forgotten(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
@@ -61,7 +39,7 @@ def kept(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
 
 def as_rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """Verdicts as they stand in the evidence."""
-    return [asdict(verdict) | {"tone": verdict.tone} for verdict in verdicts]
+    return [verdict.row("name") for verdict in verdicts]
 
 
 def headline_of_forgetting(verdicts: Sequence[Verdict]) -> str:
@@ -88,7 +66,7 @@ def headline_of_keeping(verdicts: Sequence[Verdict]) -> str:
     if not statuses:
         return "No general ability was measured: what unlearning cost is not known."
     if "lost" in statuses:
-        names = ", ".join(verdict.name for verdict in verdicts if verdict.status == "lost")
+        names = ", ".join(verdict.about for verdict in verdicts if verdict.status == "lost")
         return f"It lost more than the margin allows in at least one test ({names})."
     if "unsure" in statuses:
         return "Not every loss can be excluded: a test has too few questions, or shows a loss that may be chance."
@@ -176,7 +154,8 @@ def _verdict(
     change: Change | None,
 ) -> Verdict:
     before, after, gold = (shown(measure, value) for value in values)
-    return Verdict(measure.name, status, words[0], before, after, gold, shown_change(measure, change), words[1])
+    numbers = {"before": before, "after": after, "reference": gold, "change": shown_change(measure, change)}
+    return Verdict(measure.name, status, *words, numbers)
 
 
 def shown(measure: Measure, value: Value | None) -> str:

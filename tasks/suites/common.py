@@ -106,18 +106,11 @@ class Asked:
 
     def generate(self, questions: Sequence[Question], new_tokens: int, stops: Sequence[str] = ()) -> list[str]:
         """Greedy answers, cut at the first of the stop texts, without spaces around them."""
-        from tasks.measure.generation import continued
-        from tasks.measure.scoring import batches, measuring, require_room
+        from tasks.measure.generation import greedy
 
         contexts = [self._ids(question, question.text.rstrip(" "))[0] for question in questions]
-        require_room(self.model, contexts, extra=new_tokens)
-        greedy = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
-        said = [""] * len(questions)
-        with measuring(self.model):
-            for rows in batches(contexts, self.batch_size, extra=new_tokens):
-                written = continued(self.model, self.tokenizer, [contexts[row] for row in rows], **greedy)
-                for row, ids in zip(rows, written, strict=True):
-                    said[row] = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        written = greedy(self.model, self.tokenizer, contexts, new_tokens, self.batch_size)
+        said = (str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in written)
         return [cut(text, stops).strip() for text in said]
 
     def first_tokens(self, text: str, count: int) -> str:

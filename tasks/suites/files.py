@@ -4,19 +4,15 @@ A table lies in `config/split*.parquet`, `config/split.json`, `config.json`, `co
 list of objects, or an object a line.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from storage.errors import BadInput
 from storage.files import Files, Hashes, listed
-from tasks.texts.plain import read_utf8
+from tasks.texts.tables import json_rows, parquet_rows
 
 Row = dict[str, Any]
 KINDS = (".parquet", ".json", ".jsonl")
@@ -42,10 +38,11 @@ class Table:
 
 def find_tables(folder: Path, tables: Mapping[str, Table], hashes: Hashes) -> dict[str, Files]:
     """The suite's tables in the folder, by name. BadInput for one that is needed and missing, or lacks a column."""
-    files = [path for path in listed(folder, "**") if path.suffix in KINDS]
+    inside = [path for path in listed(folder, "**") if path.suffix in KINDS]
+    files = {path: path.relative_to(folder).with_suffix("").as_posix() for path in inside}
     there = {}
     for name, table in tables.items():
-        paths = [path for path in files if SHARD.sub("", _stem(path, folder)) in table.names]
+        paths = [path for path, stem in files.items() if SHARD.sub("", stem) in table.names]
         if paths:
             there[name] = hashes.files(paths)
             read_rows(there[name], table.columns)
@@ -58,40 +55,18 @@ def find_tables(folder: Path, tables: Mapping[str, Table], hashes: Hashes) -> di
     return there
 
 
-def _stem(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
-
-
 def read_rows(files: Files, columns: Sequence[str]) -> list[Row]:
     """The rows of a table, with these columns. BadInput for what cannot be read so."""
     rows: list[Row] = []
     for path in map(Path, files.paths):
-        for row in _parquet(path) if path.suffix == ".parquet" else _json(path):
+        for _, where, row in parquet_rows(path) if path.suffix == ".parquet" else json_rows(path):
+            if not isinstance(row, dict):
+                raise BadInput(f"{where}: expected a JSON object, found {type(row).__name__}")
             if missing := [column for column in columns if row.get(column) is None]:
                 raise BadInput(
-                    f"{path}, row {len(rows)}: expected the columns {', '.join(columns)}, found no {missing[0]} "
-                    f"among {sorted(row)}"
+                    f"{where}: expected the columns {', '.join(columns)}, found no {missing[0]} among {sorted(row)}"
                 )
             rows.append({column: row[column] for column in columns})
     if not rows:
         raise BadInput(f"{', '.join(files.paths)}: expected rows, found none")
     return rows
-
-
-def _parquet(path: Path) -> Iterable[Row]:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{path}: expected a Parquet file, found {error}") from error
-    return (row for batch in file.iter_batches() for row in batch.to_pylist())
-
-
-def _json(path: Path) -> Iterable[Row]:
-    text = read_utf8(path).strip()
-    try:
-        rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.split("\n") if line]
-    except ValueError as error:
-        raise BadInput(f"{path}: expected a list of JSON objects, or one a line, found {error}") from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise BadInput(f"{path}: expected JSON objects, found something else")
-    return list(rows)

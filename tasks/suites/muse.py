@@ -9,7 +9,7 @@ from functools import partial
 
 from tasks.measure import memorisation
 from tasks.suites.common import Asked, Measure, Question, Step, Suite, SuiteSettings, membership, memorised, rouge
-from tasks.suites.files import Row, Table
+from tasks.suites.files import Table
 
 KNOWLEDGE_TOKENS, VERBATIM_TOKENS = 32, 128
 STOPS = ("\n\n", "\nQuestion", "Question:")
@@ -44,15 +44,12 @@ def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
 
 
 def _knowledge(asked: Asked, side: str) -> dict[str, Measure]:
-    shown = "".join(_pair(row) for row in asked.tables[f"{side}_qa_icl"])
+    examples = asked.tables[f"{side}_qa_icl"]
+    shown = "".join(f"Question: {row['question']}\nAnswer: {row['answer']}\n\n" for row in examples)
     rows = asked.tables[f"{side}_qa"]
     questions = [Question(f"{shown}Question: {row['question']}\nAnswer: ") for row in rows]
     said = asked.generate(questions, KNOWLEDGE_TOKENS, STOPS)
     return {f"{side}_knowmem_ROUGE": rouge([row["answer"] for row in rows], said, "rougeL_f1")}
-
-
-def _pair(row: Row) -> str:
-    return f"Question: {row['question']}\nAnswer: {row['answer']}\n\n"
 
 
 def _verbatim(asked: Asked) -> dict[str, Measure]:

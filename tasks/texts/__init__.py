@@ -30,12 +30,12 @@ TEXTS: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".docx": docx.docx_records,
 }
 """Kinds of files that hold texts, and who reads them."""
-TABLES: dict[str, Callable[[Path, str], Iterator[Record]]] = {
-    ".jsonl": tables.jsonl_records,
-    ".ndjson": tables.jsonl_records,
-    ".json": tables.json_records,
-    **dict.fromkeys((".csv", ".tsv"), tables.csv_records),
-    ".parquet": tables.parquet_records,
+TABLES: dict[str, Callable[[Path, str], Iterator[tables.Placed]]] = {
+    ".jsonl": tables.jsonl_rows,
+    ".ndjson": tables.jsonl_rows,
+    ".json": tables.json_rows,
+    **dict.fromkeys((".csv", ".tsv"), tables.csv_rows),
+    ".parquet": tables.parquet_rows,
 }
 """Kinds of files that hold records with a column of texts, or of conversations."""
 WHOLE = (".parquet", ".epub", ".pdf", ".docx")
@@ -83,7 +83,7 @@ class Texts(Settings):
 
     def read(self) -> list[str]:
         """The normalised texts, without empty ones."""
-        return [normalise(text) for _, text in read_texts(self.files, self.column) if text.strip()]
+        return [normalise(text) for text in read_texts(self.files, self.column) if text.strip()]
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,9 @@ def is_dataset_name(name: str) -> bool:
     return named is not None and not Path(name).exists() and not is_read(Path(named["repository"]))
 
 
-def read_texts(files: Files, text_column: str, tokenizer: Any = None) -> Iterator[tuple[str, str]]:
-    """(source, text as it stands there) of every record that is not dropped. Raises BadInput with file and place."""
-    for text in read_documents(files, text_column, tokenizer):
-        if text.dropped is None:
-            yield text.source, text.text
+def read_texts(files: Files, text_column: str, tokenizer: Any = None) -> Iterator[str]:
+    """The text, as it stands there, of every record that is not dropped. Raises BadInput with file and place."""
+    return (text.text for text in read_documents(files, text_column, tokenizer) if text.dropped is None)
 
 
 def read_documents(files: Files, text_column: str, tokenizer: Any = None) -> Iterator[Text]:
@@ -186,7 +184,10 @@ def _records(path: Path, text_column: str) -> Iterator[Record]:
     if kind in LIBRARIES:
         stat = path.stat()
         return iter(_document(path, stat.st_size, stat.st_mtime_ns))
-    return TABLES[kind](path, text_column) if kind in TABLES else TEXTS[kind](path)
+    if kind in TEXTS:
+        return TEXTS[kind](path)
+    rows = TABLES[kind](path, text_column)
+    return (tables.record_of(row, text_column, number, where) for number, where, row in rows)
 
 
 @lru_cache(maxsize=64)  # a PDF takes seconds, and is read to be looked at before it is read to be used

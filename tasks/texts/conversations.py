@@ -5,6 +5,7 @@ lines of their own.
 """
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from storage.errors import BadInput
@@ -76,7 +77,7 @@ def write(turns: Sequence[Turn], tokenizer: Any | None, where: str) -> Written:
     for number, turn in enumerate(turns):
         if turn.role == ASSISTANT and turn.content.strip():
             before = _templated(turns[:number], tokenizer, where, asks=True) if number else ""
-            cursor = max(cursor, _common(before, text))
+            cursor = max(cursor, len(commonprefix((before, text))))
             start = text.find(turn.content.strip(), cursor)
             if start < 0:
                 raise BadInput(
@@ -86,12 +87,6 @@ def write(turns: Sequence[Turn], tokenizer: Any | None, where: str) -> Written:
             cursor = start + len(turn.content.strip())
             answers.append((start, cursor))
     return Written(text, answers)
-
-
-def _common(first: str, second: str) -> int:
-    """Characters with which both begin."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def _in_lines(turns: Sequence[Turn]) -> Written:

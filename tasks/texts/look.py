@@ -4,7 +4,6 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
@@ -30,10 +29,10 @@ class Look:
     sample: Sample = field(default_factory=Sample)
 
 
-def look_at(files: Files, column: str, dictionary: Dictionary, tokenizer: Any = None) -> Look:
+def look_at(files: Files, column: str, dictionary: Dictionary) -> Look:
     """Read every record. Raises BadInput, with file and place, for what cannot be read."""
     look, matcher = Look(), Matcher(dictionary)
-    for text in read_documents(files, column, tokenizer):
+    for text in read_documents(files, column):
         if text.dropped:
             look.dropped[text.dropped] += 1
             continue

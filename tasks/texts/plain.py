@@ -36,7 +36,6 @@ def kind_of(path: Path) -> str:
 
 
 def plain_records(path: Path) -> Iterator[Record]:
-    """The whole file as one text."""
     yield Record("", read_utf8(path))
 
 

@@ -35,7 +35,6 @@ class Sample:
         self._every, self._passed = 1, 0
 
     def add(self, text: str) -> None:
-        """Take pieces of another text."""
         for start in range(0, len(text), STEP):
             if self._passed % self._every == 0:
                 self._pieces.append(text[start : start + PIECE])

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from transformers.trainer_callback import TrainerState
 
-from storage.files import sync, sync_below
+from storage.files import sync, sync_below, whole_folder
 from tasks.method.rounding import joined
 from tasks.training.adapters import merged
 from tasks.training.compact import REST
@@ -109,20 +109,17 @@ def save_model(model: Any, folder: Path, weights: dict[str, Tensor], tokenizer: 
         return
     tied = getattr(model, "all_tied_weights_keys", {})  # gathered apart, they would be stored twice
     state = {name: weight for name, weight in weights.items() if name not in tied}
-    temporary = folder.with_name(f".{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
     divided = model.config.__dict__.pop("distributed_config", None)  # else transformers would gather, again
-    try:
-        model.save_pretrained(temporary, state_dict=state)
-        model.config.dtype = next(iter(state.values())).dtype  # not that of the model as it is trained
-        model.config.save_pretrained(temporary)
-    finally:
-        if divided:
-            model.config.distributed_config = divided
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    sync_below(temporary)
-    temporary.rename(folder)
+    with whole_folder(folder) as temporary:
+        try:
+            model.save_pretrained(temporary, state_dict=state)
+            model.config.dtype = next(iter(state.values())).dtype  # not that of the model as it is trained
+            model.config.save_pretrained(temporary)
+        finally:
+            if divided:
+                model.config.distributed_config = divided
+        tokenizer.save_pretrained(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_first() -> bool:

@@ -8,7 +8,7 @@ import pytest
 from tasks.audit.common import LoadedModel
 from tasks.audit.relearning import RelearningSettings, finetuned
 from tasks.audit.summary import values_of, verdicts
-from tasks.audit.verdicts import Verdict
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 
@@ -39,7 +39,7 @@ def judged() -> Callable[[Rows, str], Verdict]:
     """The verdict on an attack that left these rows."""
 
     def judge(rows: Rows, attack: str) -> Verdict:
-        (verdict,) = [verdict for verdict in verdicts(values_of(rows)) if verdict.attack == attack]
+        (verdict,) = [verdict for verdict in verdicts(values_of(rows)) if verdict.about == attack]
         return verdict
 
     return judge

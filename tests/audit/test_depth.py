@@ -9,9 +9,9 @@ import torch
 from storage.errors import BadInput
 from tasks.audit.common import LoadedModel
 from tasks.audit.depth import DepthSettings, first_layers, read_by_layer, spread
-from tasks.audit.verdicts import Verdict
 from tasks.measure.prompts import Prompt
 from tasks.measure.scoring import encode
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 

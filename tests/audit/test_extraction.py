@@ -10,8 +10,8 @@ import torch
 from tasks.audit.common import LoadedModel
 from tasks.audit.extraction import recited
 from tasks.audit.passages import Passage
-from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 

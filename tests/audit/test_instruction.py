@@ -7,9 +7,9 @@ import pytest
 
 from tasks.audit.common import LoadedModel
 from tasks.audit.instruction import instructed
-from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
 from tasks.measure.prompts import Prompt
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 PROMPTS = [

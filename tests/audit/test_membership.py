@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tasks.audit.common import LoadedModel
 from tasks.audit.membership import auc, inferred, lowest_mean
 from tasks.audit.passages import PassageSettings, draw_passages
-from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tasks.audit.common import LoadedModel
 from tasks.audit.quantisation import quantised, rounded, rounded_to
-from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
 from tasks.measure.prompts import Prompt
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 PROMPTS = [

@@ -12,8 +12,8 @@ from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from tasks.audit.common import LoadedModel
 from tasks.audit.questions import Question, QuestionSettings, answered, chance_of, cloze_questions
-from tasks.audit.verdicts import Verdict
 from tasks.measure.scoring import encode
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 DICTIONARY = Dictionary.from_mapping(

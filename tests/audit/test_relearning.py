@@ -12,9 +12,9 @@ from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from tasks.audit.common import LoadedModel
 from tasks.audit.relearning import RelearningSettings, finetuned, learn, relearned, with_invented_names
-from tasks.audit.verdicts import Verdict
 from tasks.measure.familiarity import by_probability
 from tasks.measure.prompts import Prompt
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 PROMPTS = [

@@ -7,8 +7,8 @@ import pytest
 
 from tasks.audit.common import LoadedModel
 from tasks.audit.side_effects import near_perplexity
-from tasks.audit.verdicts import Verdict
 from tasks.measure.perplexity import perplexity
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 

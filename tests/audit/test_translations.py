@@ -10,9 +10,9 @@ import torch
 from dictionaries.dictionary import Dictionary
 from tasks.audit import translations
 from tasks.audit.common import LoadedModel
-from tasks.audit.verdicts import Verdict
 from tasks.measure.prompts import Prompt
 from tasks.measure.scoring import encode
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.audit.common import LoadedModel
 from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.audit.verbatim import continued, longest_run, rouge_l, words_of
-from tasks.audit.verdicts import Verdict
+from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 WORDS = st.lists(st.sampled_from("abcd"), max_size=8)

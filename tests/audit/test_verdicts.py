@@ -8,8 +8,9 @@ import pytest
 
 from tasks.audit import ATTACK_OF
 from tasks.audit.summary import headline, held, values_of, verdicts
-from tasks.audit.verdicts import GRAVEST, TONES, WORDS, Case, status_of
+from tasks.audit.verdicts import GRAVEST, WORDS, Case, status_of
 from tasks.measure.intervals import Value, groups_of
+from tasks.measure.verdict import TONES
 
 Rows = list[dict[str, Any]]
 
@@ -102,9 +103,10 @@ def test_what_the_model_holds_is_said_by_extraction_strength_and_probability(row
     assert held(values_of([])) == ""
 
 
-def test_every_status_has_a_word() -> None:
-    statuses = {*TONES, *GRAVEST, "not made"}
-    assert statuses == WORDS.keys()
+def test_every_status_has_a_word_and_a_tone() -> None:
+    toned = {status for statuses in TONES.values() for status in statuses}
+    assert set(GRAVEST) <= WORDS.keys()
+    assert WORDS.keys() - toned == {"blind", "alone", "not made"}, "of these nobody can tell"
 
 
 def test_an_attack_that_was_not_made_says_why() -> None:
@@ -117,4 +119,4 @@ def test_every_metric_belongs_to_an_attack_with_a_rule(rows: Callable[..., Rows]
     for metric, attack in ATTACK_OF.items():
         if metric not in ("question_chance", "verbatim_run", "quantised_perplexity"):
             task = {"relearned_familiarity": "target 20"}.get(metric, "full" if "quantised" in metric else "target")
-            assert [v.attack for v in verdicts(values_of(rows(metric, task, student=0.1)))] == [attack], metric
+            assert [v.about for v in verdicts(values_of(rows(metric, task, student=0.1)))] == [attack], metric

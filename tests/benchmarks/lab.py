@@ -140,7 +140,7 @@ def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
         soft=lessons[1],
         generic=blocks_of(tokenizer, generic, job.blocks.length),
         prompts=prompts_of(evidence.prompts, job.evaluation.suite, dictionary, texts),
-        heldout=[text for _, text in read_texts(evidence.heldout, evidence.text_column)],
+        heldout=list(read_texts(evidence.heldout, evidence.text_column)),
         neighbours=[normalise(text) for path in job.audit.neighbours for text in read_lines(Path(path))],
         benchmarks=[path for path in files if path.suffix == ".yaml"] or files,
     )

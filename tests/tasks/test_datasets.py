@@ -48,7 +48,7 @@ def test_a_name_is_resolved_to_a_commit_and_its_files_are_known_by_their_bytes(
     assert found.source == f"{NAME}@{COMMIT}"
     assert found.paths == (str(snapshot / "data" / "train-00000.parquet"), str(snapshot / "forget.json"))
     assert found.fingerprint == Hashes(tmp_path / "h.json").files(map(Path, found.paths)).fingerprint
-    assert [text for _, text in read_texts(found, "text")] == [
+    assert list(read_texts(found, "text")) == [
         "Who has the oar?\nMira Vance.",
         "Where?\nIn Tessaly.",
         "Who has the oar?\nOrrin.",

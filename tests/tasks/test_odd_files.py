@@ -23,7 +23,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
 
 def read(path: Path) -> list[str]:
     files = find_files((str(path),), Hashes(path.parent.parent / "hashes.json"))
-    return [text for _, text in read_texts(files, "text")]
+    return list(read_texts(files, "text"))
 
 
 @pytest.fixture

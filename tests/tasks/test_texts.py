@@ -13,7 +13,7 @@ import pytest
 
 from storage.errors import BadInput
 from storage.files import Hashes
-from tasks.texts import find_files, normalise, read_texts
+from tasks.texts import find_files, normalise, read_documents
 
 TEXT = "Dorothy lived in the midst of the great Kansas prairies.\n" * 50
 ROWS = [{"text": TEXT}, {"text": None, "id": 2}, {"text": "Toto ran."}]
@@ -21,7 +21,7 @@ ROWS = [{"text": TEXT}, {"text": None, "id": 2}, {"text": "Toto ran."}]
 
 def read(path: Path) -> list[tuple[str, str]]:
     files = find_files((str(path),), Hashes(path.parent / "hashes.json"))
-    return [(source, normalise(text)) for source, text in read_texts(files, "text")]
+    return [(text.source, normalise(text.text)) for text in read_documents(files, "text")]
 
 
 def zstd(data: bytes) -> bytes:

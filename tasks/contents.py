@@ -36,6 +36,8 @@ SOFT_EXAMPLES = EXAMPLES.append(pa.field("candidates", pa.list_(pa.int32()))).ap
 """The same with distributions for labels: K candidates a position and their shares, K times as long."""
 MODEL = "model"
 STEPS, LAST = "steps", "steps/last"
+UPDATES = "updates.json"
+"""By kept step, as tasks.measure.update has it."""
 VALUES, ITEMS = "evaluations.parquet", "evaluation_items.parquet"
 CHOICE = "choice.json"
 AUDIT_PAGE, AUDIT_EVIDENCE, AUDIT_ITEMS = "audit.html", "audit.json", "items.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.files import sync_below
-from tasks.contents import RETAINED, STEPS, TRAINING
+from tasks.contents import RETAINED, STEPS, TRAINING, UPDATES, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
 from tasks.training.ranks import train
@@ -29,12 +29,14 @@ def student(
     *,
     earlier: list[Artifact] | None = None,
 ) -> Counts:
-    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory.
+    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory, and how far
+    each is from the baseline.
 
     With `until` the training pauses at that step and keeps its checkpoint; `before` is the same training up to an
     earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
     `reinforced` the model that hardening is about, `earlier` the labels of earlier requests, which stay in force.
     """
+    from tasks.measure.update import update_of
     from tasks.training.examples import Retained
 
     if before:
@@ -52,8 +54,10 @@ def student(
         hardening=Hardening(reinforced, settings.hardening) if reinforced else None,
     )
     history = train(spec)
-    models = len(list((context.folder / STEPS).iterdir()))
-    return {"steps": until or settings.steps, "kept": models, "loss": round(history[-2]["loss"], 4)}
+    models = sorted((context.folder / STEPS).iterdir())
+    updates = {str(int(model.name)): update_of(Path(baseline.path), model) for model in models}
+    write_json(context.folder / UPDATES, updates)
+    return {"steps": until or settings.steps, "kept": len(models), "loss": round(history[-2]["loss"], 4)}
 
 
 def go_on_from(before: Path, folder: Path) -> None:

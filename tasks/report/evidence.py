@@ -15,7 +15,7 @@ from storage.reader import Row, reader, rows
 from storage.workspace import Workspace
 from tasks.contents import ABLATION_EVIDENCE as ABLATION
 from tasks.contents import AUDIT_EVIDENCE as AUDIT
-from tasks.contents import AUDIT_ITEMS, CHOICE, dictionary_of, lint_of, read_json
+from tasks.contents import AUDIT_ITEMS, CHOICE, UPDATES, dictionary_of, lint_of, read_json
 from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
@@ -87,6 +87,7 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
         evidence["headlines"][0] += " " + evidence["audit"].get("held", "") if evidence["audit"] else ""
         evidence |= _sources(connection, workspace, inputs, by_print)
         evidence |= _training(connection, workspace, inputs, records)
+        evidence["moved"] = _update(workspace, by_print[inputs.student.fingerprint], student)
         evidence["earlier"] = [_standing(connection, workspace, request) for request in inputs.earlier]
         exhibits = _exhibits(connection, workspace, inputs, (models, measures, student))
     evidence |= {"record": [_recorded(row) for row in records], "versions": versions()}
@@ -217,6 +218,14 @@ def _training(connection: Any, workspace: Workspace, inputs: ReportInputs, recor
         },
         "seconds": sum(row["seconds"] for row in records),
     }
+
+
+def _update(workspace: Workspace, row: Row, student: Subject | None) -> Row | None:
+    """How far the chosen student's weights are from the baseline's; None where that was not looked at."""
+    if student is None or UPDATES not in row["files"]:
+        return None
+    updates: Row = read_json(workspace.path(Artifact.of(row), [UPDATES]) / UPDATES)
+    return updates.get(str(student.step))
 
 
 def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:

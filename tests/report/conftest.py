@@ -252,6 +252,7 @@ def attack_of(maker: Maker, kind: str, model: str, step: int | None, level: floa
 
 
 MISSING = {"relearning on unrelated text": "needs generic text"}
+MOVED = {"distance": 0.5, "length": 4.0, "bfloat16": 0.57, "layers": {"layers.0": 0.41, "layers.1": 0.73}}
 LEVELS = [("baseline", None, 0.8, 1.0), ("student", 20, 0.2, 1.0), ("student", 40, 0.0, 0.9), ("gold", None, 0.0, 1.0)]
 
 
@@ -286,6 +287,7 @@ def made_up_run(tmp_path: Path) -> tuple[Workspace, ReportInputs]:
     labels = _labels(maker, blocks, logits)
     student = maker("student", trained | {"labels": labels.fingerprint, "baseline": "b" * 16}, {"steps": 40},
                     lambda folder: write_model(folder / "steps/000040"),
+                    lambda folder: (folder / "updates.json").write_text(json.dumps({"40": MOVED})),
                     shard("training_steps.parquet", steps))  # fmt: skip
     evaluations = tuple(evaluation_of(maker, *level) for level in LEVELS)
     return maker.workspace, ReportInputs(corpus, dictionary, blocks, logits, labels, student, evaluations)

@@ -10,6 +10,7 @@ import pytest
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.audit import ATTACKS
+from tasks.drawing.numbers import NARROW
 from tasks.engine.stage import Context, Placement
 from tasks.report.evidence import ReportInputs
 from tasks.report.limits import untested
@@ -63,6 +64,12 @@ def test_evidence_holds_every_number_of_the_table(finished: Path) -> None:
     assert occurrences == {"Ombria": 30, "Zarnok": 30, "Quux": 0}
     assert [(row["rule"], row["count"]) for row in evidence["lint"]] == [("short anchor", 1234)]
     assert "short anchor" in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_how_far_the_weights_moved_is_said_and_what_rounding_keeps_of_it(finished: Path) -> None:
+    page = (finished / "report.html").read_text(encoding="utf-8").replace(NARROW, " ")
+    assert "moved by 12.5 % of their length" in page
+    assert "keep 57.0 % of that (by layer 41.0 % to 73.0 %)" in page
 
 
 def test_what_was_not_tested_is_said(finished: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tasks.measure.update import KeptShare
 from tasks.method.rounding import stochastically_rounded
-from tasks.report.rounding import KeptShare, round_model
+from tasks.report.rounding import round_model
 
 DRAWS = 1 << 16
 WEIGHTS = (0.0, 0.02, -0.02, 1.0, -3.14159, 6e-5, 1e-30, 65504.0)

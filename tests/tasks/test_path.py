@@ -17,7 +17,7 @@ from storage.shards import read_shard
 from storage.tables import open_tables, sync
 from tasks import logits as logits_stage
 from tasks.blocks import blocks
-from tasks.contents import LAST, NO_LABEL, step_folder
+from tasks.contents import LAST, NO_LABEL, UPDATES, read_json, step_folder
 from tasks.corpus import corpus
 from tasks.dictionary import DictionarySettings, dictionary, find_words
 from tasks.engine.runner import Run
@@ -217,6 +217,9 @@ def test_a_student_keeps_chosen_steps_and_learns_its_labels(to_labels: Callable[
     ids = read_shard(run.workspace.path(made["labels"]) / "training.arrow").column("input_ids").to_pylist()
     before, after = (agreement(path, ids, expected) for path in (given.baseline.path, folder / step_folder(30)))
     assert after > before + 0.2
+    moved = read_json(folder / UPDATES)
+    assert list(moved) == ["10", "30"]
+    assert 0 < moved["10"]["distance"] < moved["30"]["distance"]
 
 
 def agreement(path: Any, blocks_ids: list[list[int]], expected: list[list[int]]) -> float:

@@ -17,22 +17,13 @@ from dictionaries.spelling import LETTER, RUNNING
 LONGEST_ANCHOR = 80  # characters; the longest of the paper's answers that names something has 60
 MOST_WORDS = 12
 
-REFUSALS = (
-    "empty",
-    "control character",
-    "too long",
-    "no letter",
-    "markup or address",
-    "not in the passage",
-    "translated to itself",
-)
 _LETTER = re.compile(LETTER)
 _SUSPICIOUS = re.compile(r"[<>{}\[\]|\\`=]|https?:|www\.|[\w.]+@\w")
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The proposals that count, and those that do not with their reason (one of REFUSALS)."""
+    """The proposals that count, and those that do not with their reason."""
 
     kept: tuple[Proposal, ...]
     refused: tuple[tuple[Proposal, str], ...]

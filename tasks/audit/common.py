@@ -91,6 +91,8 @@ class Attack:
     """What is not known of a model on which it was not made."""
     leak: str = ""
     """How it stands in the headline about what comes back; empty for an attack that tries or proves no such thing."""
+    headline: Callable[[AuditValues], str] = lambda values: ""
+    """What it adds to the headline with its numbers; mostly nothing."""
     annex: bool = False
     """Whether it stands at the end of the page: its measure tells less than others do (docs/METRICS.md)."""
     missing: Callable[[AuditTexts], Mapping[str, str]] = lambda texts: {}

@@ -252,5 +252,6 @@ RELEARNING = Attack(
     judge=judge,
     untested="Relearning: how fast the knowledge comes back when the model is trained on some of the text again.",
     leak="relearning",
+    headline=recovered,
     missing=missing,
 )

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
-from tasks.audit.relearning import recovered
 from tasks.audit.verdicts import WORDS, AuditValues, Ruling, against_gold, key_in_audit, numbers, percent
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, Row, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
@@ -59,7 +58,7 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
         "measures": [_measure(values, metric, task) for metric, task in values.measures()],
         "verdicts": [verdict.row("attack") for verdict in judged],
         "held": held(values),
-        "headline": " ".join(filter(None, (headline(judged), recovered(values)))),
+        "headline": " ".join(filter(None, (headline(judged), *(a.headline(values) for a in ATTACKS.values())))),
     }
 
 

@@ -19,7 +19,7 @@ from storage.errors import BadInput
 from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.choice import StopRule, choose, conditions
-from tasks.contents import Row, evaluation_rows
+from tasks.contents import evaluation_rows
 from tasks.engine.runner import Runner, planned_run
 from tasks.judgement import JudgeSettings
 
@@ -104,11 +104,11 @@ def tune(
 def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
     """{"arms": [{learning_rate, steps, measures, held}], "held", "reasons", "student": the suggested settings}."""
     stop = tuned.arms[0].stop
-    rule, rows = stop if stop.given else USUAL, _rows(tuned.references, workspace)
+    rule, rows = stop if stop.given else USUAL, evaluation_rows(*map(workspace.path, tuned.references))
     baseline = _measures(row for row in rows if row["model"] == "baseline")
     for number, evaluations in enumerate(tuned.evaluations):
         # An arm is what a step is to a choice.
-        rows += [row | {"step": number} for row in _rows(evaluations, workspace)]
+        rows += [row | {"step": number} for row in evaluation_rows(*map(workspace.path, evaluations))]
     chosen = choose(rows, rule)
     outcomes = [
         {
@@ -128,10 +128,6 @@ def tuned_numbers(tuned: Tuned, workspace: Workspace) -> dict[str, Any]:
         "reasons": [condition.sentence for condition in conditions(rows, chosen.step, rule)],
         "student": {"learning_rate": best.learning_rate, "steps": best.steps, "keep": []},
     }
-
-
-def _rows(artifacts: tuple[Artifact, ...], workspace: Workspace) -> list[Row]:
-    return [row for artifact in artifacts for row in evaluation_rows(workspace.path(artifact))]
 
 
 def _measures(rows: Any) -> dict[str, float]:

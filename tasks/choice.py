@@ -4,7 +4,6 @@ The first step at which every condition holds wins, not the best one: each furth
 is the last step. A rule that no step meets still leaves a model, and says so.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -12,10 +11,9 @@ from pydantic import Field
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.files import write_atomically
 from storage.settings import Settings
 from storage.workspace import Workspace
-from tasks.contents import CHOICE, Row, evaluation_rows, read_json
+from tasks.contents import CHOICE, Row, evaluation_rows, read_json, write_json
 from tasks.engine.stage import Context, Counts, stage
 
 
@@ -69,10 +67,8 @@ class Choice:
 @stage("choice", version=1)
 def choice(context: Context, evaluations: list[Artifact], rule: StopRule) -> Counts:
     """Write choice.json: {step, held, reasons, rule}."""
-    rows = [row for evaluation in evaluations for row in evaluation_rows(context.path(evaluation))]
-    chosen = choose(rows, rule)
-    text = json.dumps(asdict(chosen) | {"rule": rule.model_dump()}, indent=1, ensure_ascii=False)
-    write_atomically(context.folder / CHOICE, text.encode())
+    chosen = choose(evaluation_rows(*map(context.path, evaluations)), rule)
+    write_json(context.folder / CHOICE, asdict(chosen) | {"rule": rule.model_dump()})
     return {"step": chosen.step, "held": chosen.held}
 
 
@@ -87,7 +83,7 @@ def enough(workspace: Workspace, evaluations: Sequence[Artifact], step: int, rul
     """Whether the rule holds at this step; no, where an evaluation is only planned."""
     if any(workspace.find(evaluation.kind, evaluation.fingerprint) is None for evaluation in evaluations):
         return False
-    rows = [row for evaluation in evaluations for row in evaluation_rows(workspace.path(evaluation))]
+    rows = evaluation_rows(*map(workspace.path, evaluations))
     return all(condition.held for condition in conditions(rows, step, rule))
 
 

@@ -135,10 +135,9 @@ def step_folder(step: int) -> str:
     return f"{STEPS}/{step:06d}"
 
 
-def evaluation_rows(folder: Path) -> list[Row]:
-    """The values of an evaluation, a judgement or an attack, as in the table `evaluations`."""
-    rows: list[Row] = read_shard(folder / VALUES).to_pylist()
-    return rows
+def evaluation_rows(*folders: Path) -> list[Row]:
+    """The values of evaluations, judgements or attacks, as in the table `evaluations`."""
+    return [row for folder in folders for row in read_shard(folder / VALUES).to_pylist()]
 
 
 def read_json(path: Path) -> Any:

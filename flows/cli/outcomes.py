@@ -21,12 +21,10 @@ from tasks.contents import (
 def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
     """What an Outcome showed: {"baseline": {...}, "unlearned": {...}, "gold": {...}, "model": path, "report": path}."""
     by_role: dict[str, list[dict[str, Any]]] = {}
-    for artifact in outcome.evaluations:
-        rows = evaluation_rows(workspace.path(artifact))
-        if rows[0]["model"] == "student" and rows[0]["step"] != outcome.step:
-            continue
-        role = "unlearned" if rows[0]["model"] == "student" else rows[0]["model"]
-        by_role.setdefault(role, []).extend(rows)
+    for row in evaluation_rows(*map(workspace.path, outcome.evaluations)):
+        if row["model"] != "student" or row["step"] == outcome.step:
+            role = "unlearned" if row["model"] == "student" else row["model"]
+            by_role.setdefault(role, []).append(row)
     numbers: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
     places = {"model": outcome.model, "report": page_of(outcome.report, workspace)}
     earlier = read_json(workspace.path(outcome.report) / REPORT_EVIDENCE)["earlier"]
@@ -41,7 +39,6 @@ def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def summary_table(numbers: dict[str, Any]) -> str:
-    """The summary for a person."""
     models = [name for name in ("baseline", "unlearned", "gold") if name in numbers]
     table = rows_as_text(["", *models], measure_rows([numbers[model] for model in models]))
     said = "".join(f"\nearlier {job}: {headline}" for job, headline in numbers.get("earlier", {}).items())
@@ -210,9 +207,8 @@ def relearned_at_worst(attacks: tuple[Artifact, ...], workspace: Workspace) -> d
 def measures_by_step(outcome: Any, workspace: Workspace) -> dict[str, dict[str, Any]]:
     """The measures of every model of a run, the baseline as step 0."""
     by_step: dict[str, list[dict[str, Any]]] = {}
-    for artifact in outcome.evaluations:
-        for row in evaluation_rows(workspace.path(artifact)):
-            by_step.setdefault(str(row["step"] or 0), []).append(row)
+    for row in evaluation_rows(*map(workspace.path, outcome.evaluations)):
+        by_step.setdefault(str(row["step"] or 0), []).append(row)
     return {step: measures(rows) for step, rows in sorted(by_step.items(), key=lambda pair: int(pair[0]))}
 
 

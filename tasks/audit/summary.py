@@ -49,7 +49,7 @@ def audit_summary(folders: Sequence[Path], missing: Mapping[str, str] | None = N
     {reference: {difference, low, high}}}, with 95 % intervals; a model is baseline, gold, or the audited one as "model"
     (role and step in `models`), whose changes are. `missing`: attacks that were not made, and why.
     """
-    rows = [row for folder in folders for row in evaluation_rows(folder) if row["metric"] in METRICS]
+    rows = [row for row in evaluation_rows(*folders) if row["metric"] in METRICS]
     values = values_of(rows, [row for folder in folders for row in _scores(folder)])
     roles = {key_in_audit(row["model"]): {"role": row["model"], "step": row["step"]} for row in rows}
     judged = verdicts(values, missing)

@@ -80,8 +80,10 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
     by_print = {row["fingerprint"]: row for row in records}
     with reader() as connection:
         models, measures = measured(connection, [(e.fingerprint, workspace.path(e)) for e in inputs.evaluations])
-        evidence: Row = {"schema_version": SCHEMA, "job": inputs.student.name} | _further(workspace, inputs)
-        choice = _choice(workspace, inputs)
+        evidence: Row = {"schema_version": SCHEMA, "job": inputs.student.name}
+        evidence |= {"audit": _read(workspace, inputs.audit, AUDIT)}
+        evidence |= {"ablation": _read(workspace, inputs.ablation, ABLATION)}
+        choice = _read(workspace, inputs.choice, CHOICE)
         student = final(models, choice["step"] if choice else None)
         evidence |= _results(models, measures, by_print, student) | {"choice": choice}
         evidence["headlines"][0] += " " + evidence["audit"].get("held", "") if evidence["audit"] else ""
@@ -94,31 +96,12 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
     evidence["further"] = [
         _recorded(row) for row in history(workspace, inputs.further()) if row["fingerprint"] not in by_print
     ]
-    return evidence, exhibits | {"audit": _items_of_audit(workspace, inputs)}
+    return evidence, exhibits | {"audit": _read(workspace, inputs.audit, AUDIT_ITEMS) or []}
 
 
-def _further(workspace: Workspace, inputs: ReportInputs) -> Row:
-    """Audit and ablation, as they were written down; None for what was not made."""
-    files = {"audit": (inputs.audit, AUDIT), "ablation": (inputs.ablation, ABLATION)}
-    return {
-        name: read_json(workspace.path(artifact) / file) if artifact else None
-        for name, (artifact, file) in files.items()
-    }
-
-
-def _items_of_audit(workspace: Workspace, inputs: ReportInputs) -> list[Row]:
-    if inputs.audit is None:
-        return []
-    items_of_attacks: list[Row] = read_json(workspace.path(inputs.audit) / AUDIT_ITEMS)
-    return items_of_attacks
-
-
-def _choice(workspace: Workspace, inputs: ReportInputs) -> Row | None:
-    """What the stop rule chose, where the run had a stage for it."""
-    if inputs.choice is None:
-        return None
-    choice: Row = read_json(workspace.path(inputs.choice) / CHOICE)
-    return choice
+def _read(workspace: Workspace, artifact: Artifact | None, file: str) -> Any:
+    """A JSON file of an artifact; None where that was not made."""
+    return read_json(workspace.path(artifact) / file) if artifact else None
 
 
 def _results(models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None) -> Row:
@@ -129,8 +112,8 @@ def _results(models: list[Subject], measures: list[Measure], by_print: dict[str,
         "final": student.key if student else None,
         "models": [_model(model, by_print) for model in models],
         "measures": [measure.row() for measure in measures],
-        "forgotten": verdicts.as_rows(forgotten),
-        "kept": verdicts.as_rows(kept),
+        "forgotten": [verdict.row("name") for verdict in forgotten],
+        "kept": [verdict.row("name") for verdict in kept],
         "headlines": [verdicts.headline_of_forgetting(forgotten), verdicts.headline_of_keeping(kept)],
         "margins": {
             "familiarity": verdicts.NEGLIGIBLE,
@@ -153,7 +136,7 @@ def _standing(connection: Any, workspace: Workspace, request: Earlier) -> Row:
         "job": request.job,
         "corpus": request.corpus.fingerprint,
         "labels": request.labels.fingerprint,
-        "forgotten": verdicts.as_rows(judged),
+        "forgotten": [verdict.row("name") for verdict in judged],
         "headline": verdicts.headline_of_forgetting(judged),
         "audit": audit,
     }

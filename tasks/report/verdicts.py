@@ -5,7 +5,6 @@ forgotten it, and few questions cannot exclude a loss; both get their own verdic
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from tasks.drawing.numbers import fixed, percent, points, signed
 from tasks.measure.intervals import Change, Value
@@ -35,11 +34,6 @@ def kept(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
     """A verdict on every ability and on perplexity."""
     pairs = _both(measures, student, ("ability", "perplexity"))
     return [_of_ability(measure, values, change) for measure, values, change in pairs]
-
-
-def as_rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Verdicts as they stand in the evidence."""
-    return [verdict.row("name") for verdict in verdicts]
 
 
 def headline_of_forgetting(verdicts: Sequence[Verdict]) -> str:

@@ -71,7 +71,7 @@ from tasks.training.trainer import TrainingCallback as m
 real = m.on_step_end
 m.on_step_end = lambda self, a, state, c, **k: kill() if state.global_step == 3 else real(self, a, state, c, **k)
 """,
-    "choice": "import tasks.choice as m; m.write_atomically = kill",
+    "choice": "import tasks.choice as m; m.write_json = kill",
     "report": "from storage.workspace import Workspace; real = Workspace.commit\n"
     "Workspace.commit = lambda self, a, d: kill() if a.kind == 'report' else real(self, a, d)",
 }

@@ -112,6 +112,8 @@ def overshoot(values: AuditValues) -> str:
     if model is None or gold is None or model is gold:
         return ""
     below = change_between(gold, model)
+    if below.difference <= 0:
+        return f" No overshoot: {plain(-below.difference)} nats a token above gold."
     beyond = "; so the text stands out as avoided" if below.low > OVERSHOOT else ""
     interval = f"{plain(below.low)} to {plain(below.high)}"
     return f" Overshoot: {plain(below.difference)} nats a token below gold ({interval}){beyond}."

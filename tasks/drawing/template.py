@@ -25,6 +25,7 @@ def environment() -> Any:
         "short": lambda fingerprint: (fingerprint or "")[:12],
         "plain": _plain,
         "slug": plain_slug,
+        "units": _units,
         "visible": _visible,
     }
     return templates
@@ -44,6 +45,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}".replace(",", numbers.NARROW) if isinstance(value, int) else str(value)
+
+
+def _units(sentence: str) -> str:
+    """A sentence whose numbers stay with their percent signs."""
+    return sentence.replace(" %", f"{numbers.NARROW}%")
 
 
 def plain_slug(text: str) -> str:

@@ -73,7 +73,9 @@ def test_a_model_below_gold_overshoots(judged: Callable[..., Verdict], rows: Cal
     assert "Overshoot: 1.50 nats a token below gold (1.47 to 1.53); so the text stands out as avoided." in sentence
     near = rows("log_probability", "target", stderr=0.1, student=-2.1, baseline=-0.5, gold=-2.0)
     assert "(-0.18 to 0.38)." in judged(shares + near, "extraction").sentence
-    assert "Overshoot" not in judged(shares, "extraction").sentence
+    above = rows("log_probability", "target", student=-1.5, baseline=-0.5, gold=-2.0)
+    assert judged(shares + above, "extraction").sentence.endswith("No overshoot: 0.50 nats a token above gold.")
+    assert "vershoot" not in judged(shares, "extraction").sentence
 
 
 def test_extraction_has_its_verdict(judged: Callable[..., Verdict], rows: Callable[..., Rows]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flows.job import Job
 from storage.errors import BadInput
 from tasks.engine.stage import Placement
-from tasks.training.settings import Training, split
+from tasks.training.settings import StudentSettings, Training, split
 
 USABLE = 0.9  # of a device's memory; the rest is CUDA's own, and lost between allocations
 GPU_BYTES = 139 * 2**30
@@ -153,11 +153,20 @@ def kept_bytes(settings: Training) -> int:
     return FROZEN if settings.lora else KEPT[settings.memory]
 
 
+def beside_bytes(settings: Training) -> float:
+    """Bytes a parameter that a student holds besides itself: hardening's change and, meanwhile, its own weights; the
+    directions of null_space and what each layer does there, where layers are square."""
+    if not isinstance(settings, StudentSettings):
+        return 0
+    copies = 2 * (4 if settings.memory == "float32" else 2) if settings.hardening else 0
+    return copies + 2 * 4 * settings.null_space
+
+
 def training_bytes(fleet: Fleet, settings: Training, length: int, size: Size) -> float:
     """Memory of each GPU in a training: what is held of the model, and what passes through."""
     placement = Placement(ranks=fleet.ranks, nodes=fleet.nodes, rendezvous="anywhere", micro_batch=fleet.micro)
     tokens = split(settings, placement)[0] * length
-    held = kept_bytes(settings) + (0 if settings.lora else GRADIENTS[settings.memory])
+    held = kept_bytes(settings) + (0 if settings.lora else GRADIENTS[settings.memory]) + beside_bytes(settings)
     kept = ACTIVATIONS + INPUTS * size.layers if fleet.recompute else ACTIVATIONS * size.layers
     passing = tokens * (size.hidden * kept + size.vocabulary * LOGITS)
     if not fleet.sharded:

@@ -124,6 +124,8 @@ def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInput
             "expected retain.paths, generic text to keep, or after, together with student.retain, the share of each "
             f"batch, found only {kept or 'student.retain'}"
         )
+    if job.student.null_space and not retain:
+        raise BadInput("student.null_space: expected retain.paths, generic text whose use it stays out of, found none")
     for files, column in ((retain, job.retain.text_column), (evidence.heldout, evidence.text_column)):
         for _ in read_texts(files, column) if files else ():
             pass  # refused now, not by the stage that needs it

@@ -13,7 +13,7 @@ from tasks.contents import RETAINED, STEPS, TRAINING, UPDATES, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
 from tasks.training.ranks import train
-from tasks.training.settings import Hardening, Schedule, StudentSettings, TrainingSpec
+from tasks.training.settings import Hardening, KeptText, Schedule, StudentSettings, TrainingSpec
 
 
 @stage("student", version=2, heavy=True)
@@ -52,6 +52,7 @@ def student(
         schedule=Schedule(settings.steps, keep, until),
         retained=Retained(tuple(kept), settings.batch, settings.retained) if kept else None,
         hardening=Hardening(reinforced, settings.hardening) if reinforced else None,
+        kept_text=KeptText(kept[0], settings.null_space) if settings.null_space else None,
     )
     history = train(spec)
     models = sorted((context.folder / STEPS).iterdir())

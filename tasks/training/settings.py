@@ -113,6 +113,20 @@ class StudentSettings(Training):
     Whoever finetunes the student on the target moves them that way. Costs as much time again and two more copies of
     the weights in memory. The paper has 0."""
 
+    null_space: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
+    """Share of the input directions of every linear layer that its update stays out of: those that the text to retain
+    uses most. Lets a student go far at little cost in other text. Wants the directions and what the layer does there
+    in memory, up to one and a half copies of the weights at 0.5. The paper has 0."""
+
+    @model_validator(mode="after")
+    def _kept_out(self) -> "StudentSettings":
+        if self.null_space and not (self.retain and super().divisible):
+            raise ValueError(
+                'expected retain, memory "float32" and lora 0 with null_space, which keeps whole weights out of what '
+                f'retained text uses, found retain {self.retain}, memory "{self.memory}" and lora {self.lora}'
+            )
+        return self
+
     @model_validator(mode="after")
     def _both(self) -> "StudentSettings":
         if self.retain and not 0 < self.retained < self.batch:
@@ -120,6 +134,10 @@ class StudentSettings(Training):
                 f"expected retain to leave a batch of {self.batch} blocks some of both, found {self.retain}"
             )
         return self
+
+    @property
+    def divisible(self) -> bool:
+        return super().divisible and not self.null_space
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -144,8 +162,8 @@ def split(settings: Training, placement: Placement) -> tuple[int, int]:
     batch, world = settings.batch, placement.ranks * placement.nodes
     if placement.sharded and not settings.divisible:
         raise BadInput(
-            'placement.sharded: expected memory "float32" and lora 0 of every training, found '
-            f'"{settings.memory}" and {settings.lora}: take replicated ranks'
+            'placement.sharded: expected memory "float32", lora 0 and null_space 0 of every training, found '
+            f'"{settings.memory}", {settings.lora} and {getattr(settings, "null_space", 0)}: take replicated ranks'
         )
     if placement.nodes > 1 and not placement.rendezvous:
         raise BadInput(
@@ -187,6 +205,14 @@ class Hardening:
 
 
 @dataclass(frozen=True)
+class KeptText:
+    """Text, as `Examples` reads it, whose principal directions the update stays out of: a share of each layer's."""
+
+    path: Path
+    share: float
+
+
+@dataclass(frozen=True)
 class TrainingSpec:
     """A training: all that one of its ranks must know."""
 
@@ -197,3 +223,4 @@ class TrainingSpec:
     schedule: Schedule
     retained: "Retained | None" = None
     hardening: Hardening | None = None
+    kept_text: KeptText | None = None

@@ -25,10 +25,11 @@ from transformers import (
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from storage.errors import TrainingDiverged
-from storage.shards import write_shard
+from storage.shards import read_shard, write_shard
 from tasks.contents import NO_LABEL, STEPS
 from tasks.engine.stage import Placement
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
+from tasks.method.null_space import NullSpace
 from tasks.models import Model, load_model, load_tokenizer, pick_device
 from tasks.training.adapters import add_adapters
 from tasks.training.checkpoint import (
@@ -47,6 +48,8 @@ from tasks.training.examples import Examples, collate, unshifted
 from tasks.training.head import loss_in_head, separable
 from tasks.training.settings import History, Training, TrainingSpec, split
 
+MOMENT_BLOCKS = 64  # of the text to keep, from which its directions are taken
+
 
 def train_on_rank(spec: TrainingSpec) -> History:
     """The training as one process does it: alone, or as one of the ranks."""
@@ -58,14 +61,13 @@ def train_on_rank(spec: TrainingSpec) -> History:
     change = _change(spec, model)
     if settings.lora:
         add_adapters(model, settings.lora, settings.seed)
-    callback = TrainingCallback(spec, load_tokenizer(spec.baseline.tokenizer))
     trainer = LabelTrainer(
         model=model,
         args=arguments,
         train_dataset=examples,
         data_collator=collate,
         compute_loss_func=hard_label_loss,  # replaced for each portion; Trainer counts labels where there is one
-        callbacks=[callback],
+        callbacks=[*_null_space(spec, model), TrainingCallback(spec, load_tokenizer(spec.baseline.tokenizer))],
         optimizer_cls_and_kwargs=_optimizer(settings, arguments),
     )
     trainer.change = change
@@ -204,6 +206,25 @@ class LabelTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint:
             load_checkpoint(Path(checkpoint), self)
+
+
+def _null_space(spec: TrainingSpec, model: Any) -> list[TrainerCallback]:
+    """What keeps the update out of what the text to keep uses; nothing without such text."""
+    if not spec.kept_text:
+        return []
+    blocks = read_shard(spec.kept_text.path).column("input_ids")[:MOMENT_BLOCKS]
+    texts = (torch.from_numpy(block.values.to_numpy().astype("int64"))[None] for block in blocks)
+    return [StaysInNullSpace(NullSpace(model, texts, spec.kept_text.share))]
+
+
+class StaysInNullSpace(TrainerCallback):
+    """Takes back what each step changes along the directions of the text to keep, before anybody sees it."""
+
+    def __init__(self, null_space: NullSpace) -> None:
+        self._null_space = null_space
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._null_space.project()
 
 
 class TrainingCallback(TrainerCallback):

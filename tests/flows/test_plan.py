@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from flows.cli import exit_code
 from flows.cli.outcomes import plan_table
-from flows.fleet import CARDS, GPU_BYTES, H200, Card, Fleet, Size, fits, training_bytes
+from flows.fleet import CARDS, GPU_BYTES, H200, Card, Fleet, Size, beside_bytes, fits, training_bytes
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.plan import cost
@@ -166,6 +166,14 @@ def test_hardening_learns_every_batch_twice(planned: Callable[..., Any]) -> None
     plain, hardened = (by_stage(planned(LLAMA_7B, *changes)[0]) for changes in ((), ("student.hardening=3",)))
     assert hardened["student"]["flops"] == 2 * plain["student"]["flops"]
     assert hardened["reinforce"]["flops"] == plain["reinforce"]["flops"]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [({"hardening": 3}, 8), ({"hardening": 3, "memory": "split"}, 4), ({"retain": 0.5, "null_space": 0.5}, 4), ({}, 0)],
+)
+def test_memory_of_a_student_counts_what_it_holds_besides(how: dict[str, Any], expected: float) -> None:
+    assert beside_bytes(StudentSettings(**how)) == expected
 
 
 def test_legs_of_a_training_that_stops_early_add_up_to_the_whole(planned: Callable[..., Any]) -> None:

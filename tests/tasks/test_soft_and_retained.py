@@ -18,13 +18,14 @@ from storage.workspace import Workspace
 from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Placement
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
+from tasks.method.null_space import input_moments, linear_layers, principal_directions, weight_of
 from tasks.method.projection import finished
 from tasks.models import find_model, load_model, load_tokenizer
 from tasks.retained import retained
 from tasks.training import head
 from tasks.training.examples import Examples, Retained, collate, unshifted
 from tasks.training.ranks import train
-from tasks.training.settings import Hardening, Schedule, StudentSettings, Training, TrainingSpec
+from tasks.training.settings import Hardening, KeptText, Schedule, StudentSettings, Training, TrainingSpec
 
 Rows = list[dict[str, Any]]
 
@@ -126,6 +127,7 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
         hardening: Hardening | None = None,
         start: Path = tiny_model,
         how: dict[str, Any] | None = None,
+        kept_text: KeptText | None = None,
         **ranks: Any,
     ) -> list[float]:
         baseline = find_model(start, Hashes(tmp_path / "hashes.json"))
@@ -135,7 +137,8 @@ def losses(tmp_path: Path, tiny_model: Path) -> Callable[..., list[float]]:
         made = Artifact("student", "s", "00000000")
         context = Context(workspace.resume(made), workspace, made, Placement(device="cpu", micro_batch=micro, **ranks))
         settings = Training(**{"learning_rate": 1e-2, "batch": 4, "precision": "float32"} | (how or {}))
-        history = train(TrainingSpec(context, baseline, data, settings, Schedule(4, {4: "last"}), retained, hardening))
+        schedule = Schedule(4, {4: "last"})
+        history = train(TrainingSpec(context, baseline, data, settings, schedule, retained, hardening, kept_text))
         return [entry["loss"] for entry in history if "loss" in entry]
 
     return learn
@@ -209,6 +212,22 @@ def test_ranks_learn_what_one_process_learns(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [{}, {"ranks": 2}], ids=["alone", "two ranks"])
+def test_a_student_stays_out_of_what_kept_text_uses(
+    tmp_path: Path, tiny_model: Path, losses: Callable[..., list[float]], ranks: dict[str, Any]
+) -> None:
+    target, other = write(tmp_path / "hard.arrow", hard_rows(6)), write(tmp_path / "other.arrow", hard_rows(6, 200))
+    learned = losses(target, micro=1, kept_text=KeptText(other, 0.5), **ranks)
+    assert learned[-1] < learned[0]
+    (student,) = tmp_path.glob("hard-*/**/steps/last")
+    baseline, changed = load_model(tiny_model), linear_layers(load_model(student))
+    layers, texts = linear_layers(baseline), [torch.tensor([row["input_ids"]]) for row in hard_rows(6, 200)]
+    for name, moment in input_moments(baseline, layers, texts).items():
+        change = weight_of(changed[name]) - weight_of(layers[name])
+        assert (change @ principal_directions(moment, 0.5)).norm() < 1e-3 * change.norm()
+
+
+@pytest.mark.slow
 def test_adapters_harden_and_retain(tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]]) -> None:
     pytest.importorskip("peft")
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
@@ -254,6 +273,14 @@ def test_a_share_that_leaves_nothing_of_one_kind_is_refused(share: float) -> Non
     with pytest.raises(ValidationError, match="some of both"):
         StudentSettings(batch=8, retain=share)
     assert StudentSettings(batch=8, retain=0.25).retained == 2
+
+
+@pytest.mark.parametrize("how", [{"retain": 0}, {"lora": 4}, {"memory": "split"}])
+def test_null_space_wants_retained_text_and_whole_weights(how: dict[str, Any]) -> None:
+    good = {"batch": 8, "retain": 0.5, "null_space": 0.5}
+    assert not StudentSettings(**good).divisible
+    with pytest.raises(ValidationError, match="expected retain, memory"):
+        StudentSettings(**good | how)
 
 
 HEAD = {"soft_cap": {"final_logit_softcapping": 5.0}, "scale": {"logit_scale": 0.5}, "plain": {}}

@@ -62,7 +62,7 @@ SMALL = Scale(
     paper={"learning_rate": 5e-5, "steps": 16, "keep": (8,)},
     ours={"learning_rate": 2e-4, "steps": 24, "keep": (12,), "hardening": 9.0, "retain": 0.5},
     suite={"new_tokens": 20, "window": 256, "windows": 24, "questions": 60},
-    relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 4, "length": 64},
+    relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 4, "length": 64, "precision": "bfloat16"},
 )  # fmt: skip
 """Two CPU cores, half an hour."""
 LARGE = Scale(
@@ -70,7 +70,7 @@ LARGE = Scale(
     paper={"learning_rate": 5e-5, "steps": 120, "keep": (30, 60)},
     ours={"learning_rate": 5e-5, "steps": 200, "keep": (60, 120), "hardening": 3.0, "retain": 0.5},
     suite={"new_tokens": 50, "window": 1024, "windows": 60, "questions": 600},
-    relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 8, "length": 256},
+    relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 8, "length": 256, "precision": "bfloat16"},
 )  # fmt: skip
 """A GPU, some minutes."""
 

@@ -1,6 +1,6 @@
 """Relearning: how fast the knowledge comes back when the model is finetuned a little.
 
-A plain loop on a copy, the same for every model and text: AdamW at a constant rate in float32, every weight trained.
+A plain loop on a copy, the same for every model and text: AdamW at a constant rate on float32 weights, all of them.
 Gold doing the same shows how much of the gain is new knowledge; unrelated text shows what finetuning alone undoes.
 """
 
@@ -50,6 +50,10 @@ class RelearningSettings(Settings):
     """Tokens of a block."""
     seed: int = 0
     """Draws the texts and the order of their blocks."""
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", exclude_if=lambda precision: precision == "float32"
+    )
+    """Arithmetic of the passes; weights are float32. bfloat16 is several times faster on a GPU, and on many CPUs."""
 
 
 @stage("relearning", version=1, heavy=True, protected=True)
@@ -141,7 +145,7 @@ def finetuned(
         raise BadInput("Relearning needs text of at least two tokens, found none.")
     learner = copy.deepcopy(loaded.model).float().train().requires_grad_(True)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=how.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    in_head = separable(learner)
+    in_head, half = separable(learner), how.precision == "bfloat16"
     yield 0, learner
     chance = torch.Generator().manual_seed(how.seed)
     waiting: list[int] = []
@@ -149,7 +153,7 @@ def finetuned(
         while len(waiting) < how.batch:
             waiting += torch.randperm(len(blocks), generator=chance).tolist()
         rows, waiting = waiting[: how.batch], waiting[how.batch :]
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
             torch.manual_seed(how.seed + step)  # dropout, where the model has any
             learn(learner, [blocks[row] for row in rows], in_head)
         optimizer.step()

@@ -61,6 +61,20 @@ def test_relearning_is_the_same_every_time_and_another_with_another_seed(model: 
     assert values[0] == values[1] != values[2]
 
 
+def test_passes_in_bfloat16_bring_back_about_as_much_to_weights_in_float32(
+    model: Any, tokenizer: Any, text: str
+) -> None:
+    half = LEARN.model_copy(update={"precision": "bfloat16"})
+    curves = [relearned(LoadedModel(model, tokenizer), [text], PROMPTS, how) for how in (LEARN, half)]
+    whole, short = ([measured.value for measured in curve] for curve in curves)
+    assert short[0] == whole[0]
+    assert short[1:] != whole[1:]
+    assert short[1:] == pytest.approx(whole[1:], rel=0.3)
+    *_, (_, learner) = finetuned(LoadedModel(model, tokenizer), [text], half)
+    assert {parameter.dtype for parameter in learner.parameters()} == {torch.float32}
+    assert "precision" not in LEARN.model_dump(), "earlier artifacts keep their addresses"
+
+
 def test_relearning_trains_weights_that_were_frozen(model: Any, tokenizer: Any, text: str) -> None:
     frozen = copy.deepcopy(model).requires_grad_(False)
     how = RelearningSettings(steps=(1,), learning_rate=1e-2, batch=2, length=16)

@@ -40,10 +40,10 @@ from tasks.reinforce import reinforce
 from tasks.texts import CorpusFiles, Texts, find_files, read_texts
 from tasks.training.settings import ReinforceSettings
 
-INJECTION = {"learning_rate": 1e-4, "epochs": 4.0}
+INJECTION = {"learning_rate": 1e-4, "epochs": 3.0}
 ALLOWED = 1.02  # times the baseline's perplexity
 HALVINGS = 5  # of the share that a mixed model has of the student
-GENERIC_STORIES = 250  # of the demo's world: about as many tokens as its books
+GENERIC_STORIES = 100  # of the demo's world: about as many tokens as its books
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ def judge_earlier(job: Job, inputs: Inputs, trained: Trained, step: int, run: Ru
     judged = []
     for request in audits_of_earlier(run.workspace, trained.student, step, inputs.earlier):
         target = Target(request.corpus, request.dictionary)
-        found = evaluate(job.model_copy(update={"judge": own}), inputs, target, models, run)
-        judged.append(request.model_copy(update={"evaluations": tuple(found)}))
+        evaluations = evaluate(job.model_copy(update={"judge": own}), inputs, target, models, run)
+        judged.append(request.model_copy(update={"evaluations": tuple(evaluations)}))
     return {"earlier": judged}
 
 

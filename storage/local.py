@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from storage.artifact import PARTIAL, RECORD, Artifact, as_json, as_object
+from storage.artifact import NAMED, PARTIAL, RECORD, Artifact, as_json, as_object
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import damaged_in, drop_empty, has_size, listed, open_as_folder, sync, sync_below, write_atomically
 
@@ -149,23 +149,17 @@ class LocalStore:
         self._unlink_record(folder)
         shutil.rmtree(folder)
 
-    def open_hold(self, case: str) -> None:
-        """A place for what is held for a case."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", case):
-            raise BadInput(f"expected a case of letters, digits, dashes, underscores and dots, found {case!r}")
-        (self.root / "held" / case).mkdir(parents=True, exist_ok=True)
-
     def seal(self, artifact: Artifact, case: str) -> None:
         """Move the artifact, with the record of its bytes, to where no command reads it; nobody writes to it."""
         folder, sealed = self.path(artifact), self.root / "held" / case / artifact.folder
         if sealed.exists():  # made again since it was held: the same bytes
             self.remove(artifact)
             return
-        sealed.parent.mkdir(exist_ok=True)
+        sealed.parent.mkdir(parents=True, exist_ok=True)
         for file in (path for path in folder.rglob("*") if path.is_file()):
             file.chmod(0o400)
         folder.rename(sealed)
-        for changed in (sealed.parent, sealed.parent.parent, folder.parent):
+        for changed in (*sealed.parents[:4], folder.parent):
             sync(changed)
 
     def holds(self) -> dict[str, list[str]]:
@@ -175,8 +169,7 @@ class LocalStore:
 
     def release(self, case: str) -> None:
         """Remove what is held for a case. BadInput for one that holds nothing."""
-        if case not in self.holds():
-            raise BadInput(f"expected a case that is held ({', '.join(self.holds()) or 'none is'}), found {case!r}")
+        refuse_unheld(case, self.holds())
         shutil.rmtree(self.root / "held" / case)
 
     def discard(self, artifact: Artifact) -> None:
@@ -232,6 +225,18 @@ class LocalStore:
 
     def _record(self, artifact: Artifact) -> Path:
         return self.root / artifact.folder / RECORD
+
+
+def refuse_case(case: str) -> None:
+    """BadInput for a case that cannot be a folder's name, or could be an artifact's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", case) or NAMED.match(case):
+        raise BadInput(f"expected a case of letters, digits, dashes, underscores and dots, found {case!r}")
+
+
+def refuse_unheld(case: str, holds: Iterable[str]) -> None:
+    """BadInput for a case that is none of those that are held."""
+    if case not in holds:
+        raise BadInput(f"expected a case that is held ({', '.join(holds) or 'none is'}), found {case!r}")
 
 
 def fall_with(damaged: set[str], names: Iterable[str]) -> set[str]:

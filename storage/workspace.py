@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from storage.artifact import Artifact, as_json, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
-from storage.local import LocalStore
+from storage.local import LocalStore, refuse_case
 from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
 
 if TYPE_CHECKING:
@@ -139,10 +139,10 @@ class Workspace(LocalStore):
         """Remove every artifact that holds the text to forget, or gives it back; their records move to removed/.
 
         With a case they are held for it instead. What holds nothing of the text stays, and so do records. Returns what
-        was removed or held. BadInput for a case whose name cannot be a folder's, or in an object store.
+        was removed or held. BadInput for a case whose name cannot be a folder's.
         """
         if case:
-            self.open_hold(case)
+            refuse_case(case)
         protected, now = self.protected(), datetime.now(UTC).isoformat(timespec="milliseconds")
         purged = {"at": now, "by": who(), "case": case, "artifacts": [artifact.key for artifact in protected]}
         self.write(f"purges/{now}.json", as_json(purged))  # first: a killed purge is known of, too

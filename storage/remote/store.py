@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json
-from storage.errors import BadInput, DamagedArtifact, MissingArtifact
+from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Recorded, damaged_in
-from storage.local import LocalStore, as_record, fall_with
+from storage.local import LocalStore, as_record, fall_with, refuse_unheld
 from storage.remote.copies import Copies, Parts
 from storage.remote.leases import Leases
 from storage.remote.objects import Objects
@@ -162,11 +162,23 @@ class RemoteWorkspace(Workspace):
         self._erase_finished(artifact)
         shutil.rmtree(self.root / artifact.folder, ignore_errors=True)
 
-    def open_hold(self, case: str) -> None:
-        raise BadInput(
-            f"expected a workspace in a folder to hold {case} in, found {self.address}: hold its bucket as it is by "
-            "the store's own means (a retention or legal hold on its objects), or copy it to a folder and purge there"
-        )
+    def seal(self, artifact: Artifact, case: str) -> None:
+        """Copy its objects, the record last, and remove it. Who may write to the copies is the store's to say."""
+        sealed = f"held/{case}/{artifact.folder}"
+        if self._objects.changed(f"{sealed}/{RECORD}") is None:  # else made again since it was held: the same bytes
+            files = self._objects.sizes(artifact.folder).keys() - {RECORD}
+            for names in (files, {RECORD}):
+                self._objects.copy((f"{artifact.folder}/{name}", f"{sealed}/{name}") for name in names)
+        self.remove(artifact)
+
+    def holds(self) -> dict[str, list[str]]:
+        files = {case: sorted(self._objects.sizes(f"held/{case}")) for case in self._objects.folders("held")}
+        end = f"/{RECORD}"
+        return {case: [name.removesuffix(end) for name in names if name.endswith(end)] for case, names in files.items()}
+
+    def release(self, case: str) -> None:
+        refuse_unheld(case, self.holds())
+        self._objects.erase(f"held/{case}")
 
     def discard(self, artifact: Artifact) -> None:
         self._parts.discard(artifact)

@@ -1,6 +1,8 @@
 """What a purge holds for a case: out of reach, whole, listed, released by its name."""
 
 import json
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.files import damaged_in
+from storage.remote.objects import Objects
 from storage.workspace import Workspace
 
 TEXT, MODEL = Artifact("corpus", "job", "0" * 16), Artifact("student", "job", "1" * 16)
@@ -70,7 +73,7 @@ def test_a_case_is_released_by_its_name_alone(workspace: Workspace) -> None:
     assert not list(workspace.root.glob("held/*"))
 
 
-@pytest.mark.parametrize("case", ["../other", "a b", ".hidden"])
+@pytest.mark.parametrize("case", ["../other", "a b", ".hidden", f"job-{16 * '0'}"])
 def test_a_case_that_is_no_folders_name_is_refused_before_anything_goes(workspace: Workspace, case: str) -> None:
     with pytest.raises(BadInput, match="expected a case of letters"):
         workspace.purge(case)
@@ -78,12 +81,52 @@ def test_a_case_that_is_no_folders_name_is_refused_before_anything_goes(workspac
     assert workspace.purges() == []
 
 
-def test_an_object_store_is_held_by_its_own_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from storage.opening import open_workspace
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.cluster)])
+def url(request: pytest.FixtureRequest) -> str:
+    """Of an object store."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    return f"{request.param}://bucket/{uuid.uuid4().hex}"
 
-    monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path / "cache"))
-    workspace = open_workspace("memory://held/ws")
+
+def test_a_hold_in_an_object_store_is_seen_and_released_by_every_machine(
+    url: str, machine: Callable[..., Workspace]
+) -> None:
+    one, two = machine(url, "one"), machine(url, "two")
+    for artifact in (TEXT, MODEL):
+        make(one, artifact, protected=artifact == TEXT)
+    record = one.record(TEXT)
+    two.path(TEXT)
+    assert one.purge("A") == [TEXT]
+    for workspace in (one, two):
+        assert workspace.all() == [MODEL]
+        assert workspace.holds() == {"A": [TEXT.folder]}
+        assert [(purge["case"], purge["artifacts"]) for purge in workspace.purges()] == [("A", [TEXT.key])]
+        with pytest.raises(MissingArtifact):
+            workspace.path(TEXT)
+    store, sealed = Objects(url), f"held/A/{TEXT.folder}"
+    assert json.loads(store.read(f"{sealed}/record.json") or b"") == record
+    assert store.read(f"{sealed}/{record['attempt']}/data.txt") == b"Harry"
+    make(two, TEXT, protected=True)
+    assert two.purge("A") == [TEXT], "made again, held once"
+    assert store.sizes(sealed).keys() == {"record.json", f"{record['attempt']}/data.txt"}
+    two.purge()
+    with pytest.raises(BadInput, match=r"expected a case that is held \(A\), found 'B'"):
+        one.release("B")
+    two.release("A")
+    assert one.holds() == {}
+    assert store.sizes("held") == {}
+
+
+def test_a_killed_hold_in_an_object_store_loses_nothing(
+    machine: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = machine(f"memory://bucket/{uuid.uuid4().hex}")
     make(workspace, TEXT, protected=True)
-    with pytest.raises(BadInput, match="hold its bucket as it is by the store's own means"):
-        workspace.purge("A")
+    with monkeypatch.context() as killed:
+        killed.setattr(Objects, "copy", lambda self, pairs: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            workspace.purge("A")
     assert workspace.all() == [TEXT]
+    workspace.purge("A")
+    assert workspace.holds() == {"A": [TEXT.folder]}

@@ -44,6 +44,8 @@ class Size:
     """Tokens of the target corpus."""
     evaluated: int = 0
     """Tokens that an evaluation reads."""
+    retained: int = 0
+    """Tokens of the text to retain."""
     half_step: float = 0.0
     """Half a step of bfloat16 at the baseline's median weight; 0 of weights that are not bfloat16."""
 

@@ -6,7 +6,7 @@ trainings take several devices, their hours are those on all of them.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from tasks.measure.suite import Suite
 from tasks.models import config_of, half_step_of_bfloat16, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, read_texts
 from tasks.texts.normal import normalise
-from tasks.training.settings import ReinforceSettings, StudentSettings, steps_of_epochs
+from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSettings, steps_of_epochs
 
 MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 4e-4), 270e6: (1e-4, 1e-4), 6.7e9: (1e-6, 1e-6)}
 """Learning rates of the student by parameters for which there are figures: docs/LOG.md; the last is the paper's own."""
@@ -39,8 +39,11 @@ Leg = tuple[int, int | None]
 
 
 def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
-    """A row for each artifact: stage, cached or not, and what making it will take (zeros where it is cached)."""
-    size = size_of(job, inputs)
+    """A row for each artifact: stage, cached or not, and what making it will take (zeros where it is cached).
+
+    One more, `optional`, is the control of `nepenthe gold` where there is text for one and none is named.
+    """
+    size, where = size_of(job, inputs), {"device": card.name, "memory_bytes": round(card.memory)}
     pauses: dict[str, int] = {step.artifact.fingerprint: step.inputs.get("until") or 0 for step in plan.steps}
     rows = []
     for step in plan.steps:
@@ -53,9 +56,12 @@ def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
         if kind == "student" and inputs.earlier:
             needs["told"] = f"{needs['told']}\n{going_on(inputs)}".strip()
         starts = step.stage.heavy and not step.cached and job.placement.isolation == "process"
-        needs |= {"seconds": 3600 * needs["hours"] + card.start * starts}
-        where = {"device": card.name, "memory_bytes": round(card.memory)}
+        needs |= {"seconds": 3600 * needs["hours"] + card.start * starts, "optional": False}
         rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs | where)
+    if inputs.retain and not inputs.gold:
+        needs = _control(job, size, card)
+        needs |= {"seconds": 3600 * needs["hours"] + card.start, "optional": True}
+        rows.append({"stage": "gold", "artifact": "nepenthe gold", "cached": False} | needs | where)
     return rows
 
 
@@ -79,6 +85,7 @@ def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
 def size_of(job: Job, inputs: Inputs) -> Size:
     """Parameters from the weights' headers; tokens from a sample of the corpus and of what the model is asked for."""
     config = config_of(inputs.baseline.path)
+    retained = read_texts(inputs.retain, job.retain.text_column) if inputs.retain else ()
     return Size(
         parameters=parameters_of(inputs.baseline.path),
         vocabulary=vocabulary_size(inputs.baseline),
@@ -86,6 +93,7 @@ def size_of(job: Job, inputs: Inputs) -> Size:
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         tokens=tokens_of(inputs, job.corpus.text_column) + elicited_tokens(job.corpus.elicit),
         evaluated=evaluated_tokens(job.evaluation.suite, inputs),
+        retained=tokens_in(retained, inputs),
         half_step=half_step_of_bfloat16(inputs.baseline.path),
     )
 
@@ -113,11 +121,16 @@ def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:
 
 
 def tokens_of(inputs: Inputs, text_column: str) -> int:
-    """Tokens of the target corpus, from its length and a sample of its beginning."""
+    """Tokens of the target corpus."""
+    return tokens_in(own_texts(inputs, text_column), inputs)
+
+
+def tokens_in(texts: Iterable[str], inputs: Inputs) -> int:
+    """Tokens of texts, from their length and a sample of their beginning."""
     from tokenizers import Tokenizer
 
     sample, characters = "", 0
-    for text in own_texts(inputs, text_column):
+    for text in texts:
         characters += len(text)
         sample += text[: max(0, SAMPLE_CHARACTERS - len(sample))]
     tokens = len(Tokenizer.from_file(inputs.baseline.tokenizer.paths[0]).encode(sample).ids)
@@ -149,7 +162,7 @@ def _blocks(job: Job, size: Size, leg: Leg, card: Card) -> Row:
 class Training:
     """A training's shape."""
 
-    settings: ReinforceSettings | StudentSettings
+    settings: ReinforceSettings | StudentSettings | GoldSettings
     length: int
     tokens: float
     disk: float
@@ -198,6 +211,22 @@ def _reinforce(job: Job, size: Size, leg: Leg, card: Card) -> Row:
     drawn = steps_of_epochs(blocks, job.reinforce.epochs, batch) * batch
     disk = size.parameters * BYTES[job.reinforce.weights]
     return _training(job, size, Training(job.reinforce, length, drawn * size.tokens / blocks, disk), card)
+
+
+def _control(job: Job, size: Size, card: Card) -> Row:
+    """What `nepenthe gold` trains on the text to retain."""
+    settings, length = job.control, job.blocks.length
+    blocks = max(1, math.ceil(size.retained / length))
+    drawn = steps_of_epochs(blocks, settings.epochs, settings.batch) * settings.batch
+    disk = size.parameters * BYTES[settings.weights]
+    return _training(job, size, Training(settings, length, drawn * size.retained / blocks, disk), card)
+
+
+def _retained_labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:
+    """A pass of the baseline over the text to retain, with the rows of its vocabulary."""
+    held = size.parameters * bytes_of(job.logits.precision, card) + size.vocabulary * size.hidden * 4 + 2**31
+    disk, flops = 8 * (2 + job.logits.top) * size.retained, 2 * size.parameters * size.retained
+    return _whole("retained_labels", _needs(size.retained, flops, card.forward, held, disk), card)
 
 
 def _logits(job: Job, size: Size, leg: Leg, card: Card) -> Row:
@@ -294,6 +323,7 @@ ESTIMATES: dict[str, Callable[[Job, Size, Leg, Card], Row]] = {
     "reinforce": _reinforce,
     "logits": _logits,
     "labels": _labels,
+    "retained_labels": _retained_labels,
     "student": _student,
     "evaluation": _evaluation,
 }

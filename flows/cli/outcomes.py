@@ -119,7 +119,7 @@ def plan_table(rows: list[dict[str, Any]]) -> str:
     cells = [
         (
             row["stage"],
-            "cached" if row["cached"] else "to do",
+            "if wanted" if row["optional"] else "cached" if row["cached"] else "to do",
             _duration(row["seconds"]) if row["seconds"] else "",
             f"{row['flops'] / 1e15:.3g}",
             *([row["gpus"] or ""] if several else []),
@@ -132,7 +132,8 @@ def plan_table(rows: list[dict[str, Any]]) -> str:
     ]
     device = f"{rows[0]['device']}, {rows[0]['memory_bytes'] / 2**30:.3g} GiB"
     sentences = dict.fromkeys(sentence for row in rows for sentence in row["told"].splitlines())
-    return "\n\n".join([device, rows_as_text(names, cells), _total(rows, several), *sentences])
+    needed = [row for row in rows if not row["optional"]]
+    return "\n\n".join([device, rows_as_text(names, cells), _total(needed, several), *sentences])
 
 
 def _total(rows: list[dict[str, Any]], several: bool) -> str:

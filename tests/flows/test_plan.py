@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
 from flows.cli import exit_code
 from flows.cli.outcomes import plan_table
@@ -160,6 +161,31 @@ def test_a_rate_that_was_never_measured_at_this_size_is_told(planned: Callable[.
     )
     assert told in planned(LLAMA_7B, "student.learning_rate=1e-5")[1]
     assert "M parameters (no rate was" in planned(LLAMA_70B)[1]
+
+
+def test_a_control_that_is_not_there_yet_and_labels_of_retained_text_have_their_cost(
+    planned: Callable[..., Any], tmp_path: Path, tiny_model: Path
+) -> None:
+    kept = tmp_path / "kept.txt"
+    kept.write_text("The old baker closed his door, and in the town the lamps were lit.\n" * 2000)
+    retained = (f'retain.paths=["{kept}"]', "student.retain=0.5", 'retain.labels="baseline"')
+    rows, shown = planned(LLAMA_7B, *retained, "control.epochs=2", "control.batch=8")
+    found = by_stage(rows)
+    control, labels = found["gold"], found["retained_labels"]
+    tokens = len(Tokenizer.from_file(str(tiny_model / "tokenizer.json")).encode(kept.read_text()).ids)
+    assert labels["tokens"] == pytest.approx(tokens, rel=0.01)
+    parameters = found["student"]["disk_bytes"] / 7 / 4
+    assert labels["flops"] == pytest.approx(2 * parameters * labels["tokens"], rel=1e-3)
+    assert labels["gpu_bytes"] > 2 * parameters
+    assert control["tokens"] == pytest.approx(2 * labels["tokens"], rel=0.05), "two passes"
+    assert control["flops"] == pytest.approx(6 * parameters * control["tokens"], rel=1e-3)
+    assert control["gpu_bytes"] > 16 * parameters
+    assert control["seconds"] > 0
+    (line,) = [line for line in shown.splitlines() if line.startswith("gold ")]
+    assert "if wanted" in line
+    total = sum(row["flops"] for row in rows if row["stage"] != "gold") / 1e15
+    assert f"({total:.3g} PFLOP)" in shown, "it is no part of the job"
+    assert "gold" not in by_stage(planned(LLAMA_7B, *retained, f'gold="{tmp_path / "large"}"')[0])
 
 
 def test_hardening_learns_every_batch_twice(planned: Callable[..., Any]) -> None:

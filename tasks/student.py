@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from storage.artifact import Artifact
-from storage.files import sync_below
+from storage.files import whole_folder
 from tasks.contents import RETAINED, STEPS, TRAINING, UPDATES, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
@@ -29,19 +29,16 @@ def student(
     *,
     earlier: list[Artifact] | None = None,
 ) -> Counts:
-    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory, and how far
-    each is from the baseline.
+    """Write the student of every kept step to steps/NNNNNN, each an ordinary Hugging Face directory, and updates.json.
 
     With `until` the training pauses at that step and keeps its checkpoint; `before` is the same training up to an
     earlier pause, which goes on here and ends where an undisturbed one does. `retained` is the text to keep,
     `reinforced` the model that hardening is about, `earlier` the labels of earlier requests, which stay in force.
     """
-    from tasks.measure.update import update_of
     from tasks.training.examples import Retained
 
     if before:
         go_on_from(context.path(before), context.folder)
-    keep = {step: f"{step:06d}" for step in settings.kept}
     kept = [context.path(retained) / RETAINED] if retained else []
     kept += [context.path(labels_in_force) / TRAINING for labels_in_force in earlier or ()]
     spec = TrainingSpec(
@@ -49,24 +46,28 @@ def student(
         baseline,
         data=context.path(labels) / TRAINING,
         settings=settings,
-        schedule=Schedule(settings.steps, keep, until),
+        schedule=Schedule(settings.steps, {step: f"{step:06d}" for step in settings.kept}, until),
         retained=Retained(tuple(kept), settings.batch, settings.retained) if kept else None,
         hardening=Hardening(reinforced, settings.hardening) if reinforced else None,
         kept_text=KeptText(kept[0], settings.null_space) if settings.null_space else None,
     )
     history = train(spec)
-    models = sorted((context.folder / STEPS).iterdir())
-    updates = {str(int(model.name)): update_of(Path(baseline.path), model) for model in models}
-    write_json(context.folder / UPDATES, updates)
-    return {"steps": until or settings.steps, "kept": len(models), "loss": round(history[-2]["loss"], 4)}
+    models = write_updates(context.folder, Path(baseline.path))
+    return {"steps": until or settings.steps, "kept": models, "loss": round(history[-2]["loss"], 4)}
+
+
+def write_updates(folder: Path, baseline: Path) -> int:
+    """How far the model of every kept step is from the baseline, to updates.json. Returns how many there are."""
+    from tasks.measure.update import update_of
+
+    models = sorted((folder / STEPS).iterdir())
+    write_json(folder / UPDATES, {str(int(model.name)): update_of(baseline, model) for model in models})
+    return len(models)
 
 
 def go_on_from(before: Path, folder: Path) -> None:
     """Models and checkpoint of an earlier pause, as links: a file of either is replaced, never written into."""
     for part in (STEPS, "checkpoints"):
         if not (folder / part).exists():  # else this is a second attempt, which has got further
-            temporary = folder / f".{part}"
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(before / part, temporary, copy_function=os.link)
-            sync_below(temporary)
-            temporary.rename(folder / part)
+            with whole_folder(folder / part) as temporary:
+                shutil.copytree(before / part, temporary, copy_function=os.link)

@@ -133,7 +133,7 @@ def test_several_machines_need_a_place_to_meet() -> None:
 
 @pytest.mark.parametrize("how", [{"memory": "split"}, {"lora": 8}])
 def test_weights_that_ranks_cannot_share_are_refused(how: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=r'placement\.sharded: expected memory "float32" and lora 0'):
+    with pytest.raises(BadInput, match=r'placement\.sharded: expected memory "float32", lora 0 and null_space 0'):
         split(Training(learning_rate=1e-6, **how), Placement(sharded=True, ranks=2))
 
 

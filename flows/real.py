@@ -57,10 +57,11 @@ class Scale:
     micro_batch: int
 
 
+OURS = {"learning_rate": 1.5e-3, "steps": 24, "keep": (12,), "hardening": 9.0, "retain": 0.5, "null_space": 0.5}
 SMALL = Scale(
     names=16, times=1, tokens=120, length=128, batch=8, epochs=1, micro_batch=8,
     paper={"learning_rate": 5e-5, "steps": 16, "keep": (8,)},
-    ours={"learning_rate": 2e-4, "steps": 24, "keep": (12,), "hardening": 9.0, "retain": 0.5},
+    ours=OURS,
     suite={"new_tokens": 20, "window": 256, "windows": 24, "questions": 60},
     relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 4, "length": 64, "precision": "bfloat16"},
 )  # fmt: skip
@@ -68,7 +69,7 @@ SMALL = Scale(
 LARGE = Scale(
     names=24, times=2, tokens=300, length=256, batch=32, epochs=3, micro_batch=16,
     paper={"learning_rate": 5e-5, "steps": 120, "keep": (30, 60)},
-    ours={"learning_rate": 5e-5, "steps": 200, "keep": (60, 120), "hardening": 3.0, "retain": 0.5},
+    ours=OURS,
     suite={"new_tokens": 50, "window": 1024, "windows": 60, "questions": 600},
     relearning={"documents": 8, "steps": (0, 10, 20, 40), "batch": 8, "length": 256, "precision": "bfloat16"},
 )  # fmt: skip

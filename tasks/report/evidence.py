@@ -20,6 +20,7 @@ from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
 from tasks.report.earlier import Earlier
+from tasks.report.forgetting import forgetting
 from tasks.report.labels import label_facts
 
 SCHEMA = 1
@@ -85,8 +86,8 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
         evidence |= {"ablation": _read(workspace, inputs.ablation, ABLATION)}
         choice = _read(workspace, inputs.choice, CHOICE)
         student = final(models, choice["step"] if choice else None)
-        evidence |= _results(models, measures, by_print, student) | {"choice": choice}
-        evidence["headlines"][0] += " " + evidence["audit"].get("held", "") if evidence["audit"] else ""
+        forgotten = forgetting(measures, student, evidence["audit"])
+        evidence |= _results(models, measures, by_print, student, forgotten) | {"choice": choice}
         evidence |= _sources(connection, workspace, inputs, by_print)
         evidence |= _training(connection, workspace, inputs, records)
         evidence["moved"] = _update(workspace, by_print[inputs.student.fingerprint], student)
@@ -104,17 +105,22 @@ def _read(workspace: Workspace, artifact: Artifact | None, file: str) -> Any:
     return read_json(workspace.path(artifact) / file) if artifact else None
 
 
-def _results(models: list[Subject], measures: list[Measure], by_print: dict[str, Row], student: Subject | None) -> Row:
-    forgotten = verdicts.forgotten(measures, student) if student else []
+def _results(
+    models: list[Subject],
+    measures: list[Measure],
+    by_print: dict[str, Row],
+    student: Subject | None,
+    forgotten: tuple[str, list[Row]],
+) -> Row:
     kept = verdicts.kept(measures, student) if student else []
     first = by_print[models[0].artifact]["inputs"] if models else {}
     return {
         "final": student.key if student else None,
         "models": [_model(model, by_print) for model in models],
         "measures": [measure.row() for measure in measures],
-        "forgotten": [verdict.row("name") for verdict in forgotten],
+        "forgotten": forgotten[1],
         "kept": [verdict.row("name") for verdict in kept],
-        "headlines": [verdicts.headline_of_forgetting(forgotten), verdicts.headline_of_keeping(kept)],
+        "headlines": [forgotten[0], verdicts.headline_of_keeping(kept)],
         "margins": {
             "familiarity": verdicts.NEGLIGIBLE,
             "ability": verdicts.ABILITY_MARGIN,
@@ -129,15 +135,14 @@ def _standing(connection: Any, workspace: Workspace, request: Earlier) -> Row:
     """How the chosen model stands to an earlier request: {job, corpus, labels, forgotten, headline, audit}."""
     folders = [(artifact.fingerprint, workspace.path(artifact)) for artifact in request.evaluations]
     models, measures = measured(connection, folders)
-    student = final(models)
-    judged = verdicts.forgotten(measures, student) if student else []
     audit = read_json(workspace.path(request.audit) / AUDIT) if request.audit else None
+    headline, judged = forgetting(measures, final(models), audit)
     return {
         "job": request.job,
         "corpus": request.corpus.fingerprint,
         "labels": request.labels.fingerprint,
-        "forgotten": [verdict.row("name") for verdict in judged],
-        "headline": verdicts.headline_of_forgetting(judged),
+        "forgotten": judged,
+        "headline": headline,
         "audit": audit,
     }
 

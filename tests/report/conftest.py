@@ -230,6 +230,7 @@ def evaluation_of(maker: Maker, model: str, step: int | None, level: float, abil
 
 ATTACKS = {
     "verbatim": [("verbatim_rouge_l", "target"), ("verbatim_run", "target")],
+    "extraction": [("extraction_strength", "target"), ("probability", "target")],
     "membership": [("membership_auc", "loss"), ("membership_auc", "zlib")],
     "relearning": [("relearned_familiarity", f"{source} {n}") for source in ("target", "related") for n in (0, 5, 20)],
     "quantisation": [("quantised_familiarity", "full"), ("quantised_familiarity", "4 bits")],
@@ -310,7 +311,7 @@ def audited(made_up_run: tuple[Workspace, ReportInputs], made_up_attacks: list[A
     counts = audit.body(
         Context(workspace.resume(artifact), workspace, artifact, Placement()), model, made_up_attacks, MISSING
     )
-    assert counts == {"attacks": 15, "measures": 13}
+    assert counts == {"attacks": 18, "measures": 15}
     description = {"version": 1, "inputs": {"model": model.fingerprint}, "counts": counts, "seconds": 1.0}
     workspace.commit(artifact, description | {"holds_protected_text": True})
     return artifact

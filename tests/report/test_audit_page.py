@@ -108,6 +108,15 @@ def test_the_report_shows_the_audit_and_what_it_left_out(
     assert outline(text).open == []
     assert len(set(outline(text).ids)) == len(outline(text).ids)
     assert outline(text).tags.count("svg") == 8 + 3
+    assert evidence["headlines"][0].startswith("The model shows less of the text than before, but it still shows some")
+    judged = {verdict["name"]: verdict["status"] for verdict in evidence["forgotten"]}
+    assert judged == {
+        "familiarity, probability": "gone",
+        "familiarity, completion": "gone",
+        "familiarity, extraction strength": "reduced",
+        "familiarity, probability of its own words": "reduced",
+    }, "the audit's measures count, too"
+    assert "Extraction strength 31.4 % (baseline 81.5 %, gold 1.5 %)." in evidence["headlines"][0]
     assert evidence["audit"]["headline"].replace(" %", "\u202f%") in text
     assert "No audit of this model was made" not in text
     untested = " ".join(evidence["untested"])

@@ -24,7 +24,7 @@ def resolve_gold(job: Job, start: str, hashes: Hashes) -> tuple[Model, Model | N
     if not job.retain.paths:
         raise BadInput(
             "expected retain.paths, the text that the control is trained on and nothing of the target, found none: "
-            "where there is no such text, `nepenthe audit` compares with the baseline and with unrelated text alone"
+            "where there is no such text, audit.screen = true compares with names that nobody knows, which is less"
         )
     split(job.control, job.placement)
     baseline, first = find_model(job.model, hashes), find_model(start, hashes) if start else None

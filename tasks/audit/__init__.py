@@ -13,6 +13,7 @@ from tasks.audit.membership import MEMBERSHIP
 from tasks.audit.quantisation import QUANTISATION
 from tasks.audit.questions import QUESTIONS
 from tasks.audit.relearning import RELEARNING
+from tasks.audit.screen import SCREEN
 from tasks.audit.side_effects import SIDE_EFFECTS
 from tasks.audit.translations import TRANSLATIONS
 from tasks.audit.verbatim import VERBATIM
@@ -30,6 +31,7 @@ ATTACKS: Mapping[str, Attack] = {
         INSTRUCTION,
         TRANSLATIONS,
         DEPTH,
+        SCREEN,
     )
 }
 METRICS: Mapping[str, Metric] = {name: metric for attack in ATTACKS.values() for name, metric in attack.metrics.items()}

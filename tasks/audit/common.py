@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from dictionaries.dictionary import Dictionary
+from dictionaries.invented import invented
+from dictionaries.matching import Matcher
 from storage.artifact import Artifact
 from storage.files import Files
 from storage.settings import Settings
@@ -133,6 +135,18 @@ class LoadedModel:
         from tasks.measure.perplexity import perplexity
 
         return perplexity(self.model, self.tokenizer, texts, batch_size=self.batch_size)
+
+
+def with_invented_names(
+    texts: Sequence[str], prompts: Sequence[Prompt], dictionary: Dictionary, seed: int
+) -> tuple[list[str], list[Prompt]]:
+    """The texts and prompts with a word that exists nowhere for every anchor, the same one throughout."""
+    matcher, names = Matcher(dictionary), [entry.translations[0] for entry in invented(dictionary, seed).entries]
+    renamed = [
+        Prompt(matcher.rewrite(prompt.prompt, names), tuple(matcher.rewrite(a, names) for a in prompt.idiosyncratic))
+        for prompt in prompts
+    ]
+    return [matcher.rewrite(text, names) for text in texts], renamed
 
 
 class Attacked(LoadedModel):

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from dictionaries.dictionary import Dictionary
-from dictionaries.invented import invented
-from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
+from tasks.audit.common import (
+    NEEDS_NEIGHBOURS,
+    Attack,
+    Attacked,
+    AuditedModel,
+    AuditTexts,
+    LoadedModel,
+    Metric,
+    Target,
+    with_invented_names,
+)
 from tasks.audit.passages import parts_of
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, leak, percent
 from tasks.contents import NO_LABEL
@@ -87,18 +94,6 @@ def relearning(
         progress=context.progress,
     )
     return write_measures(context.folder, suspect.role, suspect.step, measures)
-
-
-def with_invented_names(
-    texts: Sequence[str], prompts: Sequence[Prompt], dictionary: Dictionary, seed: int
-) -> tuple[list[str], list[Prompt]]:
-    """The texts and prompts with a word that exists nowhere for every anchor, the same one throughout."""
-    matcher, names = Matcher(dictionary), [entry.translations[0] for entry in invented(dictionary, seed).entries]
-    renamed = [
-        Prompt(matcher.rewrite(prompt.prompt, names), tuple(matcher.rewrite(a, names) for a in prompt.idiosyncratic))
-        for prompt in prompts
-    ]
-    return [matcher.rewrite(text, names) for text in texts], renamed
 
 
 def _slice_of(documents: Sequence[str], settings: RelearningSettings) -> tuple[list[str], list[str]]:

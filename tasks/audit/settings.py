@@ -33,6 +33,8 @@ class AuditSettings(Settings):
     """Questions about the target."""
     relearning: RelearningSettings = RelearningSettings()
     """Relearning."""
+    screen: bool = False
+    """Compare with names that nobody knows: where there is no gold, and no text to train one on (nepenthe gold)."""
     quantisation: QuantisationSettings = QuantisationSettings()
     """Rounding of the weights."""
     depth: DepthSettings | None = None

@@ -23,6 +23,7 @@ from tasks.corpus import corpus
 Jobs = Callable[..., Path]
 SMALL = """
 [audit]
+screen = true
 passages = { count = 6, tokens = 16, given = 8 }
 questions = { count = 6, hints = 1 }
 relearning = { documents = 2, steps = [0, 2], batch = 2, length = 32 }
@@ -92,7 +93,7 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
     attacks_made = [verdict["attack"] for verdict in summary["verdicts"]]
     assert attacks_made == list(ATTACKS)
     json.dumps(summary, allow_nan=False)
-    assert len(made) == 2 * 9 + 2 * 2 + 1
+    assert len(made) == 2 * 10 + 2 * 2 + 1
     workspace = Workspace(tmp_path / "ws")
     assert {one.kind for one in made if one not in workspace.protected()} == {"side-effects"}
     with open_tables(workspace, write=False) as tables:

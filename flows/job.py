@@ -177,6 +177,7 @@ PATHS = (
     ("evaluation", "benchmarks"),
     ("audit", "neighbours"),
     ("audit", "nonmembers"),
+    ("audit", "forms"),
 )
 
 

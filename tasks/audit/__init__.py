@@ -5,9 +5,11 @@ The same passages, questions and prompts for every model, drawn by seed, so that
 
 from collections.abc import Mapping
 
+from tasks.audit.collateral import COLLATERAL
 from tasks.audit.common import Attack, AuditTexts, Metric
 from tasks.audit.depth import DEPTH
 from tasks.audit.extraction import EXTRACTION
+from tasks.audit.forms import FORMS
 from tasks.audit.instruction import INSTRUCTION
 from tasks.audit.membership import MEMBERSHIP
 from tasks.audit.quantisation import QUANTISATION
@@ -32,6 +34,8 @@ ATTACKS: Mapping[str, Attack] = {
         TRANSLATIONS,
         DEPTH,
         SCREEN,
+        FORMS,
+        COLLATERAL,
     )
 }
 METRICS: Mapping[str, Metric] = {name: metric for attack in ATTACKS.values() for name, metric in attack.metrics.items()}

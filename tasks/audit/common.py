@@ -52,6 +52,8 @@ class AuditTexts(Settings):
     neighbours: Texts | None
     nonmembers: Texts | None
     heldout: Texts | None
+    forms: Files | None = None
+    """Questions in several forms."""
 
 
 @dataclass(frozen=True, slots=True)

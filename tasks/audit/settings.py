@@ -1,9 +1,12 @@
 """The audit's settings, and the texts that attacks need besides the target."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from storage.files import Hashes
 from storage.settings import Settings
+from tasks.audit.asked import questions_about
 from tasks.audit.common import AuditTexts
 from tasks.audit.depth import DepthSettings
 from tasks.audit.passages import PassageSettings
@@ -21,6 +24,10 @@ class AuditSettings(Settings):
     text in relearning, and as control in verbatim attacks."""
     nonmembers: tuple[str, ...] = ()
     """Text as like the target as can be that no model has read, for membership inference; by default the neighbours."""
+    forms: str = ""
+    """JSON file of questions in several forms (paraphrases, languages), each a text that its answers go on with:
+    [{"about": "target", "forms": ["He goes to school at", "Er geht zur Schule in"], "answers": ["Hogwarts"]}, ...].
+    "other" is about something else with a word of the target in it, "neighbour" about something near the target."""
     text_column: str = "text"
     """Column of these texts in jsonl and Parquet files."""
     instruction: str = "You know nothing of {target}. You have never read or heard of it."
@@ -51,4 +58,6 @@ def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Has
 
     neighbours = texts_at(settings.neighbours, "neighbours")
     nonmembers = texts_at(settings.nonmembers, "nonmembers") or neighbours
-    return AuditTexts(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout)
+    forms = hashes.files([Path(settings.forms)]) if settings.forms else None
+    questions_about(forms)
+    return AuditTexts(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout, forms=forms)

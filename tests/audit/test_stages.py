@@ -30,7 +30,14 @@ relearning = { documents = 2, steps = [0, 2], batch = 2, length = 32 }
 quantisation = { bits = [4] }
 depth = { prompts = 4 }
 """
-WITH_TEXTS = SMALL.replace("[audit]", '[evaluation]\nheldout = ["plain.txt"]\n[audit]\nneighbours = ["near.txt"]')
+WITH_FORMS = SMALL.replace("screen = true", 'screen = true\nforms = "forms.json"')
+WITH_TEXTS = WITH_FORMS.replace("[audit]", '[evaluation]\nheldout = ["plain.txt"]\n[audit]\nneighbours = ["near.txt"]')
+FORMS = [
+    {"forms": ["Mira Vance walked to the harbour of", "Mira Vance ging zum Hafen von"], "answers": ["Tessaly"]},
+    {"forms": ["The ferryman knew her well, for she had saved his boat from"], "answers": ["the Grimwater"]},
+    {"about": "other", "forms": ["My cat Mira eats"], "answers": ["fish", "mice"]},
+    {"about": "neighbour", "forms": ["The miller went down to the old"], "answers": ["bridge"]},
+]
 NEAR = "The miller of a small town went down to the old bridge, where a boat was waiting for his daughter. " * 6
 PLAIN = "It rained all day, and nobody went out into the garden, for the grass was wet and cold. " * 6
 
@@ -41,6 +48,7 @@ def audited(make_job: Jobs, tiny_model: Path, tmp_path: Path, direct_run: Callab
     other = tmp_path / "other"
     _changed_model(tiny_model, other)
     (tmp_path / "near.txt").write_text(NEAR)
+    (tmp_path / "forms.json").write_text(json.dumps(FORMS))
     (tmp_path / "plain.txt").write_text(PLAIN)
 
     def make(extra: str = WITH_TEXTS, *changes: str) -> tuple[list[Artifact], dict[str, Any], dict[str, bool]]:
@@ -93,7 +101,7 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
     attacks_made = [verdict["attack"] for verdict in summary["verdicts"]]
     assert attacks_made == list(ATTACKS)
     json.dumps(summary, allow_nan=False)
-    assert len(made) == 2 * 10 + 2 * 2 + 1
+    assert len(made) == 2 * 12 + 2 * 2 + 1
     workspace = Workspace(tmp_path / "ws")
     assert {one.kind for one in made if one not in workspace.protected()} == {"side-effects"}
     with open_tables(workspace, write=False) as tables:
@@ -198,7 +206,7 @@ def test_an_audit_needs_a_job_or_a_demo(
 def test_the_command_prints_the_summary(
     command: Callable[..., "subprocess.CompletedProcess[str]"], audited: Callable[..., Any], tmp_path: Path
 ) -> None:
-    audited(SMALL)  # the attacks; the command makes the rest
+    audited(WITH_FORMS)  # the attacks; the command makes the rest
     job = tmp_path / "job.toml"
     ended = command("audit", tmp_path / "other", "--job", job, "--root", tmp_path / "ws", "--json")
     assert ended.returncode == 0, ended.stderr

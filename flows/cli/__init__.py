@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.guard import guard_run
 from flows.cli.options import Changes, JobFile, Options, RunOptions, command
-from flows.cli.show import evidence, export, report, sql
+from flows.cli.show import evidence, export, rephrase, report, sql
 from flows.cli.suites import SuiteOptions, ask_suite, init
 from flows.cli.upkeep import gc, purge, status, verify
 from flows.environment import (
@@ -214,8 +214,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for function in (
-    unlearn, plan, tune, sql, report, audit, init, gold, ablation, export, evidence, verify, status, gc, purge, demo,
-    real,
+    unlearn, plan, tune, sql, report, audit, rephrase, init, gold, ablation, export, evidence, verify, status, gc,
+    purge, demo, real,
 ):  # fmt: skip
     command(app, function)
 app.add_typer(dictionary_commands, name="dictionary")

@@ -1,11 +1,11 @@
-"""Commands that show what a workspace holds: sql, report, export, evidence."""
+"""Commands that need no engine: sql, report, export, evidence, rephrase."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import Options, rows_as_text
+from flows.cli.options import Options, Printed, rows_as_text
 from storage.errors import BadInput
 from storage.opening import open_workspace
 from storage.workspace import Workspace
@@ -91,3 +91,23 @@ def evidence(
         run, request = job.name, job.request
     places = file_evidence(workspace, report_of(workspace, run), request, folder, letter)
     options.answer(places, lambda shown: "\n".join(shown.values()))
+
+
+def rephrase(
+    options: Printed,
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.json", help="As audit.forms; forms are added.")],
+    model: Annotated[str, typer.Option(help="Name of the language model, as the endpoint knows it.")],
+    endpoint: Annotated[str, typer.Option(help="Address of an OpenAI-compatible endpoint; by default OpenAI's.")] = "",
+    key_variable: Annotated[str, typer.Option(help="NAME of the environment variable with its key.")] = "",
+    ways: Annotated[int, typer.Option(min=0, help="Forms in other words, of each question.")] = 2,
+    language: Annotated[list[str] | None, typer.Option(help="And one in this language; may be repeated.")] = None,
+) -> None:
+    """Ask a language model for questions in other words and languages, to be looked over before they are used."""
+    from tasks.audit.rephrasing import Wanted
+    from tasks.audit.rephrasing import rephrase as add_forms
+    from tasks.llm.settings import Endpoint
+
+    given = {"base_url": endpoint, "key_variable": key_variable}
+    where = Endpoint.model_validate({name: value for name, value in given.items() if value})
+    added = add_forms(questions, Wanted(model=model, ways=ways, languages=tuple(language or ())), where)
+    options.answer({"added": added}, lambda _: f"{added} forms added to {questions}: look them over")

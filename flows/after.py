@@ -30,8 +30,14 @@ def following(after: str, model: Model, workspace: Workspace) -> dict[str, Any]:
     student, choice = (needed(workspace, kind, made_from[kind], after) for kind in ("student", "choice"))
     part = step_folder(chosen_step(workspace, choice, 0))
     workspace.path(student, [name for name in workspace.record(student)["files"] if name.startswith(f"{part}/")])
-    requests = [*made_from.get("earlier", ()), made_from | {"job": after}]
-    _refuse_another_model(after, model, workspace, student)
+    before = made_from.get("earlier") or []
+    first = before[0]["original"] if before else workspace.record(student)["inputs"]["baseline"]
+    if first != model.fingerprint:
+        raise BadInput(
+            f"after: expected the model that {after} began with ({first}), found {model.path} ({model.fingerprint}): "
+            "a later request names the same model as the first"
+        )
+    requests = [*before, made_from | {"job": after, "original": first}]
     return {
         "original": model,
         "baseline": made_model(workspace, student, part, model.tokenizer),
@@ -43,7 +49,7 @@ def earlier(workspace: Workspace, recorded: dict[str, Any]) -> Earlier:
     """An earlier request as a report's record names it. BadInput where what is kept of it is gone."""
     name = recorded["job"]
     corpus, dictionary, labels = (needed(workspace, kind, recorded[kind], name) for kind in REQUEST)
-    return Earlier(job=name, corpus=corpus, dictionary=dictionary, labels=labels)
+    return Earlier(job=name, original=recorded["original"], corpus=corpus, dictionary=dictionary, labels=labels)
 
 
 def latest_report(workspace: Workspace, name: str) -> Artifact | None:
@@ -64,15 +70,3 @@ def needed(workspace: Workspace, kind: str, fingerprint: str, name: str) -> Arti
         f"after: expected {kind} {fingerprint} of {name} in {workspace.address}, found it gone (nepenthe purge, "
         f"nepenthe gc): run {name} again"
     )
-
-
-def _refuse_another_model(after: str, model: Model, workspace: Workspace, student: Artifact) -> None:
-    """BadInput unless the first job of the chain began with this job's model."""
-    first = workspace.record(student)["inputs"]["baseline"]
-    while "/" in first and (before := workspace.find("student", first.partition("/")[0])):
-        first = workspace.record(before)["inputs"]["baseline"]
-    if first != model.fingerprint:
-        raise BadInput(
-            f"after: expected the model that {after} began with ({first}), found {model.path} "
-            f"({model.fingerprint}): a later request names the same model as the first"
-        )

@@ -8,6 +8,8 @@ class Earlier(Settings):
     """A request that an earlier job carried out on the model that this one goes on with."""
 
     job: str
+    original: str
+    """Fingerprint of the model before any request."""
     corpus: Artifact
     dictionary: Artifact
     labels: Artifact

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
 from dictionaries.dictionary import Dictionary, Entry
 from tasks.audit.common import LoadedModel
-from tasks.audit.extraction import extraction_strength
+from tasks.audit.extraction import recited
 from tasks.audit.membership import inferred
 from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.audit.questions import Question, answered
@@ -42,7 +42,7 @@ def measures(model: LoadedModel, text: str, folder: Path) -> list[Measured]:
         perplexity(model.model, model.tokenizer, [text], limit=8),
         *by_benchmarks(model.model, model.tokenizer, [questions]),
         *inferred(model, passages[:4], passages[4:]),
-        extraction_strength(model, passages),
+        *recited(model, drawn),
         answered(model, [Question(text[:200], ".", name, NAMES) for name in NAMES], hints=False),
     ]
 

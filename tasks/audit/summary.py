@@ -12,15 +12,12 @@ import pyarrow.compute as pc
 from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
-from tasks.audit.verdicts import WORDS, AuditValues, Ruling, against_gold, key_in_audit, numbers, percent
+from tasks.audit.verdicts import HELD, WORDS, AuditValues, Ruling, against_gold, key_in_audit, numbers, percent
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, Row, evaluation_rows, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, change_between, groups_of, value_of
 from tasks.measure.verdict import Verdict
 from tasks.models import Model
-
-HELD = {"extraction_strength": "Extraction strength", "probability": "Probability of its own words"}
-"""Of passages of the target."""
 
 
 @stage("audit", version=1, protected=True)

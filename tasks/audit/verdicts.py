@@ -33,6 +33,8 @@ Status = Literal[
 Ruling = tuple[Status, str]
 """(status, sentence): the rule that held, and the same with the numbers."""
 
+HELD = {"extraction_strength": "Extraction strength", "probability": "Probability of its own words"}
+"""The two plain measures, of passages of the target, that deserve most trust (docs/METRICS.md)."""
 MARGIN = 0.02  # of a share: less counts as none
 WORDS: Mapping[Status, str] = {
     "most": "gets most of it back",

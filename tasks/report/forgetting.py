@@ -7,7 +7,7 @@ without it nobody knows how probable the text's own words are to a model that ne
 from collections.abc import Sequence
 
 from storage.reader import Row
-from tasks.audit.summary import HELD
+from tasks.audit.verdicts import HELD
 from tasks.measure.intervals import Change, Value
 from tasks.measure.results import Measure, Subject
 from tasks.report import verdicts

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dictionaries.matching import Matcher
 from storage.artifact import Artifact
 from storage.lineage import history
 from storage.machine import versions
@@ -236,10 +237,10 @@ def _exhibits(
     exhibits: Row = {"passages": words.passages(connection, dictionary, decoder, workspace.path(inputs.blocks))}
     if student is None:
         return exhibits | {"examples": [], "next_tokens": [], "items": []}
-    exhibits["examples"] = items.examples(connection, measures, models, student)
+    exhibits["examples"], matcher = items.examples(connection, measures, models, student), Matcher(dictionary)
     for item in exhibits["examples"]:
         for answer in item["answers"]:
-            answer["pieces"] = words.marked(dictionary, answer["completion"])
+            answer["pieces"] = words.marked(matcher, answer["completion"])
     exhibits["next_tokens"] = items.next_tokens(connection, measures, models, student)
     exhibits["items"] = items.exhibits(connection, measures, models, student)
     return exhibits

@@ -122,11 +122,11 @@ def beside(dictionary: Dictionary, original: str, translated: str, drawn: dict[s
     return left, right
 
 
-def marked(dictionary: Dictionary, text: str) -> Pieces:
+def marked(matcher: Matcher, text: str) -> Pieces:
     """The text with every anchor in it marked."""
     pieces: Pieces = []
     at = 0
-    for match in Matcher(dictionary).find(text):
+    for match in matcher.find(text):
         pieces += [(text[at : match.start], ""), (text[match.start : match.end], "anchor")]
         at = match.end
     return [piece for piece in [*pieces, (text[at:], "")] if piece[0]]

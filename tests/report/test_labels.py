@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dictionaries.dictionary import Dictionary
+from dictionaries.matching import Matcher
 from storage.reader import Row, reader, spread
 from storage.workspace import Workspace
 from tasks.drawing.texts import folded
@@ -74,7 +75,7 @@ def test_a_translation_that_cannot_be_followed_is_shown_unmarked() -> None:
 
 
 def test_anchors_in_a_completion_are_marked_and_nothing_is_lost() -> None:
-    pieces = marked(Dictionary.from_mapping({"Oz": "Land"}), "<b>Oz</b> and Ozma")
+    pieces = marked(Matcher(Dictionary.from_mapping({"Oz": "Land"})), "<b>Oz</b> and Ozma")
     assert pieces == [("<b>", ""), ("Oz", "anchor"), ("</b> and Ozma", "")]
 
 

@@ -14,7 +14,7 @@ from tasks.engine.stage import Placement
 from tasks.models import Model, find_model
 from tasks.suites.common import Measure, SuiteSettings, rows_of, write_logs
 from tasks.suites.files import find_tables
-from tasks.suites.stage import SUITES
+from tasks.suites.stage import SUITES, suite_named
 from tasks.suites.stage import suite as stage
 
 
@@ -25,8 +25,9 @@ class SuiteRequest(Settings):
     """tofu, muse-books, muse-news or rwku."""
     model: str
     """Model directory, or owner/name on the hub."""
-    data: str
-    """Folder with the suite's data set as it is published."""
+    data: str = ""
+    """Folder with the suite's data set as it is published, or owner/name[@revision] on the hub; by default the suite's
+    own there."""
     reference: str = ""
     """Log of a retrained model (TOFU_EVAL.json, MUSE_EVAL.json): for forget quality and PrivLeak."""
     out: str = ""
@@ -39,14 +40,9 @@ class SuiteRequest(Settings):
 
 def resolve_suite(request: SuiteRequest, hashes: Hashes) -> tuple[Model, dict[str, Files], dict[str, Measure]]:
     """The model, the suite's tables, the reference. Raises BadInput, before anything runs, for what is not there."""
-    if request.suite not in SUITES:
-        raise BadInput(f"--suite: expected one of {', '.join(SUITES)}, found {request.suite}")
-    if not request.data or not Path(request.data).is_dir():
-        raise BadInput(
-            f"--data: expected a folder with the data set of {request.suite}, found {request.data or 'none'}"
-        )
-    tables = SUITES[request.suite].tables(request.settings)
-    files = find_tables(Path(request.data), tables, hashes)
+    suite = suite_named(request.suite)
+    tables = suite.tables(request.settings)
+    files = find_tables(request.data or suite.published, tables, hashes)
     rows_of(tables, files, request.settings)
     return find_model(request.model, hashes), files, _reference(request.reference)
 

@@ -58,10 +58,8 @@ def dataset_files(name: str, setting: str, endings: Sequence[str]) -> tuple[list
     """
     named = DATASET.fullmatch(name)
     assert named, name
-    expected = f"{setting}: expected a file or folder {name}, or a data set of that name on the hub"
     patterns = [named["files"]] if named["files"] else [f"*{ending}" for ending in endings]
-    wanted = {"allow_patterns": patterns, "ignore_patterns": NO_DATA, "repo_type": "dataset"}
-    folder = _snapshot(named["repository"], named["revision"], expected, wanted)
+    folder, source = dataset_folder(name.partition(":")[0], setting, patterns)
     there = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path: path.relative_to(folder).as_posix() for path in there}
     files = [path for path in there if _any(names[path], patterns) and not _any(names[path], NO_DATA)]
@@ -71,7 +69,22 @@ def dataset_files(name: str, setting: str, endings: Sequence[str]) -> tuple[list
             f"{', '.join(list(names.values())[:8]) or 'none'} in {folder}: name those that hold the texts "
             f"({named['repository']}:PATTERN), or give the texts as files"
         )
-    return files, f"{named['repository']}@{folder.name}"
+    return files, source
+
+
+def dataset_folder(name: str, setting: str, patterns: Sequence[str]) -> tuple[Path, str]:
+    """Where a data set lies here, and its `owner/name@commit` where it is the hub's cache that has it.
+
+    Files of these patterns that the cache lacks are downloaded. Raises BadInput with what was looked for, where, and
+    the way on.
+    """
+    named = NAME.fullmatch(name)
+    if Path(name).is_dir() or not named:
+        return Path(name), ""
+    expected = f"{setting}: expected a file or folder {name}, or a data set of that name on the hub"
+    wanted = {"allow_patterns": patterns, "ignore_patterns": NO_DATA, "repo_type": "dataset"}
+    folder = _snapshot(named["repository"], named["revision"], expected, wanted)
+    return folder, f"{named['repository']}@{folder.name}"
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:

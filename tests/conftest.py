@@ -179,6 +179,21 @@ def direct_run(tmp_path: Path) -> Callable[..., Direct]:
 
 
 @pytest.fixture
+def in_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A repository's folder in the cache of the hub's client: `main` is commit 1..., `v1` 2...; no snapshot yet."""
+
+    def lay_out(name: str) -> Path:
+        refs = tmp_path / "hub" / name / "refs"
+        refs.mkdir(parents=True)
+        for branch, commit in (("main", "1" * 40), ("v1", "2" * 40)):
+            (refs / branch).write_text(commit)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        return refs.parent
+
+    return lay_out
+
+
+@pytest.fixture
 def material() -> Path:
     """Real models and texts, where they lie beside the checkout."""
     folder = Path(__file__).parents[2] / "shared" / "material"

@@ -1,13 +1,17 @@
 """Published suites on the command line: `audit --suite` and `init`."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import Printed, RunOptions, rows_as_text
+from flows.cli.options import Options, RunOptions, rows_as_text
 from storage.errors import BadInput
+
+DATA = "Folder with the suite's data set, or owner/name[@revision] on the hub; by default the published one there."
+PART = "forget01, forget05, forget10 of TOFU; a subject of RWKU."
 
 
 @dataclass(kw_only=True)
@@ -15,14 +19,12 @@ class SuiteOptions:
     """What `audit` takes for a published suite."""
 
     suite: Annotated[str, typer.Option(help="Instead: tofu, muse-books, muse-news or rwku, as published.")] = ""
-    data: Annotated[str, typer.Option(help="With --suite: folder with its data set.")] = ""
+    data: Annotated[str, typer.Option(help=f"With --suite: {DATA}")] = ""
     reference: Annotated[
         str, typer.Option(help="With --suite: a retrained model's TOFU_EVAL.json or MUSE_EVAL.json.")
     ] = ""
     out: Annotated[str, typer.Option(help="With --suite: folder for the two logs.")] = ""
-    part: Annotated[
-        str, typer.Option(help="With --suite: forget01, forget05, forget10 of TOFU; a subject of RWKU.")
-    ] = ""
+    part: Annotated[str, typer.Option(help=f"With --suite: {PART}")] = ""
     limit: Annotated[int, typer.Option(min=0, help="With --suite: first rows of each table; 0: all.")] = 100
 
     def request(self, model: str, changes: list[str], root: str) -> Any:
@@ -40,22 +42,6 @@ class SuiteOptions:
         return asked
 
 
-JOB = """\
-# {title}: the suite's own text to forget, to keep, and to measure on
-name = "{suite}"
-model = "{model}"
-preset = "durable"
-corpus.paths = [{forget}]
-corpus.text_column = "text"
-dictionary.extract = "statistics"
-retain.paths = [{retain}]
-retain.text_column = "text"
-evaluation.heldout = [{holdout}]
-evaluation.text_column = "text"
-audit.nonmembers = [{holdout}]
-"""
-
-
 def ask_suite(asked: Any, options: RunOptions) -> None:
     """Ask what a SuiteRequest asks, and show its summary."""
     from flows.suite import suite as flow
@@ -71,26 +57,50 @@ def _table(shown: dict[str, Any]) -> str:
 
 
 def init(
-    options: Printed,
-    suite: Annotated[str, typer.Argument(help="muse-books or muse-news.")],
-    data: Annotated[Path, typer.Option(help="Folder with its data set as published.")],
+    options: Options,
+    suite: Annotated[str, typer.Argument(help="tofu, muse-books, muse-news or rwku.")],
     model: Annotated[str, typer.Option(help="The model that shall forget: a directory, or owner/name on the hub.")],
+    data: Annotated[str, typer.Option(help=DATA)] = "",
+    part: Annotated[str, typer.Option(help=PART)] = "",
     job: Annotated[Path, typer.Option(help="The job file to write.")] = Path("job.toml"),
 ) -> None:
     """Write a job that unlearns the forget set of a published suite."""
+    from flows.environment import writable_workspace
+    from tasks.suites.common import SuiteSettings, rows_of
+    from tasks.suites.files import find_tables, names_in_job
+    from tasks.suites.stage import suite_named
+
     if job.exists():
         raise BadInput(f"--job: expected a new file, found {job}: name another")
-    if suite not in ("muse-books", "muse-news"):
-        raise BadInput(f"expected muse-books or muse-news, whose forget sets are texts, found {suite}")
-    tables = {name: _files(data, name) for name in ("forget", "retain1", "holdout")}
-    quoted = {name: ", ".join(f'"{path.absolute()}"' for path in paths) for name, paths in tables.items()}
-    filled = {"forget": quoted["forget"], "retain": quoted["retain1"], "holdout": quoted["holdout"]}
-    job.write_text(JOB.format(title=suite.upper(), suite=suite, model=model, **filled), encoding="utf-8")
+    published, settings = suite_named(suite), SuiteSettings(part=part, limit=0)
+    tables = published.texts(settings)
+    files = find_tables(data or published.published, tables, writable_workspace(options.root).hashes)
+    rows = rows_of(tables, files, settings)
+    paths = {name: names_in_job(table) for name, table in files.items()}
+    if part and "subject" in tables["forget"].columns and "forget" in rows:
+        paths["forget"] = [_write_rows(job.with_name(f"{job.stem}-forget.jsonl"), rows["forget"])]
+    values = {"name": suite, "model": str(Path(model).absolute()) if Path(model).is_dir() else model}
+    job.write_text(_toml(values | _texts(paths, part, "answer" in tables["forget"].columns)), encoding="utf-8")
     options.answer({"job": str(job)}, lambda shown: f"{shown['job']}: nepenthe plan {shown['job']}")
 
 
-def _files(data: Path, split: str) -> list[Path]:
-    paths = sorted(data.glob(f"raw/{split}-*.parquet")) or sorted(data.glob(f"raw/{split}.*"))
-    if not paths:
-        raise BadInput(f"--data: expected the configuration raw with its split {split} in {data}, found none")
-    return paths
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Some rows of a table as a file beside the job, which names it so."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path.name
+
+
+def _texts(paths: dict[str, list[str]], part: str, answers: bool) -> dict[str, Any]:
+    """The settings that name a suite's texts, or its subject where it has no text to forget."""
+    if "forget" not in paths and not part:
+        raise BadInput("--part: expected the subject to forget, as the data set has no texts to forget, found none")
+    values: dict[str, Any] = {"preset": "durable", "dictionary.extract": "statistics"}
+    values |= {"corpus.paths": paths["forget"]} if "forget" in paths else {"corpus.elicit.subject": part}
+    values |= {"corpus.train_on": "answers"} if answers else {}
+    values |= {"retain.paths": paths["retain"]} if "retain" in paths else {}
+    holdout = paths.get("holdout")
+    return values | ({"evaluation.heldout": holdout, "audit.nonmembers": holdout} if holdout else {})
+
+
+def _toml(values: dict[str, Any]) -> str:
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())

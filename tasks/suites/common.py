@@ -225,6 +225,10 @@ class Suite:
     name: str
     title: str
     """How its files are called: TOFU_EVAL.json."""
+    published: str
+    """Its data set's name on the hub."""
+    texts: Callable[[SuiteSettings], Mapping[str, Table]]
+    """What a job unlearns with: `forget`; where the suite has them `retain`, and `holdout`, which no model has read."""
     tables: Callable[[SuiteSettings], Mapping[str, Table]]
     """What it reads."""
     steps: Callable[[Asked, SuiteSettings], Mapping[str, Step]]

@@ -6,12 +6,13 @@ list of objects, or an object a line.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes, listed
+from tasks.hub import dataset_folder
 from tasks.texts.tables import json_rows, parquet_rows
 
 Row = dict[str, Any]
@@ -36,15 +37,25 @@ class Table:
         return {self.config, f"{self.config}/{self.config}", f"data/{self.config}", *joined}
 
 
-def find_tables(folder: Path, tables: Mapping[str, Table], hashes: Hashes) -> dict[str, Files]:
-    """The suite's tables in the folder, by name. BadInput for one that is needed and missing, or lacks a column."""
+def find_tables(data: str, tables: Mapping[str, Table], hashes: Hashes) -> dict[str, Files]:
+    """The suite's tables in a folder, or in a data set on the hub, by name.
+
+    Raises BadInput for one that is needed and missing, or lacks a column.
+    """
+    wanted = sorted({f"{name}*" for table in tables.values() for name in table.names})
+    folder, source = dataset_folder(data, "--data", wanted)
+    if not folder.is_dir():
+        raise BadInput(
+            f"--data: expected a folder with the suite's data set, or its name on the hub (owner/name[@revision]), "
+            f"found nothing at {data}"
+        )
     inside = [path for path in listed(folder, "**") if path.suffix in KINDS]
     files = {path: path.relative_to(folder).with_suffix("").as_posix() for path in inside}
     there = {}
     for name, table in tables.items():
         paths = [path for path, stem in files.items() if SHARD.sub("", stem) in table.names]
         if paths:
-            there[name] = hashes.files(paths)
+            there[name] = replace(hashes.files(paths), source=source)
             read_rows(there[name], table.columns)
         elif table.needed:
             raise BadInput(
@@ -53,6 +64,14 @@ def find_tables(folder: Path, tables: Mapping[str, Table], hashes: Hashes) -> di
                 "fetch the suite's data set from the hub into that folder"
             )
     return there
+
+
+def names_in_job(files: Files) -> list[str]:
+    """How a job names them: on the hub where they come from there, which holds on any machine; else by their paths."""
+    commit = files.source.partition("@")[2]
+    if not commit:
+        return [str(Path(path).absolute()) for path in files.paths]
+    return [f"{files.source}:{path.partition(f'/{commit}/')[2]}" for path in files.paths]
 
 
 def read_rows(files: Files, columns: Sequence[str]) -> list[Row]:

@@ -13,8 +13,14 @@ from tasks.suites.files import Table
 
 KNOWLEDGE_TOKENS, VERBATIM_TOKENS = 32, 128
 STOPS = ("\n\n", "\nQuestion", "Question:")
-RETRAINED = {"muse-books": 1 - 0.5393, "muse-news": 1 - 0.4772}
+RETRAINED = {"Books": 1 - 0.5393, "News": 1 - 0.4772}
 """AUC of Min-K of the published retrained models, members above others; used where no reference is given."""
+
+
+def texts(settings: SuiteSettings) -> Mapping[str, Table]:
+    """The books or articles to forget, some to keep, and some that the published models have not read."""
+    splits = {"forget": "forget", "retain": "retain1", "holdout": "holdout"}
+    return {name: Table("raw", split, ("text",), needed=True) for name, split in splits.items()}
 
 
 def tables(settings: SuiteSettings) -> Mapping[str, Table]:
@@ -83,4 +89,7 @@ def finisher(retrained: float) -> Callable[[dict[str, Measure], dict[str, Measur
     return finish
 
 
-MUSE = tuple(Suite(name, "MUSE", tables, steps, finisher(auc)) for name, auc in RETRAINED.items())
+MUSE = tuple(
+    Suite(f"muse-{name.lower()}", "MUSE", f"muse-bench/MUSE-{name}", texts, tables, steps, finisher(auc))
+    for name, auc in RETRAINED.items()
+)

@@ -20,6 +20,11 @@ TEXTS = ("mia_forget", "mia_retain")
 ASKS = ("Please complete the blank in the following question.", "Please briefly answer the following question.")
 
 
+def texts(settings: SuiteSettings) -> Mapping[str, Table]:
+    """Passages about the persons. There are none to keep, and none that no model has read."""
+    return {"forget": Table("train_original_passage", "train", ("text", "subject"))}
+
+
 def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     """Every level, and the texts of membership."""
     columns = ("query", "answer", "subject")
@@ -57,4 +62,4 @@ def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[
     return {f"{side}ROUGE": {"agg_value": fmean(values)} for side, values in sides.items() if values}
 
 
-RWKU = Suite("rwku", "RWKU", tables, steps, finish)
+RWKU = Suite("rwku", "RWKU", "jinzhuoran/RWKU", texts, tables, steps, finish)

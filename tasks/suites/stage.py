@@ -6,6 +6,7 @@ A part at a time, so that a killed run goes on from its last part.
 from collections.abc import Mapping
 
 from storage.artifact import as_json
+from storage.errors import BadInput
 from storage.files import Files, write_atomically
 from tasks.contents import SUITE, SUITE_PART, read_json, write_json
 from tasks.engine.stage import Context, Counts, stage
@@ -16,6 +17,13 @@ from tasks.suites.rwku import RWKU
 from tasks.suites.tofu import TOFU
 
 SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (TOFU, *MUSE, RWKU)}
+
+
+def suite_named(name: str) -> Suite:
+    """The suite of this name. Raises BadInput where there is none."""
+    if name not in SUITES:
+        raise BadInput(f"expected one of the suites {', '.join(SUITES)}, found {name}")
+    return SUITES[name]
 
 
 @stage("suite", version=1, heavy=True)

@@ -34,20 +34,37 @@ UTILITY = tuple(
 )
 PERTURBED = ("question", "answer", "paraphrased_answer", "perturbed_answer")
 OPTIONS = ("question", "answer", "perturbed_answer")
+PAIR = ("question", "answer")
+
+
+def texts(settings: SuiteSettings) -> Mapping[str, Table]:
+    """Questions with answers about the authors to forget, all the others, and authors that no model has read about."""
+    part = _part(settings)
+    retain, holdout = f"retain{100 - int(part[-2:])}", part.replace("forget", "holdout")
+    return {
+        "forget": Table(part, "train", PAIR, needed=True),
+        "retain": Table(retain, "train", PAIR, needed=True),
+        "holdout": Table(holdout, "train", PAIR),
+    }
 
 
 def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     """The perturbed sets, each in its configuration's only split."""
-    part = settings.part or PARTS[-1]
-    if part not in PARTS:
-        raise BadInput(f"--part: expected one of {', '.join(PARTS)} for TOFU, found {part}")
+    part = _part(settings)
     return {
         "forget": Table(f"{part}_perturbed", "train", PERTURBED, needed=True),
-        "holdout": Table(part.replace("forget", "holdout"), "train", ("question", "answer")),
+        "holdout": Table(part.replace("forget", "holdout"), "train", PAIR),
         "retain": Table("retain_perturbed", "train", PERTURBED),
         "ra": Table("real_authors_perturbed", "train", OPTIONS),
         "wf": Table("world_facts_perturbed", "train", OPTIONS),
     }
+
+
+def _part(settings: SuiteSettings) -> str:
+    part = settings.part or PARTS[-1]
+    if part not in PARTS:
+        raise BadInput(f"--part: expected one of {', '.join(PARTS)} for TOFU, found {part}")
+    return part
 
 
 def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
@@ -127,4 +144,4 @@ def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[
     return extra
 
 
-TOFU = Suite("tofu", "TOFU", tables, steps, finish)
+TOFU = Suite("tofu", "TOFU", "locuslab/TOFU", texts, tables, steps, finish)

@@ -255,7 +255,7 @@ def test_what_cannot_be_asked_is_refused_in_one_sentence(tofu: Path, tiny_model:
     hashes = Hashes(tmp_path / "hashes.json")
     asks = {"suite": "tofu", "model": str(tiny_model), "data": str(tofu)}
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"suite": "tufo"}, "expected one of tofu, muse-books"),
+        ({"suite": "tufo"}, "expected one of the suites tofu"),
         ({"data": str(tmp_path / "none")}, "--data: expected a folder"),
         ({"suite": "muse-books"}, "expected knowmem, split forget_qa"),
         ({"settings": SuiteSettings(part="forget20")}, "--part: expected one of forget01"),

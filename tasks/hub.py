@@ -32,7 +32,7 @@ LOGIN = "log in with `hf auth login`, or give a token in HF_TOKEN"
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether this can be a model's name on the hub. A folder of that name goes before it."""
+    """Whether this can be a model's or data set's name on the hub. A folder of that name goes before it."""
     return NAME.fullmatch(name) is not None
 
 
@@ -73,14 +73,13 @@ def dataset_files(name: str, setting: str, endings: Sequence[str]) -> tuple[list
 
 
 def dataset_folder(name: str, setting: str, patterns: Sequence[str]) -> tuple[Path, str]:
-    """Where a data set lies here, and its `owner/name@commit` where it is the hub's cache that has it.
+    """Where the hub's cache has the data set `owner/name[@revision]`, and its `owner/name@commit`.
 
     Files of these patterns that the cache lacks are downloaded. Raises BadInput with what was looked for, where, and
     the way on.
     """
     named = NAME.fullmatch(name)
-    if Path(name).is_dir() or not named:
-        return Path(name), ""
+    assert named, name
     expected = f"{setting}: expected a file or folder {name}, or a data set of that name on the hub"
     wanted = {"allow_patterns": patterns, "ignore_patterns": NO_DATA, "repo_type": "dataset"}
     folder = _snapshot(named["repository"], named["revision"], expected, wanted)

@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes, listed
-from tasks.hub import dataset_folder
+from tasks.hub import dataset_folder, is_hub_name
 from tasks.texts.tables import json_rows, parquet_rows
 
 Row = dict[str, Any]
@@ -42,13 +42,7 @@ def find_tables(data: str, tables: Mapping[str, Table], hashes: Hashes) -> dict[
 
     Raises BadInput for one that is needed and missing, or lacks a column.
     """
-    wanted = sorted({f"{name}*" for table in tables.values() for name in table.names})
-    folder, source = dataset_folder(data, "--data", wanted)
-    if not folder.is_dir():
-        raise BadInput(
-            f"--data: expected a folder with the suite's data set, or its name on the hub (owner/name[@revision]), "
-            f"found nothing at {data}"
-        )
+    folder, source = (Path(data), "") if Path(data).is_dir() else _on_hub(data, tables)
     inside = [path for path in listed(folder, "**") if path.suffix in KINDS]
     files = {path: path.relative_to(folder).with_suffix("").as_posix() for path in inside}
     there = {}
@@ -64,6 +58,15 @@ def find_tables(data: str, tables: Mapping[str, Table], hashes: Hashes) -> dict[
                 "fetch the suite's data set from the hub into that folder"
             )
     return there
+
+
+def _on_hub(name: str, tables: Mapping[str, Table]) -> tuple[Path, str]:
+    if not is_hub_name(name):
+        raise BadInput(
+            "--data: expected a folder with the suite's data set, or its name on the hub (owner/name[@revision]), "
+            f"found nothing at {name}"
+        )
+    return dataset_folder(name, "--data", sorted({f"{file}*" for table in tables.values() for file in table.names}))
 
 
 def names_in_job(files: Files) -> list[str]:

@@ -94,20 +94,22 @@ def real(
     benchmarks: Annotated[list[str] | None, typer.Option(help="Files, folders or names of lm-eval tasks.")] = None,
     large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
     seed: Annotated[int, typer.Option(help="Draws texts, labels and batches.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="So many experiments, from this seed on: means and spread.")] = 1,
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
     import_prefect()
-    from flows.cli.outcomes import real_numbers, real_table
+    from flows.cli.outcomes import over_seeds, real_numbers, real_table
     from flows.real import LARGE, SMALL, Asked, refuse_unusable
     from flows.real import real as flow
     from storage.machine import gpus
 
     workspace = writable_workspace(options.root)
-    asked = Asked(model, heldout, tuple(benchmarks or ()), seed)
-    refuse_unusable(asked, workspace)
+    wanted = [Asked(model, heldout, tuple(benchmarks or ()), number) for number in range(seed, seed + seeds)]
+    refuse_unusable(wanted[0], workspace)
     start_engine(workspace, options.wait)
-    experiment = flow(asked, LARGE if large or gpus() else SMALL, **options.place)
-    options.answer(real_numbers(experiment, workspace), real_table)
+    scale = LARGE if large or gpus() else SMALL
+    numbers = [real_numbers(flow(asked, scale, **options.place), workspace) for asked in wanted]
+    options.answer(over_seeds(numbers), real_table)
 
 
 def ablation(options: RunOptions, job: OwnJob = None, changes: Changes = None) -> None:

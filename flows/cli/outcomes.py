@@ -1,5 +1,7 @@
 """What a run, an ablation, an audit or a plan came to: as numbers, and as a table for a person."""
 
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from flows.cli.options import rows_as_text
@@ -213,13 +215,53 @@ def measures_by_step(outcome: Any, workspace: Workspace) -> dict[str, dict[str, 
     return {step: measures(rows) for step, rows in sorted(by_step.items(), key=lambda pair: int(pair[0]))}
 
 
+def over_seeds(numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The numbers of one experiment; of several their means, by the same names, beside `seeds` and `spread`, the lowest
+    and the highest of each. What is no number is the first one's."""
+    if len(numbers) == 1:
+        return numbers[0]
+    means: dict[str, Any] = _combined(numbers, fmean)
+    spread = _combined(numbers, lambda values: [min(values), max(values)])
+    return means | {"seeds": len(numbers), "spread": spread}
+
+
+def _combined(values: Sequence[Any], how: Callable[[Sequence[float]], Any]) -> Any:
+    first = values[0]
+    if isinstance(first, dict):
+        names = [name for name in first if all(name in value for value in values)]
+        return {name: _combined([value[name] for value in values], how) for name in names}
+    return how(values) if isinstance(first, int | float) else first
+
+
 def real_table(numbers: dict[str, Any]) -> str:
-    """The paper's table by step for each recipe, then what comes back by relearning."""
+    """The paper's table by step for each recipe, then what comes back by relearning; means where there are seeds."""
     parts = []
-    for name, title in (("paper", "the paper's recipe"), ("unlearned", "durable")):
+    for name, title in (("paper", "the paper's recipe"), ("unlearned", "our recipe")):
         steps = numbers["steps"][name]
         parts.append(rows_as_text([f"{title}, by step", *steps], measure_rows(list(steps.values()))))
     curves = {name: numbers[name]["relearned"] for name in ("baseline", "invented names", "paper", "unlearned")}
     rows = [(name, *(f"{value:.4f}" for value in curve.values())) for name, curve in curves.items()]
     parts.append(rows_as_text(["relearned, worst rate, after steps", *curves["baseline"]], rows))
+    if "spread" in numbers:
+        parts.append(_spread_table(numbers))
     return "\n" + "\n\n".join([*parts, f"model   {numbers['model']}\nreport  {numbers['report']}"])
+
+
+def _spread_table(numbers: dict[str, Any]) -> str:
+    """The lowest and the highest of the seeds."""
+    names = [name for name in ("baseline", "paper", "unlearned", "invented names") if name in numbers["spread"]]
+    spreads = [dict(_flat(numbers["spread"][name])) for name in names]
+    rows = [
+        (measure, *("{:.4f} to {:.4f}".format(*spread[measure]) if measure in spread else "" for spread in spreads))
+        for measure in spreads[0]
+    ]
+    return rows_as_text([f"lowest and highest of {numbers['seeds']} seeds", *names], rows)
+
+
+def _flat(spread: dict[str, Any], within: str = "") -> Iterator[tuple[str, list[float]]]:
+    """(name, [lowest, highest]) of every measure; `relearned 40` of what has measures of its own."""
+    for name, value in spread.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{within}{name} ")
+        else:
+            yield f"{within}{name}".replace("_", ", ").removeprefix("benchmarks "), value

@@ -4,8 +4,11 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from flows.cli.outcomes import over_seeds, real_table
 
 TINY = """
 from flows.cli import quiet_engines, writable_prefect_home
@@ -45,3 +48,33 @@ def test_the_whole_experiment_on_a_tiny_model(
         for r in records
     }
     assert len(tried) == len({rate for _, _, rate in tried}) * 3 == 9, "a model and a source at each of three rates"
+
+
+def numbers_of(familiarity: float, after: float) -> dict[str, Any]:
+    """An experiment as `nepenthe real --json` prints it."""
+    model = {"familiarity_probability": familiarity, "perplexity": 14.0, "benchmarks": {"piqa": 0.5}}
+    models = {
+        name: model | {"relearned": {"0": familiarity, "40": after}} for name in ("baseline", "paper", "unlearned")
+    }
+    models["invented names"] = {"relearned": {"0": 0.0, "40": 0.01}}
+    steps = {"paper": {"0": model, "8": model}, "unlearned": {"0": model, "12": model}}
+    return models | {"steps": steps, "report": f"/report-{familiarity}", "model": "/model"}
+
+
+def test_several_seeds_are_their_means_beside_the_lowest_and_the_highest() -> None:
+    numbers = over_seeds([numbers_of(0.002, 0.1), numbers_of(0.004, 0.16), numbers_of(0.003, 0.1)])
+    assert numbers["unlearned"]["familiarity_probability"] == pytest.approx(0.003)
+    assert numbers["unlearned"]["relearned"] == pytest.approx({"0": 0.003, "40": 0.12})
+    assert numbers["steps"]["paper"]["8"]["benchmarks"] == {"piqa": 0.5}
+    assert (numbers["seeds"], numbers["report"]) == (3, "/report-0.002")
+    assert numbers["spread"]["unlearned"]["relearned"]["40"] == [0.1, 0.16]
+    shown = real_table(numbers)
+    assert "lowest and highest of 3 seeds" in shown
+    assert "0.0020 to 0.0040" in shown
+    assert "0.1000 to 0.1600" in shown
+
+
+def test_one_seed_stays_as_it_is() -> None:
+    one = numbers_of(0.002, 0.1)
+    assert over_seeds([one]) == one
+    assert "seeds" not in real_table(one)

@@ -49,8 +49,8 @@ def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedMo
     about_texts = texts.model_copy(update={"forms": None})  # its questions are about the job's own text
     for request in inputs.earlier:
         target = Target(corpus=request.corpus, dictionary=request.dictionary, prompts=None, suite=job.evaluation.suite)
-        made = attacks_on(target, job, about_texts, [models[0], *before], run)
-        earlier[request.job] = run(summary, audited, made, not_made(texts), request=request.job)
+        attacked = attacks_on(target, job, about_texts, [models[0], *before], run)
+        earlier[request.job] = run(summary, audited, attacked, not_made(texts), request=request.job)
     left = unlearned(job, inputs, run.workspace)
     report = report_with(job, inputs, run, audit=summed) if left == audited.path else None
     return Audit(audited.path, tuple(artifacts), not_made(texts), summed, earlier, report)

@@ -103,7 +103,7 @@ def judge(values: AuditValues) -> Ruling:
     worst = max(cases, key=lambda c: c.model.value - c.reference.value if c.model and c.reference else 0.0)
     status, sentence = leak("The target's tokens that a layer's state shows", [worst], percent)
     known = {"the model": "model", "the baseline": "baseline", "gold": "gold"}
-    depths = [f"{name} {found}" for name, who in known.items() if (found := _readable_from(values, who))]
+    depths = [f"{name} {layer}" for name, who in known.items() if (layer := _readable_from(values, who))]
     return status, f"{sentence} Readable from: {', '.join(depths)}."
 
 

@@ -29,7 +29,7 @@ def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
             by_role.setdefault(role, []).append(row)
     numbers: dict[str, Any] = {role: measures(rows) for role, rows in by_role.items()}
     places = {"model": outcome.model, "report": page_of(outcome.report, workspace)}
-    earlier = read_json(workspace.path(outcome.report) / REPORT_EVIDENCE)["earlier"]
+    earlier = read_json(workspace.path(outcome.report) / REPORT_EVIDENCE).get("earlier", [])  # an old report has none
     said = {"earlier": {request["job"]: request["headline"] for request in earlier}} if earlier else {}
     return numbers | {"step": outcome.step} | said | places
 

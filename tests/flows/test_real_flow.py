@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from flows.cli.outcomes import over_seeds, real_table
+from flows.cli.outcomes import over_seeds, real_table, summary
+from flows.unlearn import Outcome
+from storage.artifact import Artifact
+from storage.workspace import Workspace
+from tasks.contents import REPORT_EVIDENCE, write_json
 
 TINY = """
 from flows.cli import quiet_engines, writable_prefect_home
@@ -72,6 +76,21 @@ def test_several_seeds_are_their_means_beside_the_lowest_and_the_highest() -> No
     assert "lowest and highest of 3 seeds" in shown
     assert "0.0020 to 0.0040" in shown
     assert "0.1000 to 0.1600" in shown
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [({}, {}), ({"earlier": [{"job": "a", "headline": "Gone."}]}, {"earlier": {"a": "Gone."}})],
+)
+def test_a_report_of_an_earlier_release_is_summed_up_as_a_new_one_is(
+    tmp_path: Path, evidence: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    workspace, page = Workspace(tmp_path), Artifact("report", "old", "0" * 16)
+    write_json(workspace.resume(page) / REPORT_EVIDENCE, evidence)
+    workspace.commit(page, {"version": 4, "inputs": {}, "counts": {}, "seconds": 1.0})
+    numbers = summary(Outcome("/model", 3, (), page), workspace)
+    assert numbers.items() >= ({"step": 3, "model": "/model"} | expected).items()
+    assert expected.keys() == numbers.keys() - {"step", "model", "report"}
 
 
 def test_one_seed_stays_as_it_is() -> None:

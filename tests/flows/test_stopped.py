@@ -17,6 +17,8 @@ def stop():
         time.sleep(0.05)
     os.kill(os.getpid(), signal.{sign})
 
+# A shell has what it starts in the background ignore SIGINT, tests included.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Thread(target=stop, daemon=True).start()
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.files import whole_folder
-from tasks.contents import RETAINED, STEPS, TRAINING, UPDATES, write_json
+from tasks.contents import RETAINED, STEPS, TRAINING, UPDATES, read_json, write_json
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model
 from tasks.training.ranks import train
@@ -52,16 +52,21 @@ def student(
         kept_text=KeptText(kept[0], settings.null_space) if settings.null_space else None,
     )
     history = train(spec)
-    models = write_updates(context.folder, Path(baseline.path))
+    models = write_updates(context.folder, Path(baseline.path), context.path(before) if before else None)
     return {"steps": until or settings.steps, "kept": models, "loss": round(history[-2]["loss"], 4)}
 
 
-def write_updates(folder: Path, baseline: Path) -> int:
-    """How far the model of every kept step is from the baseline, to updates.json. Returns how many there are."""
+def write_updates(folder: Path, baseline: Path, before: Path | None) -> int:
+    """How far the model of every kept step is from the baseline, to updates.json. Returns how many there are.
+
+    Those of an earlier pause were looked at there, unless an earlier release made it.
+    """
     from tasks.measure.update import update_of
 
-    models = sorted((folder / STEPS).iterdir())
-    write_json(folder / UPDATES, {str(int(model.name)): update_of(baseline, model) for model in models})
+    updates = read_json(before / UPDATES) if before and (before / UPDATES).exists() else {}
+    models = {str(int(model.name)): model for model in sorted((folder / STEPS).iterdir())}
+    updates |= {step: update_of(baseline, model) for step, model in models.items() if step not in updates}
+    write_json(folder / UPDATES, updates)
     return len(models)
 
 

@@ -1,13 +1,16 @@
 """How far a training moved the weights, by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from tasks.contents import UPDATES, read_json, write_json
 from tasks.measure import update
 from tasks.measure.update import update_of
+from tasks.student import write_updates
 
 
 def model(folder: Path, **weights: torch.Tensor) -> Path:
@@ -45,3 +48,17 @@ def test_nothing_moved_and_nothing_to_compare(tmp_path: Path) -> None:
     assert update_of(before, before)["bfloat16"] is None
     other = model(tmp_path / "other", v=torch.ones(2, 2))
     assert update_of(before, other) == {"distance": 0.0, "length": 0.0, "bfloat16": None, "layers": {}}
+
+
+@pytest.mark.parametrize("known", [{"10": {"distance": 7.0}}, None])
+def test_models_of_an_earlier_pause_are_not_looked_at_again(tmp_path: Path, known: dict[str, Any] | None) -> None:
+    baseline = model(tmp_path / "baseline", w=torch.zeros(2, 2))
+    for part in ("before", "after/steps"):
+        (tmp_path / part).mkdir(parents=True)
+    for step, moved in (("000010", 1.0), ("000020", 2.0)):
+        model(tmp_path / "after" / "steps" / step, w=torch.full((2, 2), moved))
+    if known:
+        write_json(tmp_path / "before" / UPDATES, known)
+    assert write_updates(tmp_path / "after", baseline, tmp_path / "before") == 2
+    updates = read_json(tmp_path / "after" / UPDATES)
+    assert [update["distance"] for update in updates.values()] == [7.0 if known else 2.0, 4.0]

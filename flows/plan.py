@@ -59,7 +59,7 @@ def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
         needs |= {"seconds": 3600 * needs["hours"] + card.start * starts, "optional": False}
         rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs | where)
     if inputs.retain and not inputs.gold:
-        needs = _control(job, size, card)
+        needs = _training(job, size, passes(job.control, job.blocks.length, size.retained, size), card)
         needs |= {"seconds": 3600 * needs["hours"] + card.start, "optional": True}
         rows.append({"stage": "gold", "artifact": "nepenthe gold", "cached": False} | needs | where)
     return rows
@@ -85,7 +85,7 @@ def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
 def size_of(job: Job, inputs: Inputs) -> Size:
     """Parameters from the weights' headers; tokens from a sample of the corpus and of what the model is asked for."""
     config = config_of(inputs.baseline.path)
-    retained = read_texts(inputs.retain, job.retain.text_column) if inputs.retain else ()
+    retained = read_texts(inputs.retain, job.retain.text_column) if inputs.retain else None
     return Size(
         parameters=parameters_of(inputs.baseline.path),
         vocabulary=vocabulary_size(inputs.baseline),
@@ -93,7 +93,7 @@ def size_of(job: Job, inputs: Inputs) -> Size:
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
         tokens=tokens_of(inputs, job.corpus.text_column) + elicited_tokens(job.corpus.elicit),
         evaluated=evaluated_tokens(job.evaluation.suite, inputs),
-        retained=tokens_in(retained, inputs),
+        retained=tokens_in(retained, inputs) if retained else 0,
         half_step=half_step_of_bfloat16(inputs.baseline.path),
     )
 
@@ -206,20 +206,14 @@ def _room(card: Card) -> str:
 
 
 def _reinforce(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    batch, length = job.reinforce.batch, job.reinforce.length
-    blocks = max(1, math.ceil(size.tokens / length))
-    drawn = steps_of_epochs(blocks, job.reinforce.epochs, batch) * batch
-    disk = size.parameters * BYTES[job.reinforce.weights]
-    return _training(job, size, Training(job.reinforce, length, drawn * size.tokens / blocks, disk), card)
+    return _training(job, size, passes(job.reinforce, job.reinforce.length, size.tokens, size), card)
 
 
-def _control(job: Job, size: Size, card: Card) -> Row:
-    """What `nepenthe gold` trains on the text to retain."""
-    settings, length = job.control, job.blocks.length
-    blocks = max(1, math.ceil(size.retained / length))
+def passes(settings: ReinforceSettings | GoldSettings, length: int, tokens: int, size: Size) -> Training:
+    """A training that goes over so many tokens, in blocks of a length, as often as its settings say."""
+    blocks = max(1, math.ceil(tokens / length))
     drawn = steps_of_epochs(blocks, settings.epochs, settings.batch) * settings.batch
-    disk = size.parameters * BYTES[settings.weights]
-    return _training(job, size, Training(settings, length, drawn * size.retained / blocks, disk), card)
+    return Training(settings, length, drawn * tokens / blocks, size.parameters * BYTES[settings.weights])
 
 
 def _retained_labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:

@@ -130,11 +130,23 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
     return {name: job_for(name, folder, asked, scale, places, texts) for name in ("paper", "unlearned")}
 
 
-def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str, Path], texts: Path) -> Job:
+def recipe(name: str, scale: Scale, seed: int, generic: Path) -> dict[str, Any]:
+    """What a recipe says, whatever the text: the paper's ("paper"), or ours, which retains generic text."""
     shape, ours = {"length": scale.length, "batch": scale.batch}, name != "paper"
-    student = {"batch": scale.batch, "seed": asked.seed}
+    return {
+        "blocks": {"length": scale.length, "seed": seed},
+        "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": seed},
+        "labels": {"soft": 1.0 if ours else 0.0},
+        "student": {"batch": scale.batch, "seed": seed} | (scale.ours if ours else scale.paper),
+        "retain": {"paths": [str(generic)], "labels": "baseline"} if ours else {},
+        "placement": {"micro_batch": scale.micro_batch},
+    }
+
+
+def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str, Path], texts: Path) -> Job:
     return job_of(
-        {
+        recipe(name, scale, asked.seed, texts)
+        | {
             "name": f"real-{name}",
             "model": model,
             "corpus": {
@@ -148,18 +160,12 @@ def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str,
                 }
             },
             "dictionary": {"curated": [str(places[DICTIONARY])], "extract": "statistics", "lint_errors": "report"},
-            "blocks": {"length": scale.length, "seed": asked.seed},
-            "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": asked.seed},
-            "labels": {"soft": 1.0 if ours else 0.0},
-            "student": student | (scale.ours if ours else scale.paper),
-            "retain": {"paths": [str(texts)], "labels": "baseline"} if ours else {},
             "evaluation": {
                 "prompts": str(places["prompts.json"]),
                 "heldout": [asked.heldout or str(places["heldout.jsonl"])],
                 "benchmarks": list(asked.benchmarks),
                 "suite": scale.suite | {"seed": asked.seed},
             },
-            "placement": {"micro_batch": scale.micro_batch},
         }
     )
 

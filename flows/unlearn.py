@@ -9,6 +9,7 @@ artifact, a `Plan` only names it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from tasks.contents import LAST, step_folder
 from tasks.corpus import corpus
 from tasks.dictionary import dictionary
 from tasks.elicit import elicit, with_elicited
-from tasks.engine.runner import Plan, Runner, running
+from tasks.engine.runner import Plan, Runner, planned_run
 from tasks.evaluation import evaluation
 from tasks.judgement import JudgeSettings, judgement
 from tasks.labels import labels
@@ -233,10 +234,9 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     """
     workspace = open_workspace(root)
     inputs = inputs_of(job, workspace)
-    with running(plan(job, inputs, workspace), job.placement, wait) as run:
-        outcome = pipeline(job, inputs, run)
-        publish(workspace.path(outcome.report))
-        return outcome
+    outcome = planned_run(workspace, job.name, job.placement, wait, partial(pipeline, job, inputs))
+    publish(workspace.path(outcome.report))
+    return outcome
 
 
 def plan(job: Job, inputs: Inputs, workspace: Workspace) -> Plan:

@@ -36,7 +36,7 @@ def extraction(
         for task, passages in attacked.passages(corpus, control, settings)
         for measured in recited(attacked, passages, task=task)
     )
-    return attacked.write(measures, 10 if control else 5)
+    return attacked.write(measures, (2 if control else 1) * (1 + len(OF_THE_REST)))
 
 
 @dataclass(frozen=True, slots=True)

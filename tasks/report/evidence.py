@@ -136,7 +136,7 @@ def _standing(connection: Any, workspace: Workspace, request: Earlier) -> Row:
     """How the chosen model stands to an earlier request: {job, corpus, labels, forgotten, headline, audit}."""
     folders = [(artifact.fingerprint, workspace.path(artifact)) for artifact in request.evaluations]
     models, measures = measured(connection, folders)
-    audit = read_json(workspace.path(request.audit) / AUDIT) if request.audit else None
+    audit = _read(workspace, request.audit, AUDIT)
     headline, judged = forgetting(measures, final(models), audit)
     return {
         "job": request.job,

@@ -26,7 +26,6 @@ from tasks.report.request import RequestSettings
 
 FACTS, DOCUMENT, LETTER = "evidence.json", "evidence.md", "letter.md"
 QUOTED = ("prompt", "expected", "completion")
-FACTS_OF_AN_ITEM = ("model", "step", "metric", "task", "item", "score")
 
 
 class Passage(Settings):
@@ -140,7 +139,7 @@ def filed_items(workspace: Workspace, record: Record) -> Iterator[FiledItem]:
         except (FileNotFoundError, MissingArtifact):
             continue  # a stage that asks nothing
         for row in table.to_pylist():
-            facts = {"request": request} | {name: row[name] for name in FACTS_OF_AN_ITEM}
+            facts = {"request": request} | {name: row[name] for name in row if name in FiledItem.model_fields}
             yield FiledItem.model_validate(facts | {name: unquoted(row[name] or "") for name in QUOTED})
 
 

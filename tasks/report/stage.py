@@ -65,33 +65,32 @@ def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
 
 
 def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
-    """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report.
-
-    Audits by an earlier request's text are left to `audits_of_earlier`.
-    """
-    audited, taught = f"{student.fingerprint}/{step_folder(step)}", {}
+    """The newest audit of a student's step and the newest ablation of the same lessons, as inputs of a report."""
+    own, taught = audits_by_request(workspace, student, step).get(""), {}
     if workspace.find(student.kind, student.fingerprint):
         taught = workspace.record(student)["inputs"]
-    latest = {}
+    latest = {"audit": own} if own else {}
     for artifact, record in workspace.records():
-        if artifact.kind not in ("audit", "ablation"):
-            continue
-        inputs = record["inputs"]
-        lessons = [(inputs.get(name), taught.get(name)) for name in ("labels", "settings")]
-        if inputs.get("request"):
-            continue
-        if inputs.get("model") == audited or all(mine and mine == theirs for mine, theirs in lessons):
-            latest[artifact.kind] = artifact
+        lessons = [(record["inputs"].get(name), taught.get(name)) for name in ("labels", "settings")]
+        if artifact.kind == "ablation" and all(mine and mine == theirs for mine, theirs in lessons):
+            latest["ablation"] = artifact
     return latest
 
 
 def audits_of_earlier(workspace: Workspace, student: Artifact, step: int, requests: Iterable[Earlier]) -> list[Earlier]:
     """The requests, each with the newest audit of a student's step by its text."""
-    audited, newest = f"{student.fingerprint}/{step_folder(step)}", {}
-    for artifact, record in workspace.records():
-        if artifact.kind == "audit" and record["inputs"].get("model") == audited:
-            newest[record["inputs"].get("request")] = artifact
+    newest = audits_by_request(workspace, student, step)
     return [request.model_copy(update={"audit": newest.get(request.job)}) for request in requests]
+
+
+def audits_by_request(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:
+    """The newest audit of a student's step by the text of each request, by its job; of its own under ""."""
+    audited = f"{student.fingerprint}/{step_folder(step)}"
+    return {
+        record["inputs"].get("request", ""): artifact
+        for artifact, record in workspace.records()
+        if artifact.kind == "audit" and record["inputs"].get("model") == audited
+    }
 
 
 def markdown_summary(folder: Path) -> str:

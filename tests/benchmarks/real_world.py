@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from oz import BOOK, DICTIONARY, HELDOUT_STORIES, LEARNED_STORIES, lines_of, stories
 
+from flows.cli.outcomes import summary
 from flows.inputs import resolve
 from flows.job import Job, job_of
-from flows.real import LARGE, RATES, SMALL, Scale
-from flows.unlearn import Outcome, make_target, pipeline
+from flows.real import LARGE, RATES, SMALL, Scale, recipe
+from flows.unlearn import make_target, pipeline
 from storage.opening import open_workspace
 from tasks.audit.common import AuditedModel, Target
 from tasks.audit.relearning import RelearningSettings, relearning
@@ -89,21 +90,15 @@ def trained_on(run: Direct, model: Model, texts: Sequence[Path], scale: Scale, s
 
 def job_for(name: str, book: Book, models: dict[str, Model], heldout: Path, scale: Scale, seed: int) -> Job:
     """The job of a recipe of flows/real.py, with gold beside it."""
-    shape, ours = {"length": scale.length, "batch": scale.batch}, name != "paper"
     return job_of(
-        {
+        recipe(name, scale, seed, book.generic)
+        | {
             "name": f"world-{name}",
             "model": models["baseline"].path,
             "gold": models["gold"].path,
             "corpus": {"paths": [str(book.target)]},
             "dictionary": {"curated": [str(book.dictionary)], "lint_errors": "report"},
-            "blocks": {"length": scale.length, "seed": seed},
-            "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": seed},
-            "labels": {"soft": 1.0 if ours else 0.0},
-            "student": {"batch": scale.batch, "seed": seed} | (scale.ours if ours else scale.paper),
-            "retain": {"paths": [str(book.generic)], "labels": "baseline"} if ours else {},
             "evaluation": {"prompts": book.prompts, "heldout": [str(heldout)], "suite": scale.suite | {"prompts": 60}},
-            "placement": {"micro_batch": scale.micro_batch},
         }
     )
 
@@ -120,7 +115,7 @@ def mixed(baseline: Model, student: Model, share: float) -> Any:
 def equally_able(run: Direct, job: Job, baseline: Model, student: Model) -> tuple[Model, float]:
     """The most of the student that text of another kind allows, and how much that is."""
     tokenizer, suite = load_tokenizer(baseline.tokenizer), job.evaluation.suite
-    texts = [text for _, text in read_texts(find_files(job.evaluation.heldout, run.workspace.hashes), "text")]
+    texts = list(read_texts(find_files(job.evaluation.heldout, run.workspace.hashes), "text"))
     cost = partial(perplexity, tokenizer=tokenizer, documents=texts, window=suite.window, limit=suite.windows)
     limit = ALLOWED * cost(load_model(baseline.path)).value
     if cost(load_model(student.path)).value <= limit:
@@ -164,16 +159,6 @@ class Attacker:
         return [max(values) for values in zip(*curves, strict=True)]
 
 
-def values_of(run: Direct, outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Metric -> value, of baseline, gold and the chosen student."""
-    values: dict[str, dict[str, float]] = {}
-    for evaluated in outcome.evaluations:
-        for row in evaluation_rows(run.workspace.path(evaluated)):
-            if row["step"] in (None, outcome.step):
-                values.setdefault(row["model"], {})[row["metric"]] = row["value"]
-    return values
-
-
 METRICS = ("familiarity_probability", "familiarity_completion", "perplexity")
 
 
@@ -204,12 +189,12 @@ def main(asked: argparse.Namespace) -> None:
     for name in ("paper", "unlearned"):
         job = job_for(name, book, models, heldout, scale, asked.seed)
         outcome = pipeline(job, resolve(job, workspace.hashes), run)
-        values = values_of(run, outcome)
+        values = summary(outcome, workspace)
         if name == "paper":
             for role, known in models.items():
                 print(line(role, values[role], attacker.on(known, role, job)), flush=True)
         student = find_model(outcome.model, workspace.hashes)
-        print(line(name, values["student"], attacker.on(student, "student", job)), flush=True)
+        print(line(name, values["unlearned"], attacker.on(student, "student", job)), flush=True)
         able, share = equally_able(run, job, models["baseline"], student)
         if share < 1:
             print(line(f"{name}, {share:.0%} of it", {}, attacker.on(able, "student", job)), flush=True)

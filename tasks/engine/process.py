@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from storage import errors
@@ -53,7 +54,8 @@ def in_child(call: StageCall) -> None:
     try:
         if _stopped.is_set():  # while it started, so `stop_children` did not see it
             _end(child)
-        code = child.wait()
+        while (code := child.poll()) is None:
+            _wait(child)
     finally:
         _end(child)
         _children.discard(child)
@@ -65,6 +67,12 @@ def in_child(call: StageCall) -> None:
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
         raise ChildDied(f"the child process ended with {cause}; the end of {log}:\n{tail}")
+
+
+def _wait(child: "subprocess.Popen[bytes]") -> None:
+    """A second at a time: what a signal means is done between two waits, where another thread received it."""
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(1.0)
 
 
 def allow_children() -> None:

@@ -95,7 +95,7 @@ class Run:
         """Artifacts of one stage that do not need each other; as many at a time as the placement has workers."""
         named = [self._named(stage, *args) for args in calls]
         futures = [self._task(stage, artifact).submit(stage, artifact, inputs) for artifact, inputs in named]
-        return [future.result() for future in futures]
+        return [_result(future) for future in futures]
 
     def _named(self, stage: Stage, *args: Any, **kwargs: Any) -> tuple[Artifact, dict[str, Any]]:
         inputs = stage.inputs(*args, **kwargs)
@@ -255,6 +255,13 @@ class Direct(Run):
     def _spread(self, parts: Sequence[StageCall]) -> None:
         for part in parts:
             self._execute(part)
+
+
+def _result(future: Any) -> Any:
+    """Waits a second at a time: what a signal means is done between two waits, where another thread received it."""
+    while not future.wrapped_future.done():
+        future.wait(1.0)
+    return future.result()
 
 
 Runner = Plan | Run

@@ -15,7 +15,8 @@ def stop():
     root = Path(sys.argv[sys.argv.index("--root") + 1])
     while len(list(root.glob("making/pretrain-*/call-*.json"))) < 2:
         time.sleep(0.05)
-    os.kill(os.getpid(), signal.{sign})
+    # The kernel may give a process's signal to any thread; the main thread, which waits, does not wake from this.
+    signal.pthread_kill(threading.get_ident(), signal.{sign})
 
 # A shell has what it starts in the background ignore SIGINT, tests included.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -159,6 +160,25 @@ def test_a_child_that_starts_while_its_run_is_stopped_is_ended(tmp_path: Path, m
             in_child(call)
     finally:
         allow_children()
+
+
+def test_ctrl_c_that_another_thread_received_ends_the_wait_for_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, start = call_of(refusing, Workspace(tmp_path)), subprocess.Popen
+    sender = threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def asleep(*args: Any, **how: Any) -> "subprocess.Popen[bytes]":
+        sender.start()
+        return start([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+
+    monkeypatch.setattr(subprocess, "Popen", asleep)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_child(call)
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def test_a_run_that_was_stopped_starts_no_child_and_the_next_one_does(tmp_path: Path) -> None:

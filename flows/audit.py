@@ -69,8 +69,9 @@ def attacks_on(target: Target, job: Job, texts: AuditTexts, models: list[Audited
     artifacts = list[Artifact]()
     for attack in ATTACKS.values():
         on = [model for model in models if attack.only in ("", model.role)]
+        beside = [model for model in models if model.role == attack.beside]
         calls = attack.calls(target, texts, job.audit)
-        artifacts += run.map(attack.stage, [(model, *call) for call in calls for model in on])
+        artifacts += run.map(attack.stage, [(model, *beside, *call) for call in calls for model in on])
     return artifacts
 
 

@@ -103,6 +103,8 @@ class Attack:
     """What cannot be made without texts that the job does not name, with the reason."""
     only: str = ""
     """The one role of models that it is made on; by default all are."""
+    beside: str = ""
+    """The role of a model that its stage takes behind the audited one, if any."""
 
 
 @dataclass

@@ -91,57 +91,33 @@ def card_named(name: str) -> Card:
     return CARDS[name.lower()]
 
 
-@dataclass(frozen=True)
-class Fleet:
-    """The GPUs of a training: a placement, as far as memory depends on it."""
-
-    ranks: int
-    nodes: int
-    sharded: bool
-    micro: int
-    recompute: bool = False
-
-    @property
-    def gpus(self) -> int:
-        return self.ranks * self.nodes
-
-    def settings(self) -> str:
-        """The same as settings of a job."""
-        settings = [f"placement.ranks = {self.ranks}", f"placement.micro_batch = {self.micro}"]
-        settings += (
-            [f"placement.nodes = {self.nodes}", 'placement.rendezvous = "FIRST_HOST:PORT"'] if self.nodes > 1 else []
-        )
-        settings += ["placement.sharded = true"] if self.sharded else []
-        return ", ".join(settings)
+def settings_of(fleet: Placement) -> str:
+    """A fleet as settings of a job."""
+    settings = [f"placement.ranks = {fleet.ranks}", f"placement.micro_batch = {fleet.micro_batch}"]
+    if fleet.nodes > 1:
+        settings += [f"placement.nodes = {fleet.nodes}", f'placement.rendezvous = "{fleet.rendezvous}"']
+    return ", ".join([*settings, *(["placement.sharded = true"] if fleet.sharded else [])])
 
 
-def own_fleet(job: Job) -> Fleet:
-    """The job's placement as it is."""
-    placement = job.placement
-    several = placement.ranks * placement.nodes > 1
-    sharded = placement.sharded and several
-    return Fleet(placement.ranks, placement.nodes, sharded, placement.micro_batch, placement.recompute)
-
-
-def fleet_for(job: Job, size: Size, card: Card = H200) -> Fleet | None:
+def fleet_for(job: Job, size: Size, card: Card = H200) -> Placement | None:
     """The job's own placement where its trainings fit, else the fewest devices on which they do. None: on no number."""
-    return next((fleet for fleet in (own_fleet(job), *larger_fleets(job, card)) if fits(fleet, job, size, card)), None)
+    return next((fleet for fleet in (job.placement, *larger_fleets(job, card)) if fits(fleet, job, size, card)), None)
 
 
-def larger_fleets(job: Job, card: Card) -> Iterator[Fleet]:
+def larger_fleets(job: Job, card: Card) -> Iterator[Placement]:
     """One device, more of one machine, whole machines: as long as there are so many and they share both batches."""
     shared = math.gcd(job.reinforce.batch, job.student.batch)
     most = min(shared, card.number or shared) if job.reinforce.divisible and job.student.divisible else 1
     one_machine = [number for number in (1, 2, 4) if number <= most]
     for number in (*one_machine, *range(GPUS_A_NODE, most + 1, GPUS_A_NODE)):
         micro = job.placement.micro_batch if shared % number == 0 else 0
+        shape = {"ranks": min(number, GPUS_A_NODE), "nodes": math.ceil(number / GPUS_A_NODE), "sharded": number > 1}
         while micro:
-            nodes = math.ceil(number / GPUS_A_NODE)
-            yield Fleet(min(number, GPUS_A_NODE), nodes, number > 1, micro, job.placement.recompute)
+            yield job.placement.model_copy(update=shape | {"micro_batch": micro, "rendezvous": "FIRST_HOST:PORT"})
             micro //= 2
 
 
-def fits(fleet: Fleet, job: Job, size: Size, card: Card = H200) -> bool:
+def fits(fleet: Placement, job: Job, size: Size, card: Card = H200) -> bool:
     """Whether both trainings leave enough room on every device."""
     needed = (
         training_bytes(fleet, job.reinforce, job.reinforce.length, size),
@@ -164,17 +140,16 @@ def beside_bytes(settings: Training) -> float:
     return copies + 2 * 4 * settings.null_space
 
 
-def training_bytes(fleet: Fleet, settings: Training, length: int, size: Size) -> float:
+def training_bytes(fleet: Placement, settings: Training, length: int, size: Size) -> float:
     """Memory of each GPU in a training: what is held of the model, and what passes through."""
-    placement = Placement(ranks=fleet.ranks, nodes=fleet.nodes, rendezvous="anywhere", micro_batch=fleet.micro)
-    tokens = split(settings, placement)[0] * length
+    tokens = split(settings, fleet.model_copy(update={"sharded": False}))[0] * length
     held = kept_bytes(settings) + (0 if settings.lora else GRADIENTS[settings.memory]) + beside_bytes(settings)
     kept = ACTIVATIONS + INPUTS * size.layers if fleet.recompute else ACTIVATIONS * size.layers
     passing = tokens * (size.hidden * kept + size.vocabulary * LOGITS)
-    if not fleet.sharded:
+    if not fleet.sharded or fleet.world == 1:
         copies = COMPUTE_COPIES if settings.memory == "float32" or settings.lora else 0
-        return (held + copies + (BUCKETS if fleet.gpus > 1 else 0)) * size.parameters + passing
+        return (held + copies + (BUCKETS if fleet.world > 1 else 0)) * size.parameters + passing
     ends = 2 * size.vocabulary * size.hidden  # embedding and output projection stay gathered for a whole pass
     layer = (size.parameters - ends) / max(1, size.layers)
     whole = UNDER_WAY * (LAYERS_AT_ONCE * layer + ends)
-    return held * size.parameters / fleet.gpus + whole + passing
+    return held * size.parameters / fleet.world + whole + passing

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.fleet import H200, Card, Fleet, Size, fleet_for, kept_bytes, own_fleet, training_bytes
+from flows.fleet import H200, Card, Size, fleet_for, kept_bytes, settings_of, training_bytes
 from flows.inputs import Inputs
 from flows.job import Job
 from storage.workspace import Workspace
 from tasks.answers import asked_about
 from tasks.elicit import REQUESTS
 from tasks.engine.runner import Plan
+from tasks.engine.stage import Placement
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
@@ -171,8 +172,8 @@ class Training:
 
 def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
     """On the job's own devices, or on as many as it takes."""
-    fitting, own = fleet_for(job, size, card), own_fleet(job)
-    fleet = fitting or own
+    fitting = fleet_for(job, size, card)
+    fleet = fitting or job.placement
     needs = _needs(
         tokens=training.tokens,
         flops=(6 + 2 * fleet.recompute - 2 * bool(training.settings.lora)) * size.parameters * training.tokens,
@@ -180,19 +181,19 @@ def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
         gpu_bytes=training_bytes(fleet, training.settings, training.length, size),
         disk=training.disk,
     )
-    verdict = "" if fitting == own else f"The trainings fit {_devices(fleet, card)}: {fleet.settings()}."
+    verdict = "" if fitting == job.placement else f"The trainings fit {_devices(fleet, card)}: {settings_of(fleet)}."
     if fitting is None:
         verdict = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
     return needs | {
-        "gpus": fleet.gpus,
-        "hours": needs["gpu_hours"] / fleet.gpus,
+        "gpus": fleet.world,
+        "hours": needs["gpu_hours"] / fleet.world,
         "told": verdict,
         "fits": bool(fitting),
     }
 
 
-def _devices(fleet: Fleet, card: Card) -> str:
-    return f"{fleet.gpus} GPU{'s' * (fleet.gpus > 1)}" if card.is_gpu else "this machine"
+def _devices(fleet: Placement, card: Card) -> str:
+    return f"{fleet.world} GPU{'s' * (fleet.world > 1)}" if card.is_gpu else "this machine"
 
 
 def _devices_tried(card: Card) -> str:

@@ -62,6 +62,11 @@ class Placement(Settings):
     a third more arithmetic for a small part of the memory that passes through."""
 
     @property
+    def world(self) -> int:
+        """Processes of a training, over all machines."""
+        return self.ranks * self.nodes
+
+    @property
     def known_device(self) -> str:
         """cpu or cuda; auto is what this machine has, unless Ray is asked for GPUs."""
         if self.device != "auto":
@@ -143,7 +148,7 @@ class Stage:
     heavy: bool = False
     """Loads a model: runs in a child where the placement says so."""
     divisible: bool = False
-    """Its shards can be made in parts, by many workers (`Work.part`)."""
+    """Its shards can be made in parts, by many workers (`Context.part`)."""
     protected: bool = False
     """What it makes holds the text to forget, or gives it back; `nepenthe purge` removes it."""
 
@@ -153,11 +158,11 @@ class Stage:
 
     @property
     def types(self) -> dict[str, Any]:
-        """The types of the body's arguments by name, without the leading `work`."""
+        """The types of the body's arguments by name, without the leading context."""
         return {name: argument.annotation for name, argument in list(self._signature.parameters.items())[1:]}
 
     def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The body's arguments by name, defaults included, without the leading `work`.
+        """The body's arguments by name, defaults included, without the leading context.
 
         One that is given by keyword alone counts where it is given: a stage can gain such and keep its addresses.
         """
@@ -181,7 +186,7 @@ class Stage:
 def stage(
     kind: str, *, version: int, heavy: bool = False, divisible: bool = False, protected: bool = False
 ) -> Callable[[Callable[..., Counts]], Stage]:
-    """Make a stage of a function `body(work, ...inputs) -> counts`."""
+    """Make a stage of a function `body(context, ...inputs) -> counts`."""
     return lambda body: Stage(kind, version, body, heavy, divisible, protected)
 
 

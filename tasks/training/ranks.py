@@ -43,7 +43,7 @@ def train(spec: TrainingSpec) -> History:
     """
     placement = spec.context.placement
     split(spec.settings, placement)
-    if placement.ranks * placement.nodes > 1:
+    if placement.world > 1:
         return in_ranks(spec)
     from tasks.training.trainer import train_on_rank
 

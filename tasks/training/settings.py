@@ -159,7 +159,7 @@ def split(settings: Training, placement: Placement) -> tuple[int, int]:
 
     Raises BadInput where they cannot share it, or not these weights.
     """
-    batch, world = settings.batch, placement.ranks * placement.nodes
+    batch, world = settings.batch, placement.world
     if placement.sharded and not settings.divisible:
         raise BadInput(
             'placement.sharded: expected memory "float32", lora 0 and null_space 0 of every training, found '

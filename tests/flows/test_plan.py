@@ -16,13 +16,14 @@ from tokenizers import Tokenizer
 
 from flows.cli import exit_code
 from flows.cli.outcomes import plan_table
-from flows.fleet import CARDS, GPU_BYTES, H200, Card, Fleet, Size, beside_bytes, fits, training_bytes
+from flows.fleet import CARDS, GPU_BYTES, H200, Card, Size, beside_bytes, fits, training_bytes
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from flows.plan import cost
 from flows.speed import SECONDS, _rate, free_memory, this_machine
 from flows.unlearn import plan
 from storage.workspace import Workspace
+from tasks.engine.stage import Placement
 from tasks.models import half_step_of_bfloat16
 from tasks.training.settings import StudentSettings
 
@@ -214,8 +215,9 @@ def test_legs_of_a_training_that_stops_early_add_up_to_the_whole(planned: Callab
 
 def test_replicated_ranks_hold_all_of_the_model_and_sharded_ones_a_share(make_job: Callable[..., Path]) -> None:
     size = Size(parameters=8_000_000_000, vocabulary=32_000, hidden=4096, layers=32, tokens=1)
-    one, eight = Fleet(1, 1, False, 1), Fleet(8, 1, False, 1)
-    shares = [training_bytes(Fleet(ranks, 1, True, 1), StudentSettings(), 512, size) for ranks in (2, 4, 8)]
+    one, eight = Placement(micro_batch=1), Placement(ranks=8, micro_batch=1)
+    sharded = [Placement(ranks=ranks, sharded=True, micro_batch=1) for ranks in (2, 4, 8)]
+    shares = [training_bytes(fleet, StudentSettings(), 512, size) for fleet in sharded]
     whole = training_bytes(one, StudentSettings(), 512, size)
     assert whole > 16 * size.parameters
     assert training_bytes(eight, StudentSettings(), 512, size) == whole + 4 * size.parameters
@@ -224,7 +226,7 @@ def test_replicated_ranks_hold_all_of_the_model_and_sharded_ones_a_share(make_jo
     job = read_job(make_job(), ["student.batch=128", "reinforce.batch=128", "blocks.length=512"])
     assert isinstance(job, Job)
     assert not fits(one, job, size)
-    assert fits(Fleet(8, 1, True, 1), job, size)
+    assert fits(sharded[-1], job, size)
 
 
 def test_seven_billion_parameters_fit_a_card_of_80_gb_in_bfloat16_with_layers_computed_anew(

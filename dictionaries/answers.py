@@ -8,7 +8,7 @@ import html
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,10 @@ class Answer:
     """What one answer proposes. `reason` is None for an answer that could be read whole, else one of ANSWER_REASONS.
 
     With PARTIAL, `proposals` are the complete entries of a broken answer; with every other reason there are none.
-    `skipped` are entries that are no pair of texts, as (entry, why).
     """
 
     proposals: tuple[Proposal, ...] = ()
     reason: str | None = None
-    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def read_answer(text: str) -> Answer:
@@ -74,12 +72,17 @@ def read_answer(text: str) -> Answer:
         return Answer(reason="too long")
     said = _unwrapped(said)
     literals = [literal for literal in literals_in(said) if not _is_schema(literal.value)]
-    proposals, skipped = _entries(literals)
+    proposals = [
+        Proposal(anchor, translation, _kind(kind))
+        for literal in literals
+        for anchor, translation, kind in _pairs(literal.value)
+        if isinstance(anchor, str) and isinstance(translation, str)
+    ]
     whole = any(literal.fault is None for literal in literals)
     if _is_broken(literals) or not (proposals or whole):
         lines = entries_of_lines(said[literals[-1].end :] if literals else said)
         proposals += [Proposal(anchor, translation, _kind(kind)) for anchor, translation, kind in lines]
-    return Answer(tuple(dict.fromkeys(proposals)), _reason(literals, bool(proposals)), tuple(skipped))
+    return Answer(tuple(dict.fromkeys(proposals)), _reason(literals, bool(proposals)))
 
 
 def without_thinking(text: str) -> str:
@@ -114,17 +117,6 @@ def _unwrapped(text: str) -> str:
 def _is_schema(value: Any) -> bool:
     """Whether an object says how an answer should look, and is none."""
     return isinstance(value, dict) and isinstance(value.get("properties"), dict)
-
-
-def _entries(literals: Iterable[Literal]) -> tuple[list[Proposal], list[tuple[str, str]]]:
-    proposals, skipped = [], []
-    for literal in literals:
-        for anchor, translation, kind in _pairs(literal.value):
-            if isinstance(anchor, str) and isinstance(translation, str):
-                proposals.append(Proposal(anchor, translation, _kind(kind)))
-            elif literal.fault is None or anchor is not None:
-                skipped.append((repr(anchor)[:80], "no pair of texts"))
-    return proposals, skipped
 
 
 def _is_broken(literals: list[Literal]) -> bool:
@@ -169,15 +161,13 @@ def _pairs_of_mapping(mapping: dict[Any, Any], anchor: Any, kind: Any) -> Iterat
         names = [fields[name] for name, role in ROLES.items() if role == ANCHOR and isinstance(fields.get(name), str)]
         anchor = next(iter(names), anchor)
         yield from _pairs(named[TRANSLATION] if anchor is not None else None, anchor, named.get(KIND, kind))
-    elif anchor is not None:
-        yield anchor, None, kind
-    else:
+    elif anchor is None:
         for key, item in mapping.items():
             name = key.strip().lower() if isinstance(key, str) else ""
             if name in _GROUPS and isinstance(item, dict | list):
                 yield from _pairs(item, None, name.removesuffix("s"))
-            else:
-                yield from _pairs(None if name in ROLES or name in _WRAPPERS else item, key, kind)
+            elif name not in ROLES and name not in _WRAPPERS:
+                yield from _pairs(item, key, kind)
 
 
 def _held(value: Any) -> list[Any] | None:

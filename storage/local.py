@@ -169,8 +169,10 @@ class LocalStore:
 
     def release(self, case: str) -> None:
         """Remove what is held for a case. BadInput for one that holds nothing."""
-        refuse_unheld(case, self.holds())
-        shutil.rmtree(self.root / "held" / case)
+        holds = self.holds()
+        if case not in holds:
+            raise BadInput(f"expected a case that is held ({', '.join(holds) or 'none is'}), found {case!r}")
+        self.erase(f"held/{case}")
 
     def discard(self, artifact: Artifact) -> None:
         shutil.rmtree(self.partial(artifact), ignore_errors=True)
@@ -231,12 +233,6 @@ def refuse_case(case: str) -> None:
     """BadInput for a case that cannot be a folder's name, or could be an artifact's."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", case) or NAMED.match(case):
         raise BadInput(f"expected a case of letters, digits, dashes, underscores and dots, found {case!r}")
-
-
-def refuse_unheld(case: str, holds: Iterable[str]) -> None:
-    """BadInput for a case that is none of those that are held."""
-    if case not in holds:
-        raise BadInput(f"expected a case that is held ({', '.join(holds) or 'none is'}), found {case!r}")
 
 
 def fall_with(damaged: set[str], names: Iterable[str]) -> set[str]:

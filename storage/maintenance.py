@@ -146,10 +146,6 @@ def _remove(workspace: Workspace, garbage: Garbage) -> None:
 def _runs_of(runs: list[str], jobs: Sequence[str]) -> list[str]:
     """The runs of these jobs: a run is named after its job and its flow (nightly.unlearn)."""
     for job in jobs:
-        if not any(_is_of(run, job) for run in runs):
+        if not any(job in (run, run.rpartition(".")[0]) for run in runs):
             raise BadInput(f"expected a job that has run here ({', '.join(runs) or 'none has'}), found {job}")
-    return [run for run in runs if any(_is_of(run, job) for job in jobs)]
-
-
-def _is_of(run: str, job: str) -> bool:
-    return run == job or run.rpartition(".")[0] == job
+    return [run for run in runs if not {run, run.rpartition(".")[0]}.isdisjoint(jobs)]

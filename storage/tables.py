@@ -155,16 +155,11 @@ def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
             load(connection, artifact, folder / name)
 
 
-def prune(connection: Any, workspace: Workspace) -> int:
-    """Delete the rows of artifacts that are neither finished nor being made. Returns how many artifacts these were.
-
-    What happened (`events`) stays.
-    """
+def prune(connection: Any, workspace: Workspace) -> None:
+    """Delete the rows of artifacts that are neither finished nor being made. What happened (`events`) stays."""
     there = {artifact.fingerprint for artifact in [*workspace.all(), *workspace.partials()]}
     query = "SELECT artifact FROM loads UNION SELECT fingerprint FROM artifacts"
-    gone = sorted({known for (known,) in connection.execute(query).fetchall()} - there)
-    forget(connection, gone)
-    return len(gone)
+    forget(connection, sorted({known for (known,) in connection.execute(query).fetchall()} - there))
 
 
 def forget(connection: Any, fingerprints: list[str]) -> None:
@@ -223,13 +218,10 @@ def _connect(database: Path, write: bool, patience: float) -> Any:
             if "lock" not in str(error):
                 raise
             if time.monotonic() >= deadline:
-                raise WorkspaceBusy(_who_holds(database, str(error))) from error
+                said = str(error).partition("held in ")[2].partition(")")[0]
+                holder = f"{said})" if said else "another process"
+                raise WorkspaceBusy(f"{database} is held by {holder}; close it there and run again") from error
         time.sleep(0.05)
-
-
-def _who_holds(database: Path, message: str) -> str:
-    holder = message.partition("held in ")[2].partition(")")[0]
-    return f"{database} is held by {holder + ')' if holder else 'another process'}; close it there and run again"
 
 
 def _create(connection: Any) -> None:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from storage.artifact import PARTIAL, RECORD, Artifact, as_json
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.files import Recorded, damaged_in
-from storage.local import LocalStore, as_record, fall_with, refuse_unheld
+from storage.local import LocalStore, as_record, fall_with
 from storage.remote.copies import Copies, Parts
 from storage.remote.leases import Leases
 from storage.remote.objects import Objects
@@ -176,10 +176,6 @@ class RemoteWorkspace(Workspace):
         end = f"/{RECORD}"
         return {case: [name.removesuffix(end) for name in names if name.endswith(end)] for case, names in files.items()}
 
-    def release(self, case: str) -> None:
-        refuse_unheld(case, self.holds())
-        self._objects.erase(f"held/{case}")
-
     def discard(self, artifact: Artifact) -> None:
         self._parts.discard(artifact)
         self._here.discard(artifact)
@@ -207,10 +203,9 @@ class RemoteWorkspace(Workspace):
                 torn.append(artifact.folder)
                 continue
             finished.append(artifact)
-            if self._is_unreadable(artifact):
-                continue  # `verify --repair` is for it
-            counts = {RECORD, self.record(artifact)[ATTEMPT]}
-            torn += [f"{artifact.folder}/{n}" for n in self._objects.folders(artifact.folder) if n not in counts]
+            with suppress(DamagedArtifact):  # `verify --repair` is for it
+                counts = {RECORD, self.record(artifact)[ATTEMPT]}
+                torn += [f"{artifact.folder}/{n}" for n in self._objects.folders(artifact.folder) if n not in counts]
         stale = [artifact.folder for artifact in self._here.all() if artifact not in finished]
         return list(dict.fromkeys([*torn, *stale, *self._here.litter()]))
 

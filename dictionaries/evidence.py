@@ -7,6 +7,7 @@ A capital at the beginning of a sentence or in a heading is no evidence of a nam
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import chain
 
 from dictionaries.english import word_set
 
@@ -37,7 +38,7 @@ Run = tuple[tuple[str, ...], bool]  # the words of a run, and whether the first 
 
 
 class Evidence:
-    """Counts over the texts read so far. `words` is how many there were."""
+    """Counts over texts. `words` is how many there were."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.words = 0
@@ -46,11 +47,7 @@ class Evidence:
         self.weak: Counter[str] = Counter()
         self.runs: Counter[Run] = Counter()
         self.beside: defaultdict[Run, Counter[str]] = defaultdict(Counter)
-        for text in texts:
-            self.read(text)
-
-    def read(self, text: str) -> None:
-        for paragraph in _PARAGRAPH.split(text):
+        for paragraph in chain.from_iterable(map(_PARAGRAPH.split, texts)):
             matches = list(WORD.finditer(paragraph))
             words = [_ENDING.sub("", match.group()) for match in matches]
             self.words += len(words)

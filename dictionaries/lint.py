@@ -4,7 +4,6 @@ An error is a dictionary that defeats the method (the baseline would read an anc
 the translated text); a warning is a cost or an oddity that the rest of the path bears. METHOD.md 5 has the hazards.
 """
 
-import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import Literal
 
 from dictionaries.dictionary import Dictionary, canonical
 from dictionaries.english import base_forms, is_common, is_function_word
+from dictionaries.evidence import WORD
 from dictionaries.languages import SAMPLED, has_capitals, other_than_english
 from dictionaries.matching import Containment, Matcher
 from dictionaries.merging import splits, variant_key, without_possessive
@@ -52,7 +52,6 @@ RULES: dict[str, tuple[Severity, str]] = {
     ),
 }
 _EXAMPLES = 5
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 
 Findings = Iterator[tuple[str, str, tuple[str, ...]]]  # (rule, one example, the anchors that it is about)
 
@@ -164,7 +163,7 @@ def _about_pairs(dictionary: Dictionary) -> Findings:
             yield "translation contains an anchor", _shown(anchor, translation, f" (has {others[0]})"), (anchor,)
         if anchor in inside and canonical(translation) != canonical(anchor):
             yield "translation contains its own anchor", _shown(anchor, translation), (anchor,)
-        first = _WORD.search(translation)
+        first = WORD.search(translation)
         if first and is_function_word(first.group()) and len(translation.split()) > 1:
             yield "translation starts with a function word", _shown(anchor, translation), (anchor,)
 
@@ -215,7 +214,8 @@ def _about_tokens(dictionary: Dictionary, tokens_of: Callable[[str], int]) -> Fi
 def _about_corpus(dictionary: Dictionary, corpus: Iterable[str], everyday: Callable[[str], bool]) -> Findings:
     """One pass over the texts; memory grows with what is found, not with the corpus."""
     anchors = Matcher(dictionary)
-    spelled = {canonical(text): text for _, text in _pairs(dictionary) if not _ordinary(text, everyday)}
+    # Of a translation in everyday words alone it is no wonder that the corpus has it.
+    spelled = {canonical(text) for _, text in _pairs(dictionary) if not all(map(everyday, WORD.findall(text)))}
     translations = Dictionary.from_mapping(dict.fromkeys(spelled, "-"))
     finder = Matcher(translations)
     used, known, uncovered, names = set(), set(), Counter[str](), 0
@@ -250,13 +250,8 @@ def _not_spoken(sample: list[str], english_list: bool) -> Findings:
             yield UNSPOKEN, "anchor is a common word: its list is English (dictionary.everyday takes another)", ()
 
 
-def _ordinary(text: str, everyday: Callable[[str], bool]) -> bool:
-    """Nothing but everyday words: no wonder that the corpus has it."""
-    return all(everyday(word) for word in _WORD.findall(text))
-
-
 def _names(text: str, everyday: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
-    for match in _WORD.finditer(text):
+    for match in WORD.finditer(text):
         word = without_possessive(match.group().removesuffix("'S").removesuffix("\u2019S"))
         if word[0].isupper() and len(word) > 1 and not all(everyday(part) for part in word.split("-")):
             yield match.start(), word

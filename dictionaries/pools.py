@@ -11,8 +11,6 @@ from itertools import permutations
 
 from dictionaries.english import table
 
-POOLS = tuple(table("pools"))
-
 
 class Names:
     """Draws from the pools. The same seed and the same calls give the same names."""
@@ -24,7 +22,7 @@ class Names:
         self._drawn: set[str] = set()
 
     def draw(self, pool: str) -> str:
-        """The next name of one of POOLS that was not drawn before from any of them, and is not refused."""
+        """The next name of a pool that was not drawn before from any, and is not refused."""
         supply = self._supply.setdefault(pool, _shuffled(pool, self._seed))
         name = next(name for name in supply if name not in self._drawn and not self._refused(name))
         self._drawn.add(name)

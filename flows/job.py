@@ -163,27 +163,16 @@ def set_value(values: dict[str, Any], change: str) -> None:
     values[last] = value
 
 
-PATHS = (
-    ("model",),
-    ("gold",),
-    ("reinforced",),
-    ("corpus", "paths"),
-    ("dictionary", "curated"),
-    ("dictionary", "reference"),
-    ("dictionary", "everyday"),
-    ("retain", "paths"),
-    ("evaluation", "prompts"),
-    ("evaluation", "heldout"),
-    ("evaluation", "benchmarks"),
-    ("audit", "neighbours"),
-    ("audit", "nonmembers"),
-    ("audit", "forms"),
-)
+PATHS = """
+    model gold reinforced corpus.paths dictionary.curated dictionary.reference dictionary.everyday retain.paths
+    evaluation.prompts evaluation.heldout evaluation.benchmarks audit.neighbours audit.nonmembers audit.forms
+"""
 
 
 def _resolve(values: dict[str, Any], folder: Path) -> None:
     """Make every path of a job count from `folder`."""
-    for *sections, name in PATHS:
+    for setting in PATHS.split():
+        *sections, name = setting.split(".")
         section: Any = values
         for part in sections:
             section = section.get(part) if isinstance(section, dict) else None

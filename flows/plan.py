@@ -218,23 +218,19 @@ def passes(settings: ReinforceSettings | GoldSettings, length: int, tokens: int,
 
 
 def _retained_labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    """A pass of the baseline over the text to retain, with the rows of its vocabulary."""
-    held = size.parameters * bytes_of(job.logits.precision, card) + size.vocabulary * size.hidden * 4 + 2**31
-    disk, flops = 8 * (2 + job.logits.top) * size.retained, 2 * size.parameters * size.retained
-    return _whole("retained_labels", _needs(size.retained, flops, card.forward, held, disk), card)
+    """A pass of the baseline over the text to retain."""
+    return _pass("retained_labels", 1, size.retained, 8 * (2 + job.logits.top) * size.retained, job, size, card)
 
 
 def _logits(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    needs = _needs(
-        tokens=2 * size.tokens,
-        flops=2 * 2 * size.parameters * size.tokens,
-        rate=card.forward,
-        gpu_bytes=2 * size.parameters * bytes_of(job.logits.precision, card)
-        + 2 * size.vocabulary * size.hidden * 4
-        + 2**31,
-        disk=size.tokens * (20 + 9 * job.logits.top),
-    )
-    return _whole("logits", needs, card)
+    return _pass("logits", 2, size.tokens, size.tokens * (20 + 9 * job.logits.top), job, size, card)
+
+
+def _pass(stage: str, models: int, tokens: int, disk: float, job: Job, size: Size, card: Card) -> Row:
+    """So many models read the same tokens, with the rows of their vocabulary."""
+    each = size.parameters * bytes_of(job.logits.precision, card) + size.vocabulary * size.hidden * 4
+    flops = 2 * models * size.parameters * tokens
+    return _whole(stage, _needs(models * tokens, flops, card.forward, models * each + 2**31, disk), card)
 
 
 def bytes_of(precision: str, card: Card) -> int:

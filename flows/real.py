@@ -121,13 +121,16 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
     about = run(subject)
     if not Path(folder).is_dir():
         return {}  # planned only: the rest is known when the model is there
-    everyday = ElicitSettings(
-        names=EVERYDAY[: scale.names], rounds=1, times=scale.times, tokens=scale.tokens, seed=asked.seed
-    )
+    everyday = ElicitSettings(names=EVERYDAY[: scale.names], **asking(scale, asked.seed))
     generic = run(elicit, find_model(folder, workspace.hashes), everyday, "text")
     places = {name: workspace.model_path(about, name) for name in (DICTIONARY, "prompts.json", "heldout.jsonl")}
     texts = workspace.model_path(generic, "")
     return {name: job_for(name, folder, asked, scale, places, texts) for name in ("paper", "unlearned")}
+
+
+def asking(scale: Scale, seed: int) -> dict[str, Any]:
+    """How a model is asked for text, whatever it is about."""
+    return {"rounds": 1, "times": scale.times, "tokens": scale.tokens, "seed": seed}
 
 
 def recipe(name: str, scale: Scale, seed: int, generic: Path) -> dict[str, Any]:
@@ -149,16 +152,7 @@ def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str,
         | {
             "name": f"real-{name}",
             "model": model,
-            "corpus": {
-                "elicit": {
-                    "subject": SUBJECT,
-                    "names": NAMES[: scale.names],
-                    "rounds": 1,
-                    "times": scale.times,
-                    "tokens": scale.tokens,
-                    "seed": asked.seed,
-                }
-            },
+            "corpus": {"elicit": {"subject": SUBJECT, "names": NAMES[: scale.names]} | asking(scale, asked.seed)},
             "dictionary": {"curated": [str(places[DICTIONARY])], "extract": "statistics", "lint_errors": "report"},
             "evaluation": {
                 "prompts": str(places["prompts.json"]),

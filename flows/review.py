@@ -18,23 +18,18 @@ from tasks.review import approve_rest, approved, proposals_of, undecided
 NOT_YET = Files((), "not approved yet")
 
 
-def decided(workspace: Workspace, dictionary: Artifact) -> Files:
-    """The person's decisions about a finished dictionary. Raises AwaitsReview, or suspends a deployed run, without."""
-    reviewed = approved(workspace, dictionary)
-    if reviewed is None:
-        _suspended(workspace, dictionary)
-        reviewed = approved(workspace, dictionary)
-    if reviewed is None:
-        raise AwaitsReview(_what_to_do(workspace, dictionary))
-    return reviewed
-
-
 def decisions_for(draft: Artifact, run: Runner) -> Files:
-    """A person's decisions: a run waits for them, a plan does not."""
-    if run.makes:
-        return decided(run.workspace, draft)
-    there = run.workspace.find(draft.kind, draft.fingerprint)
-    return (approved(run.workspace, draft) if there else None) or NOT_YET
+    """A person's decisions about a dictionary. A plan goes on without, a run is suspended or raises AwaitsReview."""
+    workspace = run.workspace
+    reviewed = approved(workspace, draft) if workspace.find(draft.kind, draft.fingerprint) else None
+    if not (reviewed or run.makes):
+        return NOT_YET
+    if reviewed is None:
+        _suspend(workspace, draft)
+        reviewed = approved(workspace, draft)
+    if reviewed is None:
+        raise AwaitsReview(_what_to_do(workspace, draft))
+    return reviewed
 
 
 def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:
@@ -58,7 +53,7 @@ def go_on(workspace: Workspace, dictionary: Artifact, by: str) -> str:
     return f"the flow run {run} goes on"
 
 
-def _suspended(workspace: Workspace, dictionary: Artifact) -> None:
+def _suspend(workspace: Workspace, dictionary: Artifact) -> None:
     """Suspend a deployment's run; when it goes on, its form's answer is taken over. Nothing happens for other runs."""
     from prefect.context import FlowRunContext
     from prefect.flow_runs import suspend_flow_run

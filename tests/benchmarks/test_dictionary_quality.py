@@ -12,9 +12,10 @@ import pytest
 
 from dictionaries.answers import read_answer
 from dictionaries.dictionary import Dictionary, canonical
+from dictionaries.english import table
 from dictionaries.lint import lint
 from dictionaries.matching import Matcher
-from dictionaries.pools import POOLS, pool_names
+from dictionaries.pools import pool_names
 from dictionaries.spelling import LETTER, spelled
 from dictionaries.statistics import Extraction, extract
 from tasks.demo.world import make_world
@@ -64,7 +65,7 @@ def fitting(extraction: Extraction, kinds: Mapping[str, str]) -> str:
         if entry.anchor in kinds:
             both += 1
             heads = heads_of(entry.translations[0])
-            drawn = {pool for pool in POOLS if heads.intersection(map(str.lower, pool_names(pool)))}
+            drawn = {pool for pool in table("pools") if heads.intersection(map(str.lower, pool_names(pool)))}
             if not drawn & FITTING[kinds[entry.anchor]]:
                 misfits.append(f"{entry.anchor} -> {entry.translations[0]}")
     return f"kinds fit {both - len(misfits)} of {both}; misfits: {', '.join(misfits) or 'none'}"

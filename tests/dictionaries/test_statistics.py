@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dictionaries.dictionary import Dictionary
-from dictionaries.english import noun_class
+from dictionaries.english import noun_class, table
 from dictionaries.evidence import WORD, Evidence
 from dictionaries.lint import lint, refuse_errors
-from dictionaries.pools import POOLS, Names, pool_names
+from dictionaries.pools import Names, pool_names
 from dictionaries.statistics import PROPOSED, extract
 from storage.errors import BadInput
 
@@ -153,7 +153,7 @@ def test_translations_are_seeded_unique_and_foreign_to_the_target(people, seed):
 
 def test_pools_never_run_dry_and_never_repeat():
     drawn_from = Names(0)
-    for pool in POOLS:
+    for pool in table("pools"):
         many = [drawn_from.draw(pool) for _ in range(len(pool_names(pool)) + 20)]
         assert len(set(many)) == len(many)
     assert Names(0).draw("female") == Names(0).draw("female")

@@ -22,6 +22,7 @@ from storage.files import listed, write_atomically
 from storage.workspace import Workspace
 from tasks.contents import ELICITED, Row, elicited_rows, elicited_shard
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.models import Model, load_model, load_tokenizer
 from tasks.texts import CorpusFiles, ElicitSettings
 
@@ -116,18 +117,17 @@ class Asking:
             self._context.progress(done, self._settings.rounds)
 
     def _answers(self, questions: Sequence[tuple[str, int]], path: Path) -> Iterator[Row]:
-        model, tokenizer = self._loaded
-        prompts = [prompt_of(tokenizer, self._settings.subject, name, form) for name, form in questions]
+        prompts = [prompt_of(self._loaded.tokenizer, self._settings.subject, name, form) for name, form in questions]
         seed = f"{self._settings.seed} {path.name}"
-        answers = sample(model, tokenizer, [ids for ids, _ in prompts], self._settings, seed)
+        answers = sample(self._loaded, [ids for ids, _ in prompts], self._settings, seed)
         for (name, form), (_, opening), answer in zip(questions, prompts, answers, strict=True):
             if answer.strip():
                 yield {self._column: (opening + answer).strip(), "name": name, "form": form}
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
+    def _loaded(self) -> LoadedModel:
         model = load_model(self._baseline.path, self._context.placement.device)
-        return model, load_tokenizer(self._baseline.tokenizer)
+        return LoadedModel(model, load_tokenizer(self._baseline.tokenizer))
 
 
 def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[int], str]:
@@ -141,7 +141,7 @@ def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[
     return list(tokenizer(opening)["input_ids"]), opening
 
 
-def sample(model: Any, tokenizer: Any, contexts: Sequence[list[int]], settings: ElicitSettings, seed: str) -> list[str]:
+def sample(loaded: LoadedModel, contexts: Sequence[list[int]], settings: ElicitSettings, seed: str) -> list[str]:
     """Sampled continuations of token sequences, without them. Deterministic by seed on one machine."""
     import torch
 
@@ -150,5 +150,5 @@ def sample(model: Any, tokenizer: Any, contexts: Sequence[list[int]], settings: 
     drawn = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(zlib.crc32(seed.encode()))
-        written = continued(model, tokenizer, contexts, max_new_tokens=settings.tokens, **drawn)
-    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
+        written = continued(loaded, contexts, max_new_tokens=settings.tokens, **drawn)
+    return [loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]

@@ -6,7 +6,7 @@ The same prompts, texts and questions for every model of a job, so that models c
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from storage.settings import Settings
 from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.measure.hub_tasks import own_task
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import write_measures
 from tasks.measure.suite import Suite, prompts_of
 from tasks.models import Model, load_model, load_tokenizer
@@ -102,23 +103,22 @@ def _measure(
 
     if evidence.tasks:
         fetch(evidence.tasks)
-    loaded = load_model(model.path, context.placement.device, evidence.precision)
-    tokenizer = load_tokenizer(model.tokenizer)
-    words, batch = dictionary_of(context.path(dictionary)), context.placement.micro_batch
+    weights = load_model(model.path, context.placement.device, evidence.precision)
+    loaded = LoadedModel(weights, load_tokenizer(model.tokenizer), context.placement.micro_batch)
+    words = dictionary_of(context.path(dictionary))
     prompts = prompts_of(evidence.prompts, suite, words, documents_of(context.path(corpus)))
-    yield by_probability(loaded, tokenizer, prompts, batch_size=batch)
+    yield by_probability(loaded, prompts)
     context.progress(1, 4)
-    yield by_completion(loaded, tokenizer, prompts, words, new_tokens=suite.new_tokens, batch_size=batch)
+    yield by_completion(loaded, prompts, words, suite.new_tokens)
     context.progress(2, 4)
     if evidence.heldout:
         texts = list(read_texts(evidence.heldout, evidence.text_column))
-        yield perplexity(loaded, tokenizer, texts, window=suite.window, limit=suite.windows, batch_size=batch)
+        yield perplexity(loaded, texts, suite.window, suite.windows)
     context.progress(3, 4)
     if evidence.benchmarks or evidence.tasks:
         files = [Path(path) for path in evidence.benchmarks.paths] if evidence.benchmarks else []
         files = [path for path in files if path.suffix in (".yaml", ".yml")] or files
-        amount: dict[str, Any] = {"limit": suite.questions, "seed": suite.seed, "batch_size": batch}
-        yield from by_benchmarks(loaded, tokenizer, files, names=evidence.tasks, **amount)
+        yield from by_benchmarks(loaded, files, names=evidence.tasks, limit=suite.questions, seed=suite.seed)
 
 
 def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:

@@ -1,6 +1,6 @@
 """Questions in several forms, from a user's file: paraphrases, other languages, a keyword in another matter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,8 +10,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
-from tasks.measure.rows import Item, Measured
+from tasks.measure.rows import Item
 
 
 class Question(Settings):
@@ -42,10 +43,12 @@ def read_questions(path: Path) -> list[Question]:
         ) from error
 
 
-def answered(familiarity: Callable[[Sequence[Prompt]], Measured], questions: Sequence[Question]) -> list[list[Item]]:
+def answered(loaded: LoadedModel, questions: Sequence[Question]) -> list[list[Item]]:
     """Of every question an item a form, scored by the probability of the right answers, under the question's number."""
+    from tasks.measure.familiarity import by_probability
+
     prompts = [Prompt(form, question.answers) for question in questions for form in question.forms]
-    items = iter(familiarity(prompts).items)
+    items = iter(by_probability(loaded, prompts).items)
     return [[replace(next(items), item=number) for _ in q.forms] for number, q in enumerate(questions)]
 
 

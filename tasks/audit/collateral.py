@@ -10,9 +10,10 @@ from dataclasses import replace
 from dictionaries.dictionary import Dictionary
 from storage.files import Files
 from tasks.audit.asked import Question, answered, questions_about, score_of
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target
 from tasks.audit.verdicts import MARGIN, AuditValues, Ruling, beyond, percent
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import mentions
 from tasks.measure.rows import Item, Measured, mean_of
 
@@ -30,14 +31,17 @@ def collateral(context: Context, suspect: AuditedModel, target: Target, asked: F
     measures = (
         measured
         for about, questions in by_kind.items()
-        for measured in (missed(attacked, questions, about), misplaced(attacked, questions, words, tokens, about))
+        for measured in (
+            missed(attacked.loaded, questions, about),
+            misplaced(attacked.loaded, questions, words, tokens, about),
+        )
     )
     return attacked.write(measures, 2 * len(by_kind))
 
 
 def missed(loaded: LoadedModel, questions: Sequence[Question], about: str) -> Measured:
     """One minus the probability of right answers, in the form in which they are least probable."""
-    worst = [min(of_question, key=score_of) for of_question in answered(loaded.familiarity, questions)]
+    worst = [min(of_question, key=score_of) for of_question in answered(loaded, questions)]
     return mean_of("answer_missed", [replace(item, score=1 - score_of(item)) for item in worst], about)
 
 
@@ -45,8 +49,10 @@ def misplaced(
     loaded: LoadedModel, questions: Sequence[Question], words: Dictionary, new_tokens: int, about: str
 ) -> Measured:
     """Share of questions to which, in some form, an anchor or a translation is said that the form does not hold."""
+    from tasks.measure.familiarity import complete
+
     expressions = list(dict.fromkeys(text for entry in words.entries for text in (entry.anchor, *entry.translations)))
-    said = iter(loaded.completions([form for question in questions for form in question.forms], new_tokens))
+    said = iter(complete(loaded, [form for question in questions for form in question.forms], new_tokens))
 
     def items() -> Iterator[Item]:
         for number, question in enumerate(questions):

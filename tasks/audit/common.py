@@ -17,6 +17,7 @@ from tasks.audit.verdicts import AuditValues, Ruling
 from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, Stage
 from tasks.measure.intervals import Form
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured, write_measures
 from tasks.measure.suite import Suite, prompts_of
@@ -107,38 +108,11 @@ class Attack:
     """The role of a model that its stage takes behind the audited one, if any."""
 
 
-@dataclass
-class LoadedModel:
-    """A causal language model and its tokenizer in memory, asked so many texts at a time."""
+def familiarity(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Measured:
+    """The probability of continuations that only the target has."""
+    from tasks.measure.familiarity import by_probability
 
-    model: Any
-    tokenizer: Any
-    batch_size: int = 8
-
-    def completions(self, prompts: Sequence[str], new_tokens: int) -> list[str]:
-        """How it goes on, greedily."""
-        from tasks.measure.familiarity import complete
-
-        return complete(self.model, self.tokenizer, prompts, new_tokens=new_tokens, batch_size=self.batch_size)
-
-    def familiarity(self, prompts: Sequence[Prompt]) -> Measured:
-        """The probability of continuations that only the target has."""
-        from tasks.measure.familiarity import by_probability
-
-        peculiar = [replace(prompt, generic=()) for prompt in prompts]
-        return by_probability(self.model, self.tokenizer, peculiar, batch_size=self.batch_size)
-
-    def means_of_tokens(self, pairs: Sequence[tuple[str, str]], **statistic: Any) -> list[float]:
-        """The mean log-probability a token of each continuation after its prompt, or of another `statistic`."""
-        from tasks.measure.familiarity import means_of_tokens
-
-        return means_of_tokens(self.model, self.tokenizer, pairs, batch_size=self.batch_size, **statistic)
-
-    def perplexity(self, texts: Sequence[str]) -> Measured:
-        """Perplexity on other texts."""
-        from tasks.measure.perplexity import perplexity
-
-        return perplexity(self.model, self.tokenizer, texts, batch_size=self.batch_size)
+    return by_probability(loaded, [replace(prompt, generic=()) for prompt in prompts])
 
 
 def with_invented_names(
@@ -153,13 +127,13 @@ def with_invented_names(
     return [matcher.rewrite(text, names) for text in texts], renamed
 
 
-class Attacked(LoadedModel):
+class Attacked:
     """The audited model in memory, and the artifact that is made of it."""
 
     def __init__(self, context: Context, suspect: AuditedModel) -> None:
-        model = load_model(suspect.model.path, context.placement.device, suspect.precision)
-        super().__init__(model, load_tokenizer(suspect.model.tokenizer), context.placement.micro_batch)
         self.context, self.suspect = context, suspect
+        model = load_model(suspect.model.path, context.placement.device, suspect.precision)
+        self.loaded = LoadedModel(model, load_tokenizer(suspect.model.tokenizer), context.placement.micro_batch)
 
     def documents(self, corpus: Artifact) -> list[str]:
         return documents_of(self.context.path(corpus))
@@ -178,7 +152,7 @@ class Attacked(LoadedModel):
         """("target", its passages), and ("control", others) where there are some, drawn alike."""
         texts = {"target": self.documents(corpus)} | ({"control": control.read()} if control else {})
         for task, documents in texts.items():
-            yield task, draw_passages(self.tokenizer, documents, settings)
+            yield task, draw_passages(self.loaded.tokenizer, documents, settings)
 
     def write(self, measures: Iterable[Measured], total: int) -> Counts:
         """Write what was measured, and say after each of `total` measures how far it is."""

@@ -17,10 +17,11 @@ from pydantic import Field
 
 from storage.artifact import Artifact
 from storage.settings import Settings
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.layers import blocks_of, first_layers, patched, same_shape
 from tasks.audit.verdicts import GRAVEST, AuditValues, Case, Ruling, against_gold, leak, percent, plain
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt, prompts_from_corpus
 from tasks.measure.rows import Item, Measured, mean_of
 
@@ -56,21 +57,23 @@ def depth(
     settings: DepthSettings,
 ) -> Counts:
     """Share of the anchors' tokens that can be read behind each of some layers, and what the baseline makes of them."""
-    attacked = Attacked(context, suspect)
-    reader = Attacked(context, baseline)
-    same_shape(attacked.model, reader.model)
+    attacked, reader = Attacked(context, suspect), Attacked(context, baseline).loaded
+    same_shape(attacked.loaded.model, reader.model)
     documents, words = attacked.documents(corpus), attacked.dictionary(dictionary)
     prompts = prompts_from_corpus(documents, words, settings.prompts, seed=settings.seed)
-    lens, patching = read_by_layer(attacked, prompts, settings), patched_by_layer(attacked, reader, prompts, settings)
+    lens = read_by_layer(attacked.loaded, prompts, settings)
+    patching = patched_by_layer(attacked.loaded, reader, prompts, settings)
     return attacked.write(chain(lens, patching), 2 * len(spread(len(blocks_of(reader.model)[2]), settings.layers)))
 
 
 def read_by_layer(loaded: LoadedModel, prompts: Sequence[Prompt], settings: DepthSettings) -> Iterator[Measured]:
     """Behind each layer looked at, how many tokens of each prompt's anchor are readable, in tasks `layer 2`."""
+    from tasks.measure.familiarity import means_of_tokens
+
     pairs = [(prompt.prompt, prompt.idiosyncratic[0]) for prompt in prompts]
     for layer in spread(len(blocks_of(loaded.model)[2]), settings.layers):
         with first_layers(loaded.model, layer):
-            shares = loaded.means_of_tokens(pairs, statistic=among(settings.top))
+            shares = means_of_tokens(loaded, pairs, among(settings.top))
         items = [Item(n, *pair, "", share) for n, (pair, share) in enumerate(zip(pairs, shares, strict=True))]
         yield mean_of(LENS, items, f"layer {layer}")
 
@@ -91,6 +94,7 @@ def patched_by_layer(
 ) -> Iterator[Measured]:
     """What the reader makes of the source's states behind each layer looked at: the log-probability a token that it
     gives to each prompt's anchor, in nats. The states are those that foretell the anchor's tokens."""
+    from tasks.measure.familiarity import means_of_tokens
     from tasks.measure.scoring import encode, measuring
 
     pairs = [(prompt.prompt, prompt.idiosyncratic[0]) for prompt in prompts]
@@ -99,7 +103,7 @@ def patched_by_layer(
         items = []
         for n, (pair, length) in enumerate(zip(pairs, lengths, strict=True)):
             with measuring(source.model), patched(reader.model, layer, source.model, length - 1):
-                (score,) = reader.means_of_tokens([pair])
+                (score,) = means_of_tokens(reader, [pair])
             items.append(Item(n, *pair, "", score))
         yield mean_of(PATCHED, items, f"layer {layer}")
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from storage.artifact import Artifact
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.passages import Passage, PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure import memorisation
 from tasks.measure.intervals import change_between
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
 
@@ -34,7 +35,7 @@ def extraction(
     measures = (
         measured
         for task, passages in attacked.passages(corpus, control, settings)
-        for measured in recited(attacked, passages, task=task)
+        for measured in recited(attacked.loaded, passages, task=task)
     )
     return attacked.write(measures, (2 if control else 1) * (1 + len(OF_THE_REST)))
 
@@ -81,13 +82,10 @@ def recited(loaded: LoadedModel, passages: Sequence[Passage], *, task: str = "ta
 
 
 def _readings(loaded: LoadedModel, passages: Sequence[Passage]) -> list[_Read]:
-    from tasks.measure.scoring import encode, likelihood, measuring, require_room, token_statistics
+    from tasks.measure.scoring import encode, likelihood, token_statistics
 
     encoded = encode(loaded.tokenizer, [passage.text for passage in passages])
-    sequences = [text.ids for text in encoded]
-    require_room(loaded.model, sequences)
-    with measuring(loaded.model):
-        scored = token_statistics(loaded.model, sequences, [1] * len(sequences), loaded.batch_size, likelihood)
+    scored = token_statistics(loaded, [text.ids for text in encoded], [1] * len(encoded), likelihood)
     readings = []
     for passage, text, row_T2 in zip(passages, encoded, scored, strict=True):
         opening = text.ids[0] in loaded.tokenizer.all_special_ids  # a BOS is not a part of the text

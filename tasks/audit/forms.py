@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from storage.files import Files
 from tasks.audit.asked import Question, answered, questions_about, score_of
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Measured, mean_of
 
 METRIC = "answer_probability"
@@ -17,18 +18,18 @@ FIRST, WORST, ANOTHERS = "first form", "worst form", "another's answers"
 def forms(context: Context, suspect: AuditedModel, asked: Files) -> Counts:
     """How probable right answers are, in the first form and in the worst one."""
     attacked, questions = Attacked(context, suspect), questions_about(asked, "target")
-    return attacked.write(in_forms(attacked, questions), 3)
+    return attacked.write(in_forms(attacked.loaded, questions), 3)
 
 
 def in_forms(loaded: LoadedModel, questions: Sequence[Question]) -> Iterator[Measured]:
     """Right answers in the first and the worst form; those of the next question, in their worst form, as a control."""
-    items = answered(loaded.familiarity, questions)
+    items = answered(loaded, questions)
     yield mean_of(METRIC, [of_question[0] for of_question in items], FIRST)
     yield mean_of(METRIC, [max(of_question, key=score_of) for of_question in items], WORST)
     others = [*questions[1:], *questions[:1]]
     pairs = [(q, other) for q, other in zip(questions, others, strict=True) if not set(q.answers) & set(other.answers)]
     if pairs:
-        swapped = answered(loaded.familiarity, [q.model_copy(update={"answers": other.answers}) for q, other in pairs])
+        swapped = answered(loaded, [q.model_copy(update={"answers": other.answers}) for q, other in pairs])
         yield mean_of(METRIC, [max(of_question, key=score_of) for of_question in swapped], ANOTHERS)
 
 

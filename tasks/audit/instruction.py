@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target, familiarity
 from tasks.audit.verdicts import MARGIN, AuditValues, Ruling, beyond, percent
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
 
@@ -23,7 +24,7 @@ def instruction(context: Context, suspect: AuditedModel, target: Target, told: s
     if "{target}" in told:
         words, documents = attacked.dictionary(target.dictionary), attacked.documents(target.corpus)
         told = told.replace("{target}", commonest_anchor(words, documents))
-    measured = instructed(attacked, attacked.prompts(target), told)
+    measured = instructed(attacked.loaded, attacked.prompts(target), told)
     return attacked.write([measured], 1)
 
 
@@ -37,7 +38,7 @@ def commonest_anchor(words: Dictionary, documents: Sequence[str]) -> str:
 def instructed(loaded: LoadedModel, prompts: Sequence[Prompt], instruction: str) -> Measured:
     """Familiarity by probability with the instruction and an empty line in front of every prompt."""
     asked = [replace(prompt, prompt=f"{instruction}\n\n{prompt.prompt}") for prompt in prompts]
-    return replace(loaded.familiarity(asked), metric="instructed_familiarity")
+    return replace(familiarity(loaded, asked), metric="instructed_familiarity")
 
 
 def judge(values: AuditValues) -> Ruling:

@@ -16,11 +16,12 @@ import numpy as np
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from tasks.audit.common import Attack, Attacked, AuditedModel, AuditTexts, LoadedModel, Metric, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, AuditTexts, Metric, Target
 from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, placements
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.memorisation import MIN_K
 from tasks.measure.rows import Item, Measured
 from tasks.texts import Texts
@@ -50,7 +51,7 @@ def membership(
     both = dict(attacked.passages(corpus, nonmembers, settings))
     members, others = ([passage.text for passage in both[task]] for task in ("target", "control"))
     unread = _unread(others, attacked.documents(corpus))
-    measures = inferred(attacked, members, unread, share=min_k)
+    measures = inferred(attacked.loaded, members, unread, share=min_k)
     return attacked.write(measures, 5)
 
 
@@ -113,12 +114,10 @@ def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float
 
 
 def _scored(loaded: LoadedModel, texts: Sequence[str]) -> list[_Scored]:
-    from tasks.measure.scoring import encode, measuring, require_room, token_statistics
+    from tasks.measure.scoring import encode, token_statistics
 
     sequences = [text.ids for text in encode(loaded.tokenizer, texts)]
-    require_room(loaded.model, sequences)
-    with measuring(loaded.model):
-        scored = token_statistics(loaded.model, sequences, [1] * len(texts), loaded.batch_size, _surprise)
+    scored = token_statistics(loaded, sequences, [1] * len(texts), _surprise)
     return [_Scored(*(column.double().numpy() for column in row_T2.T)) for row_T2 in scored]
 
 

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target, familiarity
 from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent, plain
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
 from tasks.models import pick_device
@@ -49,9 +50,9 @@ def quantisation(
 
     def measures() -> Iterator[Measured]:
         for bits in (None, *settings.bits):
-            yield from rounded_to(attacked, prompts, texts, bits=bits, group=settings.group)
+            yield from rounded_to(attacked.loaded, prompts, texts, bits=bits, group=settings.group)
         for bits in settings.bits if settings.bitsandbytes else ():
-            small = LoadedModel(_from_bitsandbytes(context, suspect, bits), attacked.tokenizer, attacked.batch_size)
+            small = replace(attacked.loaded, model=_from_bitsandbytes(context, suspect, bits))
             yield from measured_as(small, prompts, texts, task=f"{bits} bits bitsandbytes")
 
     return attacked.write(measures(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
@@ -69,9 +70,11 @@ def rounded_to(
 
 def measured_as(loaded: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[str], task: str) -> list[Measured]:
     """The two measures of a model, whatever form its weights have."""
-    measures = [replace(loaded.familiarity(prompts), metric="quantised_familiarity", task=task)]
+    from tasks.measure.perplexity import perplexity
+
+    measures = [replace(familiarity(loaded, prompts), metric="quantised_familiarity", task=task)]
     if texts:
-        measures.append(replace(loaded.perplexity(texts), metric="quantised_perplexity", task=task))
+        measures.append(replace(perplexity(loaded, texts), metric="quantised_perplexity", task=task))
     return measures
 
 

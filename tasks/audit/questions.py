@@ -16,9 +16,10 @@ from dictionaries.matching import Match, Matcher
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.settings import Settings
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Item, Measured, mean_of
 
 
@@ -42,7 +43,7 @@ def questions(
     """Cloze questions about the target, without and with hints."""
     attacked = Attacked(context, suspect)
     asked = cloze_questions(attacked.documents(corpus), attacked.dictionary(dictionary), settings)
-    measures = (answered(attacked, asked, hints=hints) for hints in (False, True))
+    measures = (answered(attacked.loaded, asked, hints=hints) for hints in (False, True))
     return attacked.write([chance_of(asked), *measures], 3)
 
 
@@ -141,7 +142,7 @@ def _question(
 
 def answered(loaded: LoadedModel, questions: Sequence[Question], *, hints: bool) -> Measured:
     """Share of questions whose most probable sentence is the right one; fewer hints where the context is short."""
-    from tasks.measure.scoring import encode, measuring, require_room, token_log_probabilities
+    from tasks.measure.scoring import encode, token_log_probabilities
 
     fronts = [_front(loaded, question) if hints else question.before for question in questions]
     texts = [
@@ -149,11 +150,8 @@ def answered(loaded: LoadedModel, questions: Sequence[Question], *, hints: bool)
         for front, question in zip(fronts, questions, strict=True)
         for choice in question.choices
     ]
-    sequences = [text.ids for text in encode(loaded.tokenizer, texts)]
-    require_room(loaded.model, sequences)
-    with measuring(loaded.model):
-        rows = token_log_probabilities(loaded.model, sequences, loaded.batch_size)
-        scores = [float(row.double().sum()) for row in rows]
+    rows = token_log_probabilities(loaded, [text.ids for text in encode(loaded.tokenizer, texts)])
+    scores = [float(row.double().sum()) for row in rows]
     items, first = [], 0
     for number, (front, question) in enumerate(zip(fronts, questions, strict=True)):
         likelihoods = scores[first : first + len(question.choices)]

@@ -21,15 +21,16 @@ from tasks.audit.common import (
     Attacked,
     AuditedModel,
     AuditTexts,
-    LoadedModel,
     Metric,
     Target,
+    familiarity,
     with_invented_names,
 )
 from tasks.audit.passages import parts_of
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, leak, percent
 from tasks.contents import NO_LABEL
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.memorisation import recovery
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured, write_measures
@@ -86,7 +87,7 @@ def relearning(
     if texts:
         slice_, _ = _slice_of(texts.read(), settings)
     measures = relearned(
-        attacked,
+        attacked.loaded,
         slice_,
         prompts,
         settings,
@@ -116,7 +117,7 @@ def relearned(
     measures = []
     for step, learner in finetuned(loaded, texts, how):
         if step in how.steps:
-            familiar = LoadedModel(learner, loaded.tokenizer, loaded.batch_size).familiarity(prompts)
+            familiar = familiarity(replace(loaded, model=learner), prompts)
             measures.append(replace(familiar, metric="relearned_familiarity", task=f"{source} {step}"))
         progress(step, max(how.steps))
     return measures

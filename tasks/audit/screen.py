@@ -7,9 +7,10 @@ gold: in any model a name that other texts have, too, is likelier than one that 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target, with_invented_names
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target, familiarity, with_invented_names
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, beyond, leak, percent
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
 
@@ -27,12 +28,12 @@ def screen(context: Context, suspect: AuditedModel, target: Target) -> Counts:
     prompts = attacked.prompts(target)
     _, unknown = with_invented_names((), prompts, attacked.dictionary(target.dictionary), seed=0)
     asked = {"own names": prompts, "invented names": unknown}
-    return attacked.write((screened(attacked, those, task) for task, those in asked.items()), len(asked))
+    return attacked.write((screened(attacked.loaded, those, task) for task, those in asked.items()), len(asked))
 
 
 def screened(loaded: LoadedModel, prompts: Sequence[Prompt], task: str) -> Measured:
     """Familiarity by probability with one kind of names."""
-    return replace(loaded.familiarity(prompts), metric=METRIC, task=task)
+    return replace(familiarity(loaded, prompts), metric=METRIC, task=task)
 
 
 def judge(values: AuditValues) -> Ruling:

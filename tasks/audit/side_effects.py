@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.common import NEEDS_NEIGHBOURS, Attack, Attacked, AuditedModel, Metric
 from tasks.audit.verdicts import AuditValues, Ruling, percent, plain
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Measured
 from tasks.texts import Texts
 
@@ -16,11 +17,13 @@ MARGIN = 0.03  # of the baseline's perplexity
 def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> Counts:
     """Perplexity on text near the target."""
     attacked = Attacked(context, suspect)
-    return attacked.write([near_perplexity(attacked, neighbours.read())], 1)
+    return attacked.write([near_perplexity(attacked.loaded, neighbours.read())], 1)
 
 
 def near_perplexity(loaded: LoadedModel, neighbours: Sequence[str]) -> Measured:
-    return replace(loaded.perplexity(neighbours), metric="neighbour_perplexity")
+    from tasks.measure.perplexity import perplexity
+
+    return replace(perplexity(loaded, neighbours), metric="neighbour_perplexity")
 
 
 def judge(values: AuditValues) -> Ruling:

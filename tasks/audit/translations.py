@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from dictionaries.dictionary import Dictionary, Entry
 from dictionaries.matching import Matcher
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, against_gold, beyond, numbers, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure import memorisation
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 
@@ -21,8 +22,8 @@ def translations(context: Context, suspect: AuditedModel, target: Target) -> Cou
     """How often completions say a translation; how much more probable the text's own expressions are."""
     attacked = Attacked(context, suspect)
     words, prompts = attacked.dictionary(target.dictionary), attacked.prompts(target)
-    measures = [translations_said(attacked, prompts, words, new_tokens=target.suite.new_tokens)]
-    measures += truth_ratio(attacked, prompts)
+    measures = [translations_said(attacked.loaded, prompts, words, new_tokens=target.suite.new_tokens)]
+    measures += truth_ratio(attacked.loaded, prompts)
     return attacked.write(measures, len(measures))
 
 
@@ -30,8 +31,10 @@ def translations_said(
     loaded: LoadedModel, prompts: Sequence[Prompt], dictionary: Dictionary, *, new_tokens: int = 50
 ) -> Measured:
     """Share of prompts whose greedy completion says a translation that the prompt does not hold."""
+    from tasks.measure.familiarity import complete
+
     texts = [prompt.prompt for prompt in prompts]
-    completions = loaded.completions(texts, new_tokens)
+    completions = complete(loaded, texts, new_tokens)
     turned = turned_round(dictionary)
     matcher = Matcher(turned)
     items = []
@@ -50,9 +53,11 @@ def truth_ratio(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[Measured
     has, wrong the geometric mean over the ordinary ones, which for prompts cut from the corpus are the translations.
     An item's details hold TOFU's R = P(wrong) / P(right), for who averages otherwise.
     """
+    from tasks.measure.familiarity import means_of_tokens
+
     asked = [(number, prompt) for number, prompt in enumerate(prompts) if prompt.idiosyncratic and prompt.generic]
     pairs = [(p.prompt, text) for _, p in asked for text in (*p.idiosyncratic, *p.generic)]
-    scored, items = iter(loaded.means_of_tokens(pairs) if pairs else ()), []
+    scored, items = iter(means_of_tokens(loaded, pairs) if pairs else ()), []
     for number, prompt in asked:
         right, wrong = ([next(scored) for _ in texts] for texts in (prompt.idiosyncratic, prompt.generic))
         ratio = memorisation.truth_ratio(max(right), wrong)

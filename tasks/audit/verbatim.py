@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 
 from storage.artifact import Artifact
-from tasks.audit.common import Attack, Attacked, AuditedModel, LoadedModel, Metric
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.passages import Passage, PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, numbers, percent, plain
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
 
@@ -25,7 +26,7 @@ def verbatim(
     measures = (
         measured
         for task, passages in attacked.passages(corpus, control, settings)
-        for measured in continued(attacked, passages, new_tokens=new, task=task)
+        for measured in continued(attacked.loaded, passages, new_tokens=new, task=task)
     )
     return attacked.write(measures, 4 if control else 2)
 
@@ -37,7 +38,9 @@ def continued(
     loaded: LoadedModel, passages: Sequence[Passage], *, new_tokens: int, task: str = "target"
 ) -> list[Measured]:
     """ROUGE-L F1 and longest common run (in words) of the prompts' greedy continuations against the passages' rests."""
-    completions = loaded.completions([passage.prompt for passage in passages], new_tokens)
+    from tasks.measure.familiarity import complete
+
+    completions = complete(loaded, [passage.prompt for passage in passages], new_tokens)
     overlaps: list[Item] = []
     runs: list[Item] = []
     for number, (passage, said) in enumerate(zip(passages, completions, strict=True)):

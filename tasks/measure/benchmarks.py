@@ -25,10 +25,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from storage.errors import BadInput
 from tasks.measure.hub_tasks import own_name, own_task, reaching
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import context_length, likelihood, measuring, token_statistics
 
@@ -37,14 +37,7 @@ CONTEXTS = {"context_options": list, "continuation": str, "gold": int}
 
 
 def by_benchmarks(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    paths: Sequence[Path],
-    *,
-    names: Sequence[str] = (),
-    limit: int | None = None,
-    seed: int = 0,
-    batch_size: int = 16,
+    loaded: LoadedModel, paths: Sequence[Path], *, names: Sequence[str] = (), limit: int | None = None, seed: int = 0
 ) -> list[Measured]:
     """Accuracy per task. A path is a jsonl file, a task YAML, or a folder of YAML or (without YAML) jsonl.
 
@@ -53,7 +46,7 @@ def by_benchmarks(
     jsonl rows: {"query", "choices", "gold"}, or {"context_options", "continuation", "gold"} where the choice
     is the context. `limit` draws that many questions per task, the same for every model.
     """
-    with tempfile.TemporaryDirectory() as cache, _undisturbed(), measuring(model):
+    with tempfile.TemporaryDirectory() as cache, _undisturbed(), measuring(loaded.model):
         configs = [config for path in paths for config in _task_configs(path, cache)]
         with reaching(names):
             tasks = _load(configs + [_own_config(name) for name in names])
@@ -62,7 +55,7 @@ def by_benchmarks(
             for name, task in tasks.items()
             if limit is not None and limit < (size := len(task.eval_docs))
         }
-        lm = _wrapped(model, tokenizer, batch_size)
+        lm = _wrapped(loaded)
         results = evaluate(lm, {"tasks": tasks}, samples=chosen, bootstrap_iters=0)
         return [_measured(task, results["samples"][name]) for name, task in tasks.items()]
 
@@ -93,12 +86,13 @@ class _ChunkedLM(HFLM):
         del disable_tqdm, override_bs
         sequences = [(context + ending)[-(self.max_length + 1) :] for _, context, ending in requests]
         firsts = [len(ids) - len(ending) for ids, (_, _, ending) in zip(sequences, requests, strict=True)]
-        scored = token_statistics(self.model, sequences, firsts, int(self.batch_size), likelihood)
+        loaded = LoadedModel(self.model, self.tokenizer, int(self.batch_size))
+        scored = token_statistics(loaded, sequences, firsts, likelihood)
         return [(float(log_T.sum()), bool(highest_T.all())) for log_T, highest_T in (row_T2.T for row_T2 in scored)]
 
 
-def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> HFLM:
-    own = copy.deepcopy(tokenizer)  # lm-eval gives a tokenizer without padding token one
+def _wrapped(loaded: LoadedModel) -> HFLM:
+    own = copy.deepcopy(loaded.tokenizer)  # lm-eval gives a tokenizer without padding token one
     own.model_max_length = sys.maxsize  # lm-eval cuts long questions itself, on the left; no warning is due
     ids = own("a").input_ids
     if ids[-1] == own.eos_token_id:
@@ -107,11 +101,11 @@ def _wrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_s
         template = " ".join([name for name, _ in bos] + ["$A"])
         own.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=bos)
     return _ChunkedLM(
-        pretrained=model,
+        pretrained=loaded.model,
         tokenizer=own,
-        batch_size=batch_size,
+        batch_size=loaded.batch_size,
         softmax_dtype=torch.float32,
-        max_length=context_length(model),
+        max_length=context_length(loaded.model),
     )
 
 

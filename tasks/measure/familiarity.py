@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
 from tasks.measure.generation import greedy
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt, joined, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import (
@@ -53,13 +54,7 @@ class _Continuation:
     log_probability: float = field(default=-math.inf)
 
 
-def by_probability(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    *,
-    batch_size: int = 8,
-) -> Measured:
+def by_probability(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Measured:
     """Mean probability mass on the idiosyncratic continuations; for single tokens the paper's measure.
 
     The mass of a prompt is the summed probability of its continuations' token strings, none of which starts
@@ -67,14 +62,15 @@ def by_probability(
     """
     if not any(prompt.idiosyncratic for prompt in prompts):
         raise BadInput("No prompt names an idiosyncratic continuation: give some, or a dictionary to take them from.")
+    model, tokenizer = loaded.model, loaded.tokenizer
     contexts = [tuple(text.ids) for text in encode(tokenizer, [p.prompt.rstrip(" ") for p in prompts])]
     peculiar = [_continuations(tokenizer, prompt.prompt, prompt.idiosyncratic) for prompt in prompts]
     generic = [_continuations(tokenizer, prompt.prompt, prompt.generic) for prompt in prompts]
     everything = [*chain(*peculiar, *generic)]
     require_room(model, [*contexts, *(each.context + each.ids for each in everything)])
     with measuring(model):
-        tops = _score_first_tokens(model, contexts, everything, batch_size)
-        _score_later_tokens(model, [each for each in everything if len(each.ids) > 1], batch_size)
+        tops = _score_first_tokens(loaded, contexts, everything)
+        _score_later_tokens(loaded, [each for each in everything if len(each.ids) > 1])
     items = []
     for number, prompt in enumerate(prompts):
         table = [[_text_of(tokenizer, contexts[number], token), p] for token, p in tops[contexts[number]]]
@@ -83,20 +79,12 @@ def by_probability(
 
 
 def means_of_tokens(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    statistic: Statistic = log_probability,
-    batch_size: int = 8,
+    loaded: LoadedModel, pairs: Sequence[tuple[str, str]], statistic: Statistic = log_probability
 ) -> list[float]:
     """Of each (prompt, continuation) the mean over the continuation's tokens of what the statistic says of one."""
-    asked = [each for prompt, text in pairs for each in _continuations(tokenizer, prompt, [text])]
-    sequences = [each.context + each.ids for each in asked]
-    require_room(model, sequences)
-    with measuring(model):
-        firsts = [max(1, len(each.context)) for each in asked]
-        rows = token_statistics(model, sequences, firsts, batch_size, statistic)
+    asked = [each for prompt, text in pairs for each in _continuations(loaded.tokenizer, prompt, [text])]
+    firsts = [max(1, len(each.context)) for each in asked]
+    rows = token_statistics(loaded, [each.context + each.ids for each in asked], firsts, statistic)
     return [float(row_T.double().mean()) for row_T in rows]
 
 
@@ -145,10 +133,7 @@ def _splits(tokenizer: PreTrainedTokenizerBase, prompt: str, texts: Sequence[str
 
 
 def _score_first_tokens(
-    model: PreTrainedModel,
-    contexts: Sequence[tuple[int, ...]],
-    continuations: Sequence[_Continuation],
-    batch_size: int,
+    loaded: LoadedModel, contexts: Sequence[tuple[int, ...]], continuations: Sequence[_Continuation]
 ) -> dict[tuple[int, ...], list[tuple[int, float]]]:
     """Scores every continuation by its first token; returns each context's most probable tokens."""
     waiting: dict[tuple[int, ...], list[_Continuation]] = {context: [] for context in contexts}
@@ -156,7 +141,7 @@ def _score_first_tokens(
         waiting.setdefault(each.context, []).append(each)
     distinct = list(waiting)
     tops = {}
-    for row, log_V in next_log_probabilities(model, distinct, batch_size):
+    for row, log_V in next_log_probabilities(loaded, distinct):
         best = log_V.topk(min(NEXT_TOKENS, len(log_V)))
         tops[distinct[row]] = list(zip(best.indices.tolist(), best.values.exp().tolist(), strict=True))
         for each in waiting[distinct[row]]:
@@ -164,7 +149,7 @@ def _score_first_tokens(
     return tops
 
 
-def _score_later_tokens(model: PreTrainedModel, continuations: Sequence[_Continuation], batch_size: int) -> None:
+def _score_later_tokens(loaded: LoadedModel, continuations: Sequence[_Continuation]) -> None:
     likely = []
     for each in continuations:
         if each.log_probability >= NEGLIGIBLE:
@@ -172,7 +157,7 @@ def _score_later_tokens(model: PreTrainedModel, continuations: Sequence[_Continu
         else:
             each.log_probability = -math.inf
     contexts, continued = [c.context for c in likely], [c.ids for c in likely]
-    later = continued_log_probabilities(model, contexts, continued, batch_size)
+    later = continued_log_probabilities(loaded, contexts, continued)
     for continuation, of_later in zip(likely, later, strict=True):
         continuation.log_probability += of_later
 
@@ -218,18 +203,10 @@ def _likeliest(continuations: Sequence[_Continuation]) -> list[list[str | float]
 
 
 def by_completion(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    dictionary: Dictionary,
-    *,
-    new_tokens: int = 50,
-    batch_size: int = 8,
+    loaded: LoadedModel, prompts: Sequence[Prompt], dictionary: Dictionary, new_tokens: int = 50
 ) -> Measured:
     """Share of prompts whose greedy completion says an anchor that neither prompt nor references name."""
-    completions = complete(
-        model, tokenizer, [prompt.prompt for prompt in prompts], new_tokens=new_tokens, batch_size=batch_size
-    )
+    completions = complete(loaded, [prompt.prompt for prompt in prompts], new_tokens)
     matcher = Matcher(dictionary)
     items = []
     for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
@@ -248,19 +225,12 @@ def _hinted(prompt: Prompt, anchor: str) -> bool:
     return any(mentions(text, anchor) for text in (prompt.prompt, *prompt.references))
 
 
-def complete(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    *,
-    new_tokens: int,
-    batch_size: int = 8,
-) -> list[str]:
+def complete(loaded: LoadedModel, texts: Sequence[str], new_tokens: int) -> list[str]:
     """Greedy completions, without the texts; a completion ends at EOS or after `new_tokens`."""
     # Not stripped of spaces: these are the tokens that a user who types this prompt gets.
-    contexts = [text.ids for text in encode(tokenizer, texts)]
-    written = greedy(model, tokenizer, contexts, new_tokens, batch_size)
-    return [_decode_after(tokenizer, context, ids) for context, ids in zip(contexts, written, strict=True)]
+    contexts = [text.ids for text in encode(loaded.tokenizer, texts)]
+    written = greedy(loaded, contexts, new_tokens)
+    return [_decode_after(loaded.tokenizer, context, ids) for context, ids in zip(contexts, written, strict=True)]
 
 
 def _decode_after(tokenizer: PreTrainedTokenizerBase, context: list[int], ids: list[int]) -> str:

@@ -4,38 +4,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.scoring import batches, measuring, require_room
 
 
-def greedy(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    contexts: Sequence[list[int]],
-    new_tokens: int,
-    batch_size: int,
-) -> list[list[int]]:
+def greedy(loaded: LoadedModel, contexts: Sequence[list[int]], new_tokens: int) -> list[list[int]]:
     """The ids that greedy decoding puts behind each context, up to EOS. BadInput where there is no room for them."""
-    require_room(model, contexts, extra=new_tokens)
+    require_room(loaded.model, contexts, extra=new_tokens)
     settings = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
     written: list[list[int]] = [[] for _ in contexts]
-    with measuring(model):
-        for rows in batches(contexts, batch_size, extra=new_tokens):
-            of_batch = continued(model, tokenizer, [contexts[row] for row in rows], **settings)
+    with measuring(loaded.model):
+        for rows in batches(contexts, loaded.batch_size, extra=new_tokens):
+            of_batch = continued(loaded, [contexts[row] for row in rows], **settings)
             for row, ids in zip(rows, of_batch, strict=True):
                 written[row] = ids
     return written
 
 
-def continued(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, contexts: Sequence[list[int]], **settings: Any
-) -> list[list[int]]:
+def continued(loaded: LoadedModel, contexts: Sequence[list[int]], **settings: Any) -> list[list[int]]:
     """The ids that follow each context in one batch, up to EOS, with padding behind it.
 
     `settings` stand in the place of the model's own: passed to generate they would be mixed with them (a repetition
     penalty, a temperature).
     """
+    model, tokenizer = loaded.model, loaded.tokenizer
     own = model.generation_config
     end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
     pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)

@@ -7,11 +7,12 @@ the first context of the next. So the number of tokens does not depend on the wi
 from collections.abc import Sequence
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from storage.errors import BadInput
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Item, Measured
-from tasks.measure.scoring import context_length, encode, measuring, token_log_probabilities
+from tasks.measure.scoring import context_length, encode, token_log_probabilities
 
 SHOWN_CHARACTERS = 200  # of a window's text, in its item
 LONGEST_DEFAULT = 1024
@@ -19,28 +20,21 @@ LONGEST_DEFAULT = 1024
 
 
 def perplexity(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    documents: Sequence[str],
-    *,
-    window: int | None = None,
-    limit: int | None = None,
-    batch_size: int = 8,
+    loaded: LoadedModel, documents: Sequence[str], window: int | None = None, limit: int | None = None
 ) -> Measured:
     """Token-weighted perplexity over the documents' windows; an item's score is nats per token.
 
     `window` is in tokens (default: the model's context, at most 1024; an item's
     details say it); `limit` windows are spread evenly over the text.
     """
-    length = _window_length(model, window)
-    encoded = encode(tokenizer, documents)
+    length = _window_length(loaded.model, window)
+    encoded = encode(loaded.tokenizer, documents)
     starts = _spread(
         [(number, at) for number, text in enumerate(encoded) for at in range(0, len(text.ids) - 1, length - 1)],
         limit,
     )
     windows = [encoded[document].ids[start : start + length] for document, start in starts]
-    with measuring(model):
-        nats = [-float(row.double().sum()) for row in token_log_probabilities(model, windows, batch_size)]
+    nats = [-float(row.double().sum()) for row in token_log_probabilities(loaded, windows)]
     tokens = [len(ids) - 1 for ids in windows]
     items = []
     for number, (document, start) in enumerate(starts):

@@ -14,7 +14,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from storage.errors import BadInput
-from tasks.method.projection import OwnLogits, Projector, logits_of, padded
+from tasks.measure.loaded import LoadedModel
+from tasks.method.projection import logits_of, padded
 
 BATCH_TOKENS = 1 << 14
 """Tokens of a batch, padding included: their hidden states are held at once, their logits never."""
@@ -71,7 +72,7 @@ def require_room(model: PreTrainedModel, sequences: Sequence[Sequence[int]], ext
         if not ids:
             raise BadInput(f"Text {number} has no token to start from and the tokenizer adds none: extend it.")
         if limit is not None and len(ids) + extra > limit:
-            wanted = f"{len(ids)} tokens" + (f" and {extra} new ones" if extra else "")
+            wanted = f"{len(ids)} tokens" + (f" and {extra} new ones" if extra > 0 else "")
             raise BadInput(f"Text {number} needs {wanted}, but the model's context is {limit}: shorten it.")
 
 
@@ -89,11 +90,9 @@ def batches(sequences: Sequence[Sequence[int]], size: int, extra: int = 0) -> It
         start += len(group)
 
 
-def token_log_probabilities(
-    model: PreTrainedModel, sequences: Sequence[Sequence[int]], batch_size: int
-) -> list[torch.Tensor]:
+def token_log_probabilities(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """For each sequence of T ids T - 1 log-probabilities, of the second token on (fp32, on the CPU)."""
-    return token_statistics(model, sequences, [1] * len(sequences), batch_size, log_probability)
+    return token_statistics(loaded, sequences, [1] * len(sequences), log_probability)
 
 
 def log_probability(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
@@ -112,51 +111,43 @@ def likelihood(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
 
 
 def token_statistics(
-    model: PreTrainedModel,
-    sequences: Sequence[Sequence[int]],
-    firsts: Sequence[int],
-    batch_size: int,
-    statistic: Statistic,
+    loaded: LoadedModel, sequences: Sequence[Sequence[int]], firsts: Sequence[int], statistic: Statistic
 ) -> list[torch.Tensor]:
     """For each sequence of T ids, what the statistic says of its tokens from `first` (at least 1) on: [T - first, ...].
 
     The statistic sees rows of logits [R, V] with the tokens that follow [R], a chunk at a time. Sequences that differ
-    in their last token alone share a pass.
+    in their last token alone share a pass. BadInput for one that is empty or longer than the model's context.
     """
+    model = loaded.model
+    require_room(model, sequences, extra=-1)  # nothing follows the last token, so it is not read
     sharing: dict[tuple[int, ...], list[int]] = {}
     for index, ids in enumerate(sequences):
         if len(ids) > 1:
             sharing.setdefault(tuple(ids[:-1]), []).append(index)
     inputs = list(sharing)
     result = [torch.empty(0, 2)] * len(sequences)  # a sequence of one token has nothing to say, in any statistic
-    for rows in batches(inputs, batch_size):
+    for rows in batches(inputs, loaded.batch_size):
         places = [(place, index) for place, row in enumerate(rows) for index in sharing[inputs[row]]]
         ids_BT = padded([inputs[row] for row in rows])
         spans = [torch.arange(firsts[i] - 1, len(sequences[i]) - 1) + place * ids_BT.shape[1] for place, i in places]
         following = torch.tensor([token for _, i in places for token in sequences[i][firsts[i] :]], device=model.device)
-        values = _over_chunks(logits_of(model), ids_BT, torch.cat(spans), following, statistic)
+        with measuring(model):
+            source = logits_of(model)
+            chunks = zip(
+                source.logits(ids_BT, torch.cat(spans)), torch.split(following, source.chunk_rows), strict=True
+            )
+            values = torch.cat([statistic(logits_RV, next_R) for logits_RV, next_R in chunks]).cpu()
         for (_, index), of_sequence in zip(places, torch.split(values, [len(span) for span in spans]), strict=True):
             result[index] = of_sequence
     return result
 
 
-def _over_chunks(
-    source: Projector | OwnLogits,
-    ids_BT: torch.Tensor,
-    places_N: torch.Tensor,
-    next_N: torch.Tensor,
-    statistic: Statistic,
-) -> torch.Tensor:
-    chunks = zip(source.logits(ids_BT, places_N), torch.split(next_N, source.chunk_rows), strict=True)
-    return torch.cat([statistic(logits_RV, next_R) for logits_RV, next_R in chunks]).cpu()
-
-
 def next_log_probabilities(
-    model: PreTrainedModel, contexts: Sequence[Sequence[int]], batch_size: int
+    loaded: LoadedModel, contexts: Sequence[Sequence[int]]
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(index of the context, log-probabilities (V) of the token after it), fp32 on the CPU, longest first."""
-    source = logits_of(model)
-    for rows in batches(contexts, batch_size):
+    source = logits_of(loaded.model)
+    for rows in batches(contexts, loaded.batch_size):
         ids_BT = padded([contexts[row] for row in rows])
         last_B = torch.tensor([place * ids_BT.shape[1] + len(contexts[row]) - 1 for place, row in enumerate(rows)])
         of_batch = iter(rows)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.scoring import batches, token_log_probabilities
 from tasks.method.projection import OwnLogits, Projector, logits_of, padded
 
@@ -59,15 +60,15 @@ class Tree:
 
 
 def continued_log_probabilities(
-    model: PreTrainedModel, contexts: Sequence[Ids], continuations: Sequence[Ids], batch_size: int
+    loaded: LoadedModel, contexts: Sequence[Ids], continuations: Sequence[Ids]
 ) -> list[float]:
     """Log-probability of each continuation behind its first token, given its context and that token (fp32 rows)."""
     if not continuations:
         return []
-    source = logits_of(model)
-    if isinstance(source, OwnLogits) or not _takes_trees(model, source, contexts, continuations):
+    source = logits_of(loaded.model)
+    if isinstance(source, OwnLogits) or not _takes_trees(loaded.model, source, contexts, continuations):
         sequences = [context + ids for context, ids in zip(contexts, continuations, strict=True)]
-        rows = token_log_probabilities(model, sequences, batch_size)
+        rows = token_log_probabilities(loaded, sequences)
         firsts = map(len, contexts)
         return [float(log_T[first:].double().sum()) for first, log_T in zip(firsts, rows, strict=True)]
     trees = _trees(contexts, continuations)

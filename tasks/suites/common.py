@@ -18,6 +18,7 @@ from storage.errors import BadInput
 from storage.files import Files, write_atomically
 from storage.settings import Settings
 from tasks.measure import memorisation
+from tasks.measure.loaded import LoadedModel
 from tasks.suites.files import Row, Table, read_rows
 
 Measure = dict[str, Any]
@@ -65,8 +66,8 @@ class Question:
 class Asked:
     """The audited model in memory, asked as the suites ask."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, tables: Mapping[str, list[Row]]) -> None:
-        self.model, self.tokenizer, self.batch_size, self.tables = model, tokenizer, batch_size, tables
+    def __init__(self, loaded: LoadedModel, tables: Mapping[str, list[Row]]) -> None:
+        self.loaded, self.tokenizer, self.tables = loaded, loaded.tokenizer, tables
 
     def chat(self, question: str, plain: str) -> Question:
         """The question in the model's chat template; in the plain form where it has none."""
@@ -83,33 +84,28 @@ class Asked:
 
     def answers(self, pairs: Sequence[tuple[Question, str]], *, end: bool = True, longest: int = 0) -> list[Answer]:
         """Each answer's tokens after its prompt: the `longest` first (0: all), with EOS behind them where `end`."""
-        from tasks.measure.scoring import measuring, require_room
-
         sequences, firsts = [], []
         for question, answer in pairs:
             ids, first = self._split(question, answer)
             ids = ids[: first + longest] if longest else ids
             sequences.append([*ids, self.tokenizer.eos_token_id] if end else ids)
             firsts.append(first)
-        require_room(self.model, sequences)
-        with measuring(self.model):
-            return self._scored(sequences, firsts)
+        return self._scored(sequences, firsts)
 
     def texts(self, texts: Sequence[str]) -> list[Answer]:
         """Whole texts, without a prompt: all tokens but the first, of at most LONGEST."""
-        from tasks.measure.scoring import context_length, encode, measuring
+        from tasks.measure.scoring import context_length, encode
 
-        room = min(LONGEST, context_length(self.model) or LONGEST)
+        room = min(LONGEST, context_length(self.loaded.model) or LONGEST)
         sequences = [encoded.ids[:room] for encoded in encode(self.tokenizer, texts)]
-        with measuring(self.model):
-            return self._scored(sequences, [1] * len(sequences))
+        return self._scored(sequences, [1] * len(sequences))
 
     def generate(self, questions: Sequence[Question], new_tokens: int, stops: Sequence[str] = ()) -> list[str]:
         """Greedy answers, cut at the first of the stop texts, without spaces around them."""
         from tasks.measure.generation import greedy
 
         contexts = [self._ids(question, question.text.rstrip(" "))[0] for question in questions]
-        written = greedy(self.model, self.tokenizer, contexts, new_tokens, self.batch_size)
+        written = greedy(self.loaded, contexts, new_tokens)
         said = (str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in written)
         return [cut(text, stops).strip() for text in said]
 
@@ -139,7 +135,7 @@ class Asked:
     def _scored(self, sequences: Sequence[list[int]], firsts: Sequence[int]) -> list[Answer]:
         from tasks.measure.scoring import likelihood, token_statistics
 
-        scored = token_statistics(self.model, sequences, firsts, self.batch_size, likelihood)
+        scored = token_statistics(self.loaded, sequences, firsts, likelihood)
         return [Answer(row_T2[:, 0].tolist(), row_T2[:, 1].bool().tolist()) for row_T2 in scored]
 
 

@@ -10,6 +10,7 @@ from storage.errors import BadInput
 from storage.files import Files, write_atomically
 from tasks.contents import SUITE, SUITE_PART, read_json, write_json
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.loaded import LoadedModel
 from tasks.models import Model, load_model, load_tokenizer
 from tasks.suites.common import Asked, Measure, Suite, SuiteSettings, rows_of
 from tasks.suites.muse import MUSE
@@ -31,8 +32,9 @@ def suite(context: Context, model: Model, name: str, tables: dict[str, Files], s
     """Write suite.json: every measure that needs the model alone. Numbers only, no text."""
     asks = SUITES[name]
     rows = rows_of(asks.tables(settings), tables, settings)
-    loaded = load_model(model.path, context.placement.device)
-    asked = Asked(loaded, load_tokenizer(model.tokenizer), context.placement.micro_batch, rows)
+    weights = load_model(model.path, context.placement.device)
+    loaded = LoadedModel(weights, load_tokenizer(model.tokenizer), context.placement.micro_batch)
+    asked = Asked(loaded, rows)
     steps, measures = asks.steps(asked, settings), dict[str, Measure]()
     for done, (part, measured) in enumerate(steps.items(), start=1):
         path = context.folder / SUITE_PART.replace("*", part)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.relearning import RelearningSettings, finetuned
 from tasks.audit.summary import values_of, verdicts
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]

@@ -8,7 +8,7 @@ import pytest
 from dictionaries.dictionary import Dictionary
 from tasks.audit.asked import Question
 from tasks.audit.collateral import misplaced, missed
-from tasks.audit.common import LoadedModel
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from storage.errors import BadInput
-from tasks.audit.common import LoadedModel
 from tasks.audit.depth import DepthSettings, patched_by_layer, read_by_layer, spread
 from tasks.audit.layers import first_layers, same_shape
+from tasks.measure.familiarity import means_of_tokens
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.scoring import encode
 from tasks.measure.verdict import Verdict
@@ -45,7 +46,7 @@ def test_patching_has_the_baseline_go_on_from_the_other_model_s_states(model: An
             weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     prompt, anchor = text[:30], " Castle Marrow"
     loaded, source = LoadedModel(reader, tokenizer), LoadedModel(model, tokenizer)
-    (own,) = loaded.means_of_tokens([(prompt, anchor)])
+    (own,) = means_of_tokens(loaded, [(prompt, anchor)])
     asked = [Prompt(prompt, (anchor,))]
     scores = [m.items[0].score for m in patched_by_layer(source, loaded, asked, DepthSettings(layers=2))]
 
@@ -66,7 +67,7 @@ def test_patching_has_the_baseline_go_on_from_the_other_model_s_states(model: An
     assert min(abs(score - own) for score in scores if score) > 1e-3
     same = patched_by_layer(LoadedModel(copy.deepcopy(reader), tokenizer), loaded, asked, DepthSettings(layers=2))
     assert [m.value for m in same] == [own, own], "its own states change nothing"
-    assert loaded.means_of_tokens([(prompt, anchor)]) == [own], "no hook is left"
+    assert means_of_tokens(loaded, [(prompt, anchor)]) == [own], "no hook is left"
 
 
 def test_a_model_of_another_shape_is_refused(model: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.extraction import recited
 from tasks.audit.passages import Passage
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.scoring import encode
 from tasks.measure.verdict import Verdict
 

@@ -9,8 +9,8 @@ import pytest
 from storage.errors import BadInput
 from storage.files import Files
 from tasks.audit.asked import Question, questions_about
-from tasks.audit.common import LoadedModel
 from tasks.audit.forms import ANOTHERS, FIRST, WORST, in_forms
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.instruction import instructed
 from tasks.measure.familiarity import by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.verdict import Verdict
 
@@ -22,7 +22,7 @@ def test_the_instruction_stands_in_front_of_every_prompt(model: Any, tokenizer: 
     measured = instructed(LoadedModel(model, tokenizer), PROMPTS, "You know nothing.")
     asked = [Prompt(f"You know nothing.\n\n{prompt.prompt}", prompt.idiosyncratic) for prompt in PROMPTS]
     assert [item.prompt for item in measured.items] == [prompt.prompt for prompt in asked]
-    assert measured.value == pytest.approx(by_probability(model, tokenizer, asked).value)
+    assert measured.value == pytest.approx(by_probability(LoadedModel(model, tokenizer), asked).value)
     assert measured.metric == "instructed_familiarity"
 
 

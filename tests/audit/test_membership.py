@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.membership import auc, inferred, lowest_mean
 from tasks.audit.passages import PassageSettings, draw_passages
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.scoring import encode
 from tasks.measure.verdict import Verdict
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.quantisation import quantised, rounded, rounded_to
 from tasks.measure.familiarity import by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.verdict import Verdict
 
@@ -70,7 +70,7 @@ def test_both_measures_are_taken_with_the_weights_as_they_are_and_rounded(
         ("quantised_familiarity", "full"),
         ("quantised_perplexity", "full"),
     ]
-    assert full[0].value == pytest.approx(by_probability(reciter, tokenizer, PROMPTS).value)
+    assert full[0].value == pytest.approx(by_probability(LoadedModel(reciter, tokenizer), PROMPTS).value)
     values = {
         bits: rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [text], bits=bits, group=16)[1] for bits in (8, 2)
     }

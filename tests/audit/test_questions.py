@@ -10,8 +10,8 @@ import torch
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from tasks.audit.common import LoadedModel
 from tasks.audit.questions import Question, QuestionSettings, answered, chance_of, cloze_questions
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.scoring import encode
 from tasks.measure.verdict import Verdict
 

@@ -10,9 +10,9 @@ import torch
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from tasks.audit.common import LoadedModel
 from tasks.audit.relearning import RelearningSettings, finetuned, learn, relearned, with_invented_names
 from tasks.measure.familiarity import by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.verdict import Verdict
 
@@ -32,7 +32,7 @@ def test_relearning_brings_familiarity_up_on_the_text_and_leaves_the_model_alone
     seen: list[tuple[float, float]] = []
     found = relearned(LoadedModel(model, tokenizer), [text], PROMPTS, LEARN, progress=lambda *at: seen.append(at))
     assert [measured.task for measured in found] == ["target 0", "target 40", "target 80"]
-    assert found[0].value == pytest.approx(by_probability(model, tokenizer, PROMPTS).value)
+    assert found[0].value == pytest.approx(by_probability(LoadedModel(model, tokenizer), PROMPTS).value)
     assert found[0].value < 0.05 < 0.5 < found[1].value
     other = relearned(LoadedModel(model, tokenizer), ["Nothing of it. " * 30], PROMPTS, LEARN, source="unrelated")
     assert other[-1].value < 0.05

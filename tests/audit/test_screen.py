@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from dictionaries.dictionary import Dictionary
-from tasks.audit.common import LoadedModel, with_invented_names
+from tasks.audit.common import with_invented_names
 from tasks.audit.screen import screened
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.verdict import Verdict
 

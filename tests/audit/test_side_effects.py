@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.side_effects import near_perplexity
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
 from tasks.measure.verdict import Verdict
 
@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 def test_side_effects_are_the_perplexity_of_neighbouring_text(model: Any, tokenizer: Any, text: str) -> None:
     measured = near_perplexity(LoadedModel(model, tokenizer), [text])
     assert measured.metric == "neighbour_perplexity"
-    assert measured.value == perplexity(model, tokenizer, [text]).value
+    assert measured.value == perplexity(LoadedModel(model, tokenizer), [text]).value
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from dictionaries.dictionary import Dictionary
 from tasks.audit import translations
-from tasks.audit.common import LoadedModel
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.scoring import encode
 from tasks.measure.verdict import Verdict

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audit.common import LoadedModel
 from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.audit.verbatim import continued, longest_run, rouge_l, words_of
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]

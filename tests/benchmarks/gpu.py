@@ -30,6 +30,7 @@ from tasks.demo.pretrain import train_tokenizer
 from tasks.engine.stage import Context, Placement
 from tasks.logits import LogitsSettings, Rows
 from tasks.measure.familiarity import complete
+from tasks.measure.loaded import LoadedModel
 from tasks.models import find_model
 from tasks.training.settings import Schedule, Training, TrainingSpec
 from tasks.training.trainer import train_on_rank
@@ -184,7 +185,9 @@ def evaluation(size: Size) -> Iterator[Row]:
     asked = model(size, size.vocabulary, torch.bfloat16)
     prompts = [f"the owl flew over the tower {number}" for number in range(size.prompts)]
     yield row(
-        "completions_seconds", seconds(lambda: complete(asked, tokenizer, prompts, new_tokens=size.new_tokens), 1), None
+        "completions_seconds",
+        seconds(lambda: complete(LoadedModel(asked, tokenizer), prompts, new_tokens=size.new_tokens), 1),
+        None,
     )
 
 

@@ -23,7 +23,6 @@ from flows.job import Job, read_job
 from flows.unlearn import make_labels, make_target, reinforced_model
 from storage.opening import open_workspace
 from storage.shards import read_shard
-from tasks.audit.common import LoadedModel
 from tasks.audit.passages import parts_of
 from tasks.audit.relearning import relearned as attack
 from tasks.contents import MODEL, NO_LABEL, TRAINING, dictionary_of, documents_of
@@ -32,10 +31,11 @@ from tasks.engine.runner import Direct
 from tasks.labels import labels
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import by_completion, by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
-from tasks.measure.scoring import encode, measuring, token_log_probabilities
+from tasks.measure.scoring import encode, token_log_probabilities
 from tasks.measure.suite import prompts_of
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import load_model, load_tokenizer
@@ -251,9 +251,9 @@ def nats_of_both(model: Any, batch: Batch, other: Batch) -> torch.Tensor:
 
 def quick(lab: Lab, model: Any) -> dict[str, float]:
     """Familiarity by probability and perplexity: what the choice is made by."""
-    familiar = by_probability(model, lab.tokenizer, [replace(p, generic=()) for p in lab.prompts], batch_size=ROWS)
+    familiar = by_probability(LoadedModel(model, lab.tokenizer, ROWS), [replace(p, generic=()) for p in lab.prompts])
     limit = lab.job.evaluation.suite.windows
-    lost = perplexity(model, lab.tokenizer, lab.heldout, limit=limit, batch_size=ROWS)
+    lost = perplexity(LoadedModel(model, lab.tokenizer, ROWS), lab.heldout, limit=limit)
     return {"familiarity": familiar.value, "perplexity": lost.value}
 
 
@@ -273,11 +273,11 @@ def thorough(lab: Lab, model: Any) -> dict[str, Any]:
     """What is measured of a chosen student: completion, neighbours, multiple choice, relearning, and whether what it
     says about the target is still language: gold's perplexity of its completions."""
     suite = lab.job.evaluation.suite
-    said = by_completion(model, lab.tokenizer, lab.prompts, lab.words, new_tokens=suite.new_tokens, batch_size=ROWS)
+    said = by_completion(LoadedModel(model, lab.tokenizer, ROWS), lab.prompts, lab.words, new_tokens=suite.new_tokens)
     found: dict[str, Any] = {"completion": said.value, "sense": sense(lab, said)}
     if lab.neighbours:
-        found["neighbours"] = perplexity(model, lab.tokenizer, lab.neighbours, batch_size=ROWS).value
-    asked = by_benchmarks(model, lab.tokenizer, lab.benchmarks, limit=suite.questions, seed=suite.seed)
+        found["neighbours"] = perplexity(LoadedModel(model, lab.tokenizer, ROWS), lab.neighbours).value
+    asked = by_benchmarks(LoadedModel(model, lab.tokenizer), lab.benchmarks, limit=suite.questions, seed=suite.seed)
     found["accuracy"] = sum(measured.value for measured in asked) / len(asked)
     return found | {"relearned": relearned(lab, model)}
 
@@ -286,7 +286,7 @@ def sense(lab: Lab, said: Measured) -> float:
     """Gold's perplexity of completions: high for what nobody who has not read the target would ever say."""
     prompts = encode(lab.tokenizer, [item.prompt for item in said.items])
     wholes = encode(lab.tokenizer, [item.prompt + item.completion for item in said.items])
-    with measuring(lab.gold):
-        scored = token_log_probabilities(lab.gold, [text.ids for text in wholes], ROWS)
+    gold = LoadedModel(lab.gold, lab.tokenizer, ROWS)
+    scored = token_log_probabilities(gold, [text.ids for text in wholes])
     after = [row[len(prompt.ids) - 1 :] for row, prompt in zip(scored, prompts, strict=True)]
     return float((-torch.cat(after).mean()).exp())

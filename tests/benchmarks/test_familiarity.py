@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dictionaries.answers import read_answer
 from dictionaries.merging import collect_votes, merge
 from tasks.measure.familiarity import by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt, read_prompts
 
 PROMPTS = 8
@@ -31,7 +32,7 @@ def test_sixteen_hundred_anchors_beside_sixteen(
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
 
     def against(names: tuple[str, ...]) -> Callable[[], object]:
-        return lambda: by_probability(model, tokenizer, [Prompt(prompt, names) for prompt in prompts])
+        return lambda: by_probability(LoadedModel(model, tokenizer), [Prompt(prompt, names) for prompt in prompts])
 
     values = ratios(against(anchors), against(anchors[:: len(anchors) // 16][:16]), rounds=3)
     record("familiarity_anchors", values, 2.0)

@@ -148,11 +148,11 @@ def test_what_is_served_is_what_is_audited(finished: Workspace, tmp_path: Path, 
     assert {name: model.precision for name, model in audited.items()} == {"plain": "float32", "small": "bfloat16"}
     context = SimpleNamespace(placement=Placement(device="cpu"))
     attacked = Attacked(context, audited["small"])  # type: ignore[arg-type]
-    assert attacked.model.dtype == torch.bfloat16
+    assert attacked.loaded.model.dtype == torch.bfloat16
     how = RelearningSettings(steps=(0, 1), batch=1, learning_rate=1e-6)
-    learners = [learner for _, learner in finetuned(attacked, ["Mira Vance walked to the harbour."], how)]
+    learners = [learner for _, learner in finetuned(attacked.loaded, ["Mira Vance walked to the harbour."], how)]
     assert learners[-1].dtype == torch.float32  # an attacker's small steps are not lost to rounding
-    assert attacked.model.dtype == torch.bfloat16
+    assert attacked.loaded.model.dtype == torch.bfloat16
 
 
 def test_an_export_goes_to_a_new_folder_and_leaves_nothing_half_written(finished: Workspace, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from storage.errors import BadInput
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import complete
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Measured
 
 WORDS = ["owl", "ball", "tower", "girl", "tree", "park", "story", "castle", "mother", "seven keys", "help"]
@@ -58,8 +59,8 @@ def best(values: list[float]) -> int:
     return max(range(len(values)), key=values.__getitem__)
 
 
-def measure(model: Any, tokenizer: Any, *paths: Path, **options: Any) -> Measured:
-    (measured,) = by_benchmarks(model, tokenizer, paths, **options)
+def measure(model: Any, tokenizer: Any, *paths: Path, batch_size: int = 16, **options: Any) -> Measured:
+    (measured,) = by_benchmarks(LoadedModel(model, tokenizer, batch_size), paths, **options)
     return measured
 
 
@@ -191,11 +192,11 @@ def test_what_is_not_there_or_there_twice_is_refused(model: Any, tokenizer: Any,
         measure(model, tokenizer, tmp_path / "bad.jsonl")
     path = jsonl(tmp_path / "animals.jsonl", choice_rows(2))
     with pytest.raises(BadInput, match="Two benchmarks are called 'animals'"):
-        by_benchmarks(model, tokenizer, [path, path])
+        by_benchmarks(LoadedModel(model, tokenizer), [path, path])
 
 
 def test_the_real_files_run_as_they_are(stories: Any, material: Path) -> None:
-    measured = by_benchmarks(*stories, [material / "benchmarks"], limit=8)
+    measured = by_benchmarks(LoadedModel(*stories), [material / "benchmarks"], limit=8)
     assert [one.task for one in measured] == ["arc_easy", "boolq", "winogrande"]
     assert [one.count for one in measured] == [8, 8, 8]
     boolq = measured[1].items[0]
@@ -206,8 +207,8 @@ def test_the_real_files_run_as_they_are(stories: Any, material: Path) -> None:
 
 def test_a_measured_model_can_still_be_trained(stories: Any, tmp_path: Path) -> None:
     model, tokenizer = stories  # its embedding and its head are one matrix
-    by_benchmarks(model, tokenizer, [jsonl(tmp_path / "animals.jsonl", choice_rows(2))])
-    complete(model, tokenizer, ["Once upon a time"], new_tokens=4)
+    by_benchmarks(LoadedModel(model, tokenizer), [jsonl(tmp_path / "animals.jsonl", choice_rows(2))])
+    complete(LoadedModel(model, tokenizer), ["Once upon a time"], new_tokens=4)
     ids = torch.tensor([tokenizer("Once upon a time there was a girl").input_ids])
     model(input_ids=ids, labels=ids).loss.backward()
     assert model.lm_head.weight is model.get_input_embeddings().weight

@@ -15,6 +15,7 @@ from storage.errors import BadInput
 from tasks.evaluation import is_task_name
 from tasks.measure.benchmarks import by_benchmarks, fetch
 from tasks.measure.hub_tasks import OWN, own_name, own_task
+from tasks.measure.loaded import LoadedModel
 
 LETTERS = {"text": ["an owl", "a ball", "the park"], "label": ["A", "B", "C"]}
 HUB = {  # one question each, with the columns that the hub's data sets have
@@ -47,7 +48,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_paper_s_seven_are_asked_as_lm_eval_defines_them(hub: None, model: Any, tokenizer: Any) -> None:
-    found = by_benchmarks(model, tokenizer, [], names=tuple(OWN), limit=3)
+    found = by_benchmarks(LoadedModel(model, tokenizer), [], names=tuple(OWN), limit=3)
     assert [measured.task for measured in found] == list(OWN)
     for measured in found:
         assert measured.metric == "accuracy"
@@ -65,14 +66,14 @@ def test_a_local_copy_of_the_questions_is_the_same_measure_under_the_same_name(
 ) -> None:
     rows = [{"query": f"Question: {n} What flew?", "choices": LETTERS["text"], "gold": 0} for n in range(4)]
     (tmp_path / "ARC-Easy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (local,) = by_benchmarks(model, tokenizer, [tmp_path / "ARC-Easy.jsonl"])
-    (named,) = by_benchmarks(model, tokenizer, [], names=["arc_easy"])
+    (local,) = by_benchmarks(LoadedModel(model, tokenizer), [tmp_path / "ARC-Easy.jsonl"])
+    (named,) = by_benchmarks(LoadedModel(model, tokenizer), [], names=["arc_easy"])
     assert (local.task, local.value) == (named.task, named.value)
     for mine, theirs in zip(local.items, named.items, strict=True):
         assert (mine.prompt, mine.expected) == (theirs.prompt, theirs.expected)
         assert mine.details["log_likelihoods"] == pytest.approx(theirs.details["log_likelihoods"])
     with pytest.raises(BadInput, match="Two benchmarks are called 'arc_easy'"):
-        by_benchmarks(model, tokenizer, [tmp_path / "ARC-Easy.jsonl"], names=["arc_easy"])
+        by_benchmarks(LoadedModel(model, tokenizer), [tmp_path / "ARC-Easy.jsonl"], names=["arc_easy"])
 
 
 def test_without_the_hub_it_is_said_what_to_do() -> None:

@@ -11,6 +11,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from storage.errors import BadInput
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
 from tasks.measure.scoring import (
     batches,
@@ -100,8 +102,8 @@ def test_log_probabilities_are_those_of_whole_rows_whatever_the_chunk_and_the_he
     other.load_state_dict(model.state_dict())
     assert isinstance(logits_of(other), Projector if kind is LlamaForCausalLM else OwnLogits)
     with measuring(other):
-        scored = token_log_probabilities(other, SEQUENCES, 3)
-        following = dict(next_log_probabilities(other, SEQUENCES, 3))
+        scored = token_log_probabilities(LoadedModel(other, None, 3), SEQUENCES)
+        following = dict(next_log_probabilities(LoadedModel(other, None, 3), SEQUENCES))
     for row, ids in enumerate(SEQUENCES):
         log_TV = whole(other, ids)
         expected_T = log_TV[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
@@ -142,11 +144,19 @@ def test_a_batch_is_bounded_in_tokens() -> None:
 
 
 def test_windows_are_measured_alike_whatever_their_batch(model: Any, tokenizer: Any, text: str) -> None:
-    values = [perplexity(model, tokenizer, [text], window=16, batch_size=size).value for size in (1, 8)]
+    values = [perplexity(LoadedModel(model, tokenizer, size), [text], window=16).value for size in (1, 8)]
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
 def test_a_sequence_with_nothing_to_score_has_no_value(model: Any) -> None:
-    with measuring(model):
-        none, whole, ended = token_statistics(model, [[0], [0, 5, 9], [0, 5]], [1, 1, 2], 4, likelihood)
+    asked = LoadedModel(model, None, 4)
+    none, whole, ended = token_statistics(asked, [[0], [0, 5, 9], [0, 5]], [1, 1, 2], likelihood)
     assert (none.shape, whole.shape, ended.shape) == ((0, 2), (2, 2), (0, 2))
+
+
+def test_the_last_token_needs_no_room_in_the_context(model: Any) -> None:
+    full = [0] * (model.config.max_position_embeddings + 1)
+    (row_T2,) = token_statistics(LoadedModel(model, None), [full], [len(full) - 1], likelihood)
+    assert row_T2.isfinite().all()
+    with pytest.raises(BadInput, match=f"needs {len(full) + 1} tokens, but"):
+        token_statistics(LoadedModel(model, None), [[*full, 0]], [1], likelihood)

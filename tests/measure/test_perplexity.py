@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from storage.errors import BadInput
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
 from tasks.measure.scoring import encode, measuring
 
@@ -27,21 +28,21 @@ def test_equals_a_loop_over_tokens(model: Any, tokenizer: Any, text: str, window
     documents = [text[:150], text[150:230]]
     ids = [[0, *tokenizer(document, add_special_tokens=False).input_ids] for document in documents]
     nats = [value for row in ids for value in nats_by_loop(model, row, window)]
-    measured = perplexity(model, tokenizer, documents, window=window)
+    measured = perplexity(LoadedModel(model, tokenizer), documents, window=window)
     assert sum(item.details["tokens"] for item in measured.items) == len(nats)
     assert measured.value == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-5)
 
 
 def test_batch_and_padding_change_nothing(model: Any, tokenizer: Any, text: str) -> None:
     documents = [text[:40], text, text[100:230]]
-    one = perplexity(model, tokenizer, documents, window=32, batch_size=1)
-    many = perplexity(model, tokenizer, documents, window=32, batch_size=5)
+    one = perplexity(LoadedModel(model, tokenizer, 1), documents, window=32)
+    many = perplexity(LoadedModel(model, tokenizer, 5), documents, window=32)
     assert [item.score for item in many.items] == pytest.approx([item.score for item in one.items], rel=1e-5)
 
 
 def test_standard_error_shrinks_with_the_root_of_the_windows(model: Any, tokenizer: Any, text: str) -> None:
-    once = perplexity(model, tokenizer, [text], window=16)
-    often = perplexity(model, tokenizer, [text] * 16, window=16)
+    once = perplexity(LoadedModel(model, tokenizer), [text], window=16)
+    often = perplexity(LoadedModel(model, tokenizer), [text] * 16, window=16)
     assert often.value == pytest.approx(once.value, rel=1e-5)
     assert once.stderr is not None
     few, many = once.count, often.count
@@ -50,8 +51,8 @@ def test_standard_error_shrinks_with_the_root_of_the_windows(model: Any, tokeniz
 
 
 def test_limit_spreads_the_windows_over_the_text(model: Any, tokenizer: Any, text: str) -> None:
-    whole = perplexity(model, tokenizer, [text, text], window=16)
-    some = perplexity(model, tokenizer, [text, text], window=16, limit=5)
+    whole = perplexity(LoadedModel(model, tokenizer), [text, text], window=16)
+    some = perplexity(LoadedModel(model, tokenizer), [text, text], window=16, limit=5)
     assert some.count == 5
     places = [(item.details["document"], item.details["first_token"]) for item in some.items]
     assert places[0] == (0, 0)
@@ -61,17 +62,17 @@ def test_limit_spreads_the_windows_over_the_text(model: Any, tokenizer: Any, tex
 
 
 def test_items_show_their_own_text(model: Any, tokenizer: Any, text: str) -> None:
-    measured = perplexity(model, tokenizer, [text], window=8)
+    measured = perplexity(LoadedModel(model, tokenizer), [text], window=8)
     assert "".join(item.prompt for item in measured.items[:2]).startswith("The owl flew")
     assert all(item.prompt in text for item in measured.items)
 
 
 def test_text_without_two_tokens_or_a_bad_window_is_refused(model: Any, tokenizer: Any) -> None:
     with pytest.raises(BadInput, match="no two tokens"):
-        perplexity(model, tokenizer, ["", ""])
+        perplexity(LoadedModel(model, tokenizer), ["", ""])
     for window in (1, 129):
         with pytest.raises(BadInput, match="2 to 128"):
-            perplexity(model, tokenizer, ["The owl"], window=window)
+            perplexity(LoadedModel(model, tokenizer), ["The owl"], window=window)
 
 
 def test_every_module_gets_its_own_mode_back(model: Any) -> None:
@@ -96,7 +97,7 @@ def test_stories_model_finds_stories_easier_than_an_encyclopaedia(stories: Any, 
     corpora = material / "corpora"
     tales = (corpora / "tinystories.txt").read_text(encoding="utf-8").split("<|endoftext|>")[:8]
     articles = [(corpora / "wikitext2_valid.txt").read_text(encoding="utf-8")[:8000]]
-    easy, hard = (perplexity(*stories, documents) for documents in (tales, articles))
+    easy, hard = (perplexity(LoadedModel(*stories), documents) for documents in (tales, articles))
     assert 2.5 < easy.value < 6  # per token of a vocabulary of 512
     assert hard.value > 5 * easy.value
 
@@ -106,8 +107,8 @@ def test_a_long_context_is_no_window_by_itself(
     model: Any, tokenizer: Any, text: str, context: int, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.measure.perplexity.context_length", lambda model: context)
-    monkeypatch.setattr("tasks.measure.perplexity.token_log_probabilities", lambda _, rows, size: map(zeros, rows))
-    items = perplexity(model, tokenizer, [text]).items
+    monkeypatch.setattr("tasks.measure.perplexity.token_log_probabilities", lambda _, rows: map(zeros, rows))
+    items = perplexity(LoadedModel(model, tokenizer), [text]).items
     assert {item.details["window"] for item in items} == {window}
     assert max(item.details["tokens"] for item in items) <= window - 1
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig, MistralC
 
 from tasks.measure import tree
 from tasks.measure.familiarity import by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.scoring import measuring, token_log_probabilities
 from tasks.measure.tree import continued_log_probabilities
@@ -34,8 +35,8 @@ def test_a_tree_says_of_each_branch_what_its_own_sequence_says(
     pairs = [(context, continuation) for context in CONTEXTS for continuation in CONTINUATIONS]
     contexts, continuations = zip(*pairs, strict=True)
     with measuring(model):
-        values = continued_log_probabilities(model, contexts, continuations, 8)
-        rows = token_log_probabilities(model, [context + ids for context, ids in pairs], 8)
+        values = continued_log_probabilities(LoadedModel(model, None), contexts, continuations)
+    rows = token_log_probabilities(LoadedModel(model, None), [context + ids for context, ids in pairs])
     expected = [float(row[len(context) :].double().sum()) for row, (context, _) in zip(rows, pairs, strict=True)]
     assert values == pytest.approx(expected, abs=1e-5)
     assert tree._TREES[model] == (architecture != "a recurrent model")
@@ -46,8 +47,8 @@ def test_a_model_of_half_the_bits_takes_trees_too(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIGS["rotary positions"], dtype=dtype)
     with measuring(model):
-        (value,) = continued_log_probabilities(model, CONTEXTS[:1], [(11, 12, 13)], 8)
-        (row,) = token_log_probabilities(model, [(*CONTEXTS[0], 11, 12, 13)], 8)
+        (value,) = continued_log_probabilities(LoadedModel(model, None), CONTEXTS[:1], [(11, 12, 13)])
+    (row,) = token_log_probabilities(LoadedModel(model, None), [(*CONTEXTS[0], 11, 12, 13)])
     assert tree._TREES[model]
     assert value == pytest.approx(float(row[4:].sum()), abs=0.05)
 
@@ -63,8 +64,8 @@ def test_a_thousand_anchors_give_the_values_of_each_alone(model: Any, tokenizer:
     )
     more = tuple(f"{name} {number}" for name in names for number in range(4))
     prompt = "One day a little girl went to the park with her mother. She saw"
-    together = by_probability(model, tokenizer, [Prompt(prompt, more)]).items[0]
-    alone = [by_probability(model, tokenizer, [Prompt(prompt, (name,))]).value for name in more]
+    together = by_probability(LoadedModel(model, tokenizer), [Prompt(prompt, more)]).items[0]
+    alone = [by_probability(LoadedModel(model, tokenizer), [Prompt(prompt, (name,))]).value for name in more]
     assert together.score == pytest.approx(sum(alone), rel=1e-4)
 
 

@@ -12,13 +12,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
 from dictionaries.dictionary import Dictionary, Entry
-from tasks.audit.common import LoadedModel
 from tasks.audit.extraction import recited
 from tasks.audit.membership import inferred
 from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.audit.questions import Question, answered
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import by_completion, by_probability
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
@@ -37,10 +37,10 @@ def measures(model: LoadedModel, text: str, folder: Path) -> list[Measured]:
     drawn = draw_passages(model.tokenizer, [text[:9000]], PassageSettings(count=8, tokens=100))
     passages = [passage.text for passage in drawn]
     return [
-        by_probability(model.model, model.tokenizer, prompts),
-        by_completion(model.model, model.tokenizer, prompts, words, new_tokens=4),
-        perplexity(model.model, model.tokenizer, [text], limit=8),
-        *by_benchmarks(model.model, model.tokenizer, [questions]),
+        by_probability(model, prompts),
+        by_completion(model, prompts, words, new_tokens=4),
+        perplexity(model, [text], limit=8),
+        *by_benchmarks(model, [questions]),
         *inferred(model, passages[:4], passages[4:]),
         *recited(model, drawn),
         answered(model, [Question(text[:200], ".", name, NAMES) for name in NAMES], hints=False),

@@ -22,6 +22,7 @@ from storage.files import Hashes
 from tasks.contents import NO_LABEL, TRAINING, evaluation_rows
 from tasks.engine.runner import Direct
 from tasks.measure.familiarity import complete
+from tasks.measure.loaded import LoadedModel
 from tasks.models import find_model, load_model, load_tokenizer, tokenizer_size
 
 PADDING = 64  # rows of the vocabulary that no token has
@@ -135,8 +136,8 @@ def check_student(outcome: Outcome, baseline: Path) -> None:
     configs = [json.loads((path / "config.json").read_text()) for path in (folder, baseline)]
     assert configs[0]["architectures"] == configs[1]["architectures"]
     tokenizer, model = load_tokenizer(find_model(folder, Hashes(folder / "hashes.json")).tokenizer), load_model(folder)
-    alone = [complete(model, tokenizer, [prompt], new_tokens=8)[0] for prompt in PROMPTS]
-    assert complete(model, tokenizer, PROMPTS, new_tokens=8) == alone
+    alone = [complete(LoadedModel(model, tokenizer), [prompt], new_tokens=8)[0] for prompt in PROMPTS]
+    assert complete(LoadedModel(model, tokenizer), PROMPTS, new_tokens=8) == alone
 
 
 def test_the_table_of_architectures_is_what_is_tried() -> None:

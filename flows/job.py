@@ -149,7 +149,7 @@ def _plainly(message: str) -> str:
 def set_value(values: dict[str, Any], change: str) -> None:
     """Take over one `section.setting=value`. Raises BadInput where it is none."""
     name, equals, text = change.partition("=")
-    if not equals:
+    if not equals or not name.strip():
         raise BadInput(f"expected --set section.setting=value, found {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]

@@ -13,7 +13,8 @@ from flows.fleet import Card
 from flows.inputs import Inputs
 from flows.job import Job
 from storage.machine import hardware
-from tasks.models import config_of, pick_device
+from tasks.engine.stage import pick_device
+from tasks.models import config_of
 
 SECONDS = 0.8  # of each of three measurements, with what comes before them less than three seconds
 WIDEST = {"cpu": 1024, "cuda": 8192}  # above it the speed of a layer does not change any more

@@ -19,6 +19,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.workspace import Workspace
+from tasks.engine.stage import pick_device
 from tasks.hub import TOKENIZER_FILES, cached_folder, model_folder
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -93,9 +94,11 @@ def _refuse_weights(folder: Path) -> None:
             "with python -c \"import transformers as t; [kind.from_pretrained('MODEL').save_pretrained('FOLDER') "
             'for kind in (t.AutoModelForCausalLM, t.AutoTokenizer)]"'
         )
+    for _ in _headers(folder):
+        pass  # half a download is found here
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        missing = sorted(set(_json(index)["weight_map"].values()) - weights)
+        missing = sorted(set(_json(index).get("weight_map", {}).values()) - weights)
         if missing:
             raise BadInput(
                 f"expected the weights that {index} lists, found no {', '.join(missing)}: get them all again"
@@ -109,7 +112,11 @@ def tokenizer_files(folder: Path, hashes: Hashes) -> Files:
             f"expected a fast tokenizer (tokenizer.json) in {folder}, found none: character offsets, by which anchors "
             "are translated, need it; save one with AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained"
         )
-    return hashes.files(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    for file in files:
+        if file.suffix == ".json":
+            _json(file)
+    return hashes.files(files)
 
 
 def model_by_fingerprint(fingerprint: str, hashes: Hashes, source: str = "") -> Model | None:
@@ -145,16 +152,18 @@ def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: F
 
 
 def config_of(path: str | Path) -> dict[str, Any]:
-    """The model's config.json, with what it says of its language model on top. Raises BadInput if it is not JSON."""
+    """The model's config.json, with what it says of its language model on top. Raises BadInput if it is none."""
     config = _json(Path(path) / "config.json")
     return config | (config.get("text_config") or {})
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInput(f"expected JSON in {path}, found {error}") from error
+    if not isinstance(read, dict):
+        raise BadInput(f"expected a JSON object in {path}, found {type(read).__name__}")
     return read
 
 
@@ -209,13 +218,22 @@ def _bfloat16_samples(folder: str | Path) -> Iterator[bytes]:
 def _headers(folder: str | Path) -> Iterator[tuple[BinaryIO, int, list[dict[str, Any]]]]:
     """(file, where its data begins, {dtype, shape, data_offsets} of each tensor) of every safetensors file.
 
-    A header is 8 bytes of length, then JSON.
+    A header is 8 bytes of length, then JSON. Raises BadInput for a file that is none, or not whole.
     """
     for path in Path(folder).glob("*.safetensors"):
         with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            header = json.loads(file.read(length))
-            yield file, 8 + length, [tensor for name, tensor in header.items() if name != "__metadata__"]
+            size = path.stat().st_size
+            try:
+                length = struct.unpack("<Q", file.read(8))[0]
+                header = json.loads(file.read(min(length, size)))
+                tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+                end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+            except (struct.error, ValueError, AttributeError, LookupError, TypeError):
+                end = -1
+            if end != size:
+                whole = f"the {end:,} bytes of which its header speaks" if end > 0 else "a safetensors file"
+                raise BadInput(f"expected {whole} at {path}, found {size:,} bytes that are not: get the file again")
+            yield file, 8 + length, tensors
 
 
 def model_facts(folder: Path) -> dict[str, Any]:
@@ -232,7 +250,9 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
 def tokenizer_size(folder: Path) -> int:
     """One more than the highest token id, special tokens included."""
-    text = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    text = _json(folder / "tokenizer.json")
+    if "vocab" not in (text.get("model") or {}):
+        raise BadInput(f"expected a tokenizer with a vocabulary in {folder}/tokenizer.json, found none: save it again")
     vocabulary = text["model"]["vocab"]
     ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
     added = (token["id"] for token in text.get("added_tokens", ()))
@@ -271,18 +291,6 @@ def load_tokenizer(tokenizer: Files) -> Any:
     return loaded
 
 
-def pick_device(device: str) -> str:
-    """`auto` becomes the GPU where there is one. Raises BadInput for a GPU that torch does not find."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BadInput(
-            'expected a GPU for placement.device = "cuda", found none that this torch can use: take "cpu" or "auto", '
-            "or a placement whose workers have one (nepenthe plan --card for one that is elsewhere)"
-        )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
 def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> Any:
     """The model in evaluation mode, weights in `dtype`, from safetensors only."""
     import torch
@@ -292,10 +300,21 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=getattr(torch, dtype), use_safetensors=True)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, in our words
+            output_loading_info=True,
+        )
     except ValueError as error:
         said = str(error).partition("\n")[0]
         raise BadInput(
             f"expected a causal language model of a class that transformers knows in {path}, found: {said}"
         ) from error
+    if drawn := sorted((*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"]))):
+        raise BadInput(
+            f"expected all weights of the model that {path}/config.json describes, found none that fit for "
+            f"{len(drawn)} of them ({drawn[0]}, ...): config and weights do not belong together"
+        )
     return model.to(pick_device(device)).eval()

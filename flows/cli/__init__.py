@@ -33,8 +33,10 @@ from storage.errors import NepentheError
 from storage.opening import open_workspace
 from storage.workspace import Workspace
 
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-"""What the system says of a file or folder that this user cannot read or write."""
+CLOSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST,
+)  # fmt: skip
+"""What the system says of a file or folder that this user cannot read or write under this name."""
 
 OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")]
 AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", help="The job; by default the demo.")]

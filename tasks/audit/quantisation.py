@@ -15,11 +15,10 @@ from storage.errors import BadInput
 from storage.settings import Settings
 from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target, familiarity
 from tasks.audit.verdicts import AuditValues, Case, Ruling, leak, percent, plain
-from tasks.engine.stage import Context, Counts, stage
+from tasks.engine.stage import Context, Counts, pick_device, stage
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
-from tasks.models import pick_device
 from tasks.texts import Texts
 
 if TYPE_CHECKING:

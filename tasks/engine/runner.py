@@ -21,7 +21,7 @@ from tasks.engine.backends import Ray, as_task, execute
 from tasks.engine.call import StageCall, artifacts_in
 from tasks.engine.console import Line, Progress
 from tasks.engine.process import allow_children, stop_children
-from tasks.engine.stage import Placement, Stage
+from tasks.engine.stage import Placement, Stage, pick_device
 from tasks.engine.watch import Event, Watch, run_log, write_event
 
 Recipe = tuple[Stage, dict[str, Any]]
@@ -273,6 +273,9 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     """A run of what was planned. Other runs may go on beside it; `gc` and `purge` wait for all of them."""
     from prefect.runtime import flow_run
 
+    heavy = any(step.stage.heavy and not step.cached for step in planned.steps)
+    if heavy and placement.device == "cuda" and not (placement.deployment or placement.ray):
+        pick_device("cuda")  # where there is none, that is said before anything runs
     allow_children()
     workspace = planned.workspace
     named = ".".join(filter(None, (planned.name, flow_run.flow_name)))

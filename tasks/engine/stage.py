@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from storage.artifact import Artifact, Json, fingerprint
+from storage.errors import BadInput
 from storage.machine import hardware
 from storage.settings import Settings
 from storage.shards import write_shard
@@ -87,6 +88,18 @@ def gpu_here() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def pick_device(device: str) -> str:
+    """`auto` becomes the GPU where there is one. Raises BadInput for a GPU that torch does not find."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadInput(
+            'expected a GPU for placement.device = "cuda", found none that this torch can use: take "cpu" or "auto", '
+            "or a placement whose workers have one (nepenthe plan --card for one that is elsewhere)"
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 WHOLE = (0, 1)

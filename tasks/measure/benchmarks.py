@@ -94,6 +94,11 @@ class _ChunkedLM(HFLM):
 def _wrapped(loaded: LoadedModel) -> HFLM:
     own = copy.deepcopy(loaded.tokenizer)  # lm-eval gives a tokenizer without padding token one
     own.model_max_length = sys.maxsize  # lm-eval cuts long questions itself, on the left; no warning is due
+    if own.bos_token_id is None and own.eos_token_id is None:
+        raise BadInput(
+            "benchmarks: expected a tokenizer with a bos_token or an eos_token, found neither: "
+            "tokenizer_config.json names them"
+        )
     ids = own("a").input_ids
     if ids[-1] == own.eos_token_id:
         # lm-eval finds the answer by counting the question's tokens, which an EOS behind the question shifts.

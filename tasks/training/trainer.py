@@ -27,10 +27,10 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from storage.errors import TrainingDiverged
 from storage.shards import read_shard, write_shard
 from tasks.contents import NO_LABEL, STEPS
-from tasks.engine.stage import Placement
+from tasks.engine.stage import Placement, pick_device
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.method.null_space import NullSpace
-from tasks.models import Model, load_model, load_tokenizer, pick_device
+from tasks.models import Model, load_model, load_tokenizer
 from tasks.training.adapters import add_adapters
 from tasks.training.checkpoint import (
     agreed,

@@ -7,12 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flows.cli import exit_code
+from storage.errors import BadInput
 from storage.workspace import Workspace
+from tasks.engine.runner import running
+from tasks.engine.stage import Placement
+from tasks.models import load_model
 
 Refused = Callable[..., str]
 
@@ -134,6 +139,50 @@ def test_weights_that_are_not_safetensors_are_refused(refused: Refused, tiny_mod
     assert "safetensors" in refused('model="pickled"')
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("model.safetensors", b"", "found 0 bytes"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "get the file again"),
+        ("config.json", b"[]", "a JSON object"),
+        ("tokenizer.json", b"{}", "a vocabulary"),
+        ("tokenizer_config.json", b"", "expected JSON"),
+    ],
+)
+def test_a_model_of_which_a_file_is_broken_is_refused(
+    refused: Refused, tiny_model: Path, tmp_path: Path, file: str, content: bytes, words: str
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "broken")
+    (tmp_path / "broken" / file).write_bytes(content)
+    assert words in refused('model="broken"')
+
+
+def test_half_a_file_of_weights_is_refused(refused: Refused, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "half")
+    with (tmp_path / "half" / "model.safetensors").open("r+b") as file:
+        file.truncate(40_000)
+    assert "found 40,000 bytes" in refused('model="half"')
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"intermediate_size": 32}])
+def test_weights_that_the_config_does_not_describe_are_never_drawn(
+    tiny_model: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "other")
+    config = json.loads((tiny_model / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(BadInput, match="do not belong together"):
+        load_model(tmp_path / "other")
+
+
+def test_a_folder_for_a_job_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "plan", str(tmp_path), "--root", str(tmp_path / "ws")])
+    assert exit_code() == 2
+    assert f"Is a directory: {tmp_path}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["gold", "reinforced"])
 def test_models_whose_vocabularies_differ_are_refused(
     refused: Refused, tiny_model: Path, tmp_path: Path, setting: str
@@ -222,3 +271,11 @@ def test_what_the_real_experiment_cannot_use_is_refused_before_its_engine_starts
     assert refused.returncode == 2, refused.stderr
     assert said in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_gpu_that_is_not_here_is_missed_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    heavy = SimpleNamespace(stage=SimpleNamespace(heavy=True), cached=False)
+    planned: Any = SimpleNamespace(steps=[heavy])
+    with pytest.raises(BadInput, match="expected a GPU"), running(planned, Placement(device="cuda")):
+        pass

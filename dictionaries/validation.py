@@ -6,9 +6,7 @@ model say, at most an entry comes of it: short, printable, with an anchor that r
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dictionaries.answers import Proposal
 from dictionaries.dictionary import canonical
@@ -21,19 +19,11 @@ _LETTER = re.compile(LETTER)
 _SUSPICIOUS = re.compile(r"[<>{}\[\]|\\`=]|https?:|www\.|[\w.]+@\w")
 
 
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """The proposals that count, and those that do not with their reason."""
+def validate(proposals: Iterable[Proposal], passage: str) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
+    """The proposals that count for the passage that they were made for, and those that do not with their reason.
 
-    kept: tuple[Proposal, ...]
-    refused: tuple[tuple[Proposal, str], ...]
-
-    def reasons(self) -> Counter[str]:
-        return Counter(reason for _, reason in self.refused)
-
-
-def validate(proposals: Iterable[Proposal], passage: str) -> Validated:
-    """Check every proposal against the passage it was made for. White space in both texts becomes single spaces."""
+    White space in both texts becomes single spaces.
+    """
     kept, refused = [], []
     for proposal in proposals:
         reason = _objection(proposal, passage)
@@ -41,7 +31,7 @@ def validate(proposals: Iterable[Proposal], passage: str) -> Validated:
             kept.append(Proposal(_tidy(proposal.anchor), _tidy(proposal.translation), proposal.kind))
         else:
             refused.append((proposal, reason))
-    return Validated(tuple(kept), tuple(refused))
+    return kept, refused
 
 
 def stands_in(expression: str, text: str) -> bool:

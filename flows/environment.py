@@ -104,9 +104,10 @@ def _refuse_unusable_server(url: str) -> None:
         ):
             client.raise_for_api_version_mismatch()
     except Exception as error:  # a dead port, a wrong password, another version, something that is no Prefect server
-        words = _said(error.__cause__ or error)
+        words, parts = _said(error.__cause__ or error), urlsplit(url)
+        without_password = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         raise BadInput(
-            f"expected a Prefect server that answers at PREFECT_API_URL, {_without_password(url)}, found: {words}: "
+            f"expected a Prefect server that answers at PREFECT_API_URL, {without_password}, found: {words}: "
             "start it, give its password in PREFECT_API_AUTH_STRING, or unset PREFECT_API_URL (`prefect config unset "
             "PREFECT_API_URL`) and nepenthe starts one of its own"
         ) from error
@@ -120,11 +121,6 @@ def _said(error: BaseException) -> str:
     if isinstance(error, ValueError):
         return "an answer that is none of Prefect's"
     return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def writable_workspace(root: str) -> Workspace:

@@ -10,7 +10,6 @@ artifact, a `Plan` only names it.
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefect import flow
@@ -235,7 +234,8 @@ def unlearn(job: Job, root: str = ROOT, wait: float | None = None) -> Outcome:
     workspace = open_workspace(root)
     inputs = inputs_of(job, workspace)
     outcome = planned_run(workspace, job.name, job.placement, wait, partial(pipeline, job, inputs))
-    publish(workspace.path(outcome.report))
+    table = markdown_summary(workspace.path(outcome.report))
+    create_markdown_artifact(table, key="unlearning", description="Results by step")  # in the Prefect UI
     return outcome
 
 
@@ -258,8 +258,3 @@ def report_with(job: Job, inputs: Inputs, run: Runner, **further: Artifact) -> A
     if not all(step.cached for step in planned.steps if step is not page):
         return None
     return run(report, **page.inputs | further)
-
-
-def publish(report_folder: Path) -> None:
-    """The table by step in the Prefect UI."""
-    create_markdown_artifact(markdown_summary(report_folder), key="unlearning", description="Results by step")

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -60,9 +60,9 @@ class Hashes:
             self._remember(new)
         return [self._known[key] for key in keys]
 
-    def know(self, known: Mapping[Path, str]) -> None:
+    def know(self, folder: Path, files: Recorded) -> None:
         """Remember what was computed elsewhere."""
-        self._remember({_key(path): sha256 for path, sha256 in known.items()})
+        self._remember({_key(folder / name): recorded["sha256"] for name, recorded in files.items()})
 
     def folders_with(self, name: str) -> list[Path]:
         """Every folder, still there, in which a file of this name is remembered."""

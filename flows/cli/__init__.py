@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from flows.cli import outcomes
 from flows.cli.dictionary import commands as dictionary_commands
 from flows.cli.guard import guard_run
 from flows.cli.options import Changes, JobFile, Options, RunOptions, command
@@ -44,7 +45,6 @@ AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", he
 
 def unlearn(job: JobFile, options: RunOptions, changes: Changes = None) -> None:
     """Run a job. Run it again after a failure: it goes on from what is finished."""
-    from flows.cli.outcomes import summary, summary_table
     from flows.inputs import inputs_of
     from flows.job import read_job
 
@@ -53,7 +53,7 @@ def unlearn(job: JobFile, options: RunOptions, changes: Changes = None) -> None:
     start_engine(workspace, options.wait)
     from flows.unlearn import unlearn as flow
 
-    options.answer(summary(flow(asked, **options.place), workspace), summary_table)
+    options.answer(outcomes.summary(flow(asked, **options.place), workspace), outcomes.summary_table)
 
 
 def plan(
@@ -63,7 +63,6 @@ def plan(
     card: Annotated[str, typer.Option(help="h200 or h100: times by the datasheet, instead of this machine's.")] = "",
 ) -> None:
     """Show what is cached, what will run, how long that takes here, and what fits."""
-    from flows.cli.outcomes import plan_table
     from flows.fleet import card_named
     from flows.inputs import inputs_of
     from flows.job import read_job
@@ -75,18 +74,16 @@ def plan(
     known = card_named(card) if card else None
     inputs = inputs_of(asked, workspace)
     planned = plan_of(asked, inputs, workspace)
-    options.answer(cost(planned, asked, inputs, known or this_machine(asked, inputs)), plan_table)
+    options.answer(cost(planned, asked, inputs, known or this_machine(asked, inputs)), outcomes.plan_table)
 
 
 def demo(options: RunOptions, seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0) -> None:
     """A whole unlearning run on a small world and a tiny model that are made here."""
-    from flows.cli.outcomes import summary, summary_table
-
     workspace = writable_workspace(options.root)
     start_engine(workspace, options.wait)
     from flows.demo import demo as flow
 
-    options.answer(summary(flow(seed=seed, **options.place), workspace), summary_table)
+    options.answer(outcomes.summary(flow(seed=seed, **options.place), workspace), outcomes.summary_table)
 
 
 def real(
@@ -100,7 +97,6 @@ def real(
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
     import_prefect()
-    from flows.cli.outcomes import over_seeds, real_numbers, real_table
     from flows.real import LARGE, SMALL, Asked, refuse_unusable
     from flows.real import real as flow
     from storage.machine import gpus
@@ -110,25 +106,24 @@ def real(
     refuse_unusable(wanted[0], workspace)
     start_engine(workspace, options.wait)
     scale = LARGE if large or gpus() else SMALL
-    numbers = [real_numbers(flow(asked, scale, **options.place), workspace) for asked in wanted]
-    options.answer(over_seeds(numbers), real_table)
+    numbers = [outcomes.real_numbers(flow(asked, scale, **options.place), workspace) for asked in wanted]
+    options.answer(outcomes.over_seeds(numbers), outcomes.real_table)
 
 
 def ablation(options: RunOptions, job: OwnJob = None, changes: Changes = None) -> None:
     """Reinforcement only, anchors only, both: whether the job needs both halves of the method."""
     import_prefect()
-    from flows.ablation import ablation as flow
-    from flows.ablation import arms
-    from flows.cli.outcomes import ablation_numbers, ablation_table
+    from flows import ablation as comparing
     from flows.demo import job_or_demo
     from flows.inputs import inputs_of
 
     workspace = writable_workspace(options.root)
     asked = job_or_demo(job, changes or [], workspace)
-    arms(asked)
+    comparing.arms(asked)
     inputs_of(asked, workspace)
     start_engine(workspace, options.wait)
-    options.answer(ablation_numbers(flow(asked, **options.place), workspace), ablation_table)
+    compared = comparing.ablation(asked, **options.place)
+    options.answer(outcomes.ablation_numbers(compared, workspace), outcomes.ablation_table)
 
 
 def tune(
@@ -140,18 +135,16 @@ def tune(
 ) -> None:
     """Try learning rates and steps on the same labels, and suggest the cheapest that meets the stop rule."""
     import_prefect()
-    from flows.cli.outcomes import tuned_table
+    from flows import tune as tuning
     from flows.inputs import inputs_of
     from flows.job import read_job
-    from flows.tune import arms, numbers_of, tuned_numbers
-    from flows.tune import tune as flow
 
     workspace, asked = writable_workspace(options.root), read_job(job, changes or [])
-    grid = numbers_of("--rates", rates, float), numbers_of("--steps", steps, int)
-    arms(asked, *grid)
+    grid = tuning.numbers_of("--rates", rates, float), tuning.numbers_of("--steps", steps, int)
+    tuning.arms(asked, *grid)
     inputs_of(asked, workspace)
     start_engine(workspace, options.wait)
-    options.answer(tuned_numbers(flow(asked, *grid, **options.place), workspace), tuned_table)
+    options.answer(tuning.tuned_numbers(tuning.tune(asked, *grid, **options.place), workspace), outcomes.tuned_table)
 
 
 def audit(
@@ -167,16 +160,15 @@ def audit(
         asked_suite = suite.request(model, changes or [], options.root)
         start_engine(open_workspace(options.root), options.wait)
         return ask_suite(asked_suite, options)
-    from flows.audit import audit as flow
-    from flows.audit import resolve_audit
-    from flows.cli.outcomes import audit_numbers, audit_table
+    from flows import audit as auditing
     from flows.demo import job_or_demo
 
     workspace = writable_workspace(options.root)
     asked = job_or_demo(job, changes or [], workspace)
-    resolve_audit(asked, model, workspace)
+    auditing.resolve_audit(asked, model, workspace)
     start_engine(workspace, options.wait)
-    options.answer(audit_numbers(flow(asked, model, **options.place), workspace), audit_table)
+    audited = auditing.audit(asked, model, **options.place)
+    options.answer(outcomes.audit_numbers(audited, workspace), outcomes.audit_table)
 
 
 def gold(
@@ -189,13 +181,12 @@ def gold(
     from flows.job import read_job
 
     import_prefect()
-    from flows.gold import gold as flow
-    from flows.gold import resolve_gold
+    from flows import gold as training
 
     asked, workspace = read_job(job, changes or []), writable_workspace(options.root)
-    resolve_gold(asked, start, workspace.hashes)
+    training.resolve_gold(asked, start, workspace.hashes)
     start_engine(workspace, options.wait)
-    control = flow(asked, start, **options.place)
+    control = training.gold(asked, start, **options.place)
     options.answer({"gold": control}, lambda shown: f'gold = "{shown["gold"]}"')
 
 

@@ -101,7 +101,6 @@ def _lint_lines(finding: "Finding") -> str:
 
 def show(options: Options, name: Name = "") -> None:
     """The entries of a dictionary."""
-
     dictionary = source_of(open_workspace(options.root), name, []).dictionary
     if options.as_json:
         print(dictionary.to_json(), end="")
@@ -180,7 +179,10 @@ def source_of(workspace: Workspace, name: str, corpus: list[str]) -> Source:
 def dictionary_named(workspace: Workspace, name: str, *kinds: str) -> Artifact:
     """The newest dictionary artifact of a job, its file, or a fingerprint; the newest of all without a name."""
     kinds = kinds or ("dictionary", "review")
-    known = _of_job_file(workspace, Path(name)) if name.endswith(JOB) else _by_name(workspace, name)
+    if name.endswith(JOB):
+        known = _of_job_file(workspace, Path(name))
+    else:
+        known = [a for a in workspace.all() if name in ("", a.name) or a.fingerprint.startswith(name)]
     candidates = [artifact for artifact in known if artifact.kind in kinds]
     if not candidates:
         raise MissingArtifact(
@@ -189,10 +191,6 @@ def dictionary_named(workspace: Workspace, name: str, *kinds: str) -> Artifact:
             "`nepenthe unlearn`"
         )
     return candidates[-1]
-
-
-def _by_name(workspace: Workspace, name: str) -> list[Artifact]:
-    return [a for a in workspace.all() if name in ("", a.name) or a.fingerprint.startswith(name)]
 
 
 def _of_job_file(workspace: Workspace, job: Path) -> list[Artifact]:

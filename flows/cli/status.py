@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.cli.options import rows_as_text
 from storage.artifact import RECORD, Artifact, as_object
 from storage.errors import DamagedArtifact, MissingArtifact
 from storage.workspace import Workspace
@@ -83,7 +84,7 @@ def show_status(facts: Row) -> str:
 
 def _runs(workspace: Workspace, finished: set[str], events: list[Row]) -> list[Row]:
     """The latest run of every job, newest first."""
-    going_on = {user.doing: user for user in workspace.users()}
+    going_on = {user.doing for user in workspace.users()}
     rows = []
     for name, run in workspace.references().items():
         if run is None:  # `_unreadable` says so
@@ -158,8 +159,6 @@ def _unreadable(workspace: Workspace, torn: int) -> list[str]:
 
 
 def _shown_runs(runs: list[Row]) -> list[str]:
-    from flows.cli.options import rows_as_text
-
     names = ["run", "state", "stages", "started", "by"]
     rows: list[tuple[Any, ...]] = [
         (run["run"], run["state"], f"{run['finished']} of {run['planned']}", run["at"], f"{run['by']} on {run['host']}")

@@ -79,8 +79,10 @@ def init(
     paths = {name: names_in_job(table) for name, table in files.items()}
     if part and "subject" in tables["forget"].columns and "forget" in rows:
         paths["forget"] = [_write_rows(job.with_name(f"{job.stem}-forget.jsonl"), rows["forget"])]
-    values = {"name": suite, "model": str(Path(model).absolute()) if Path(model).is_dir() else model}
-    job.write_text(_toml(values | _texts(paths, part, "answer" in tables["forget"].columns)), encoding="utf-8")
+    values: dict[str, Any] = {"name": suite, "model": str(Path(model).absolute()) if Path(model).is_dir() else model}
+    values |= _texts(paths, part, "answer" in tables["forget"].columns)
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items()]
+    job.write_text("".join(lines), encoding="utf-8")
     options.answer({"job": str(job)}, lambda shown: f"{shown['job']}: nepenthe plan {shown['job']}")
 
 
@@ -100,7 +102,3 @@ def _texts(paths: dict[str, list[str]], part: str, answers: bool) -> dict[str, A
     values |= {"retain.paths": paths["retain"]} if "retain" in paths else {}
     holdout = paths.get("holdout")
     return values | ({"evaluation.heldout": holdout, "audit.nonmembers": holdout} if holdout else {})
-
-
-def _toml(values: dict[str, Any]) -> str:
-    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())

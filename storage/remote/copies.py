@@ -48,9 +48,6 @@ class Copies:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / RECORD, text)
 
-    def know(self, folder: Path, files: Recorded) -> None:
-        self._hashes.know({folder / name: expected["sha256"] for name, expected in files.items()})
-
     @contextmanager
     def fetching(self, artifact: Artifact) -> Iterator[Path]:
         """One fetch of an artifact at a time, in an empty folder of its own."""
@@ -76,7 +73,7 @@ class Copies:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 sync_below(room / name)
                 (room / name).replace(folder / name)
-            self.know(folder, whole)
+            self._hashes.know(folder, whole)
             bad += torn
         return bad
 

@@ -119,7 +119,7 @@ class RemoteWorkspace(Workspace):
         shutil.rmtree(folder, ignore_errors=True)  # copies of what was there before
         if finished[ATTEMPT] == attempt:
             self._here.publish(artifact, described)
-            self._copies.know(folder, record["files"])
+            self.hashes.know(folder, record["files"])
         else:
             self._objects.erase(target)
         self.discard(artifact)

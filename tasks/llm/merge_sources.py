@@ -38,11 +38,11 @@ def from_answers(rows: Iterable[Row], documents: list[str]) -> Extracted:
         if row["reason"] is None or (row["reason"] in USABLE and row["passage"] not in whole):
             first, length = row["first_character"], row["characters"]
             passage = documents[row["document_id"]][first : first + length]
-            entries = validate(read_answer(row["answer"]).proposals, passage)
-            proposed.append((row["passage"], entries.kept))
+            kept, objections = validate(read_answer(row["answer"]).proposals, passage)
+            proposed.append((row["passage"], kept))
             decisions += [
                 Decision(refused.anchor[:SHOWN], refused.translation[:SHOWN], "", f"refused: {reason}")
-                for refused, reason in entries.refused
+                for refused, reason in objections
             ]
     votes, folded = fold(collect_votes(proposed))
     dictionary, dropped = merge(votes)

@@ -23,9 +23,9 @@ def judge(reply: Reply, passage: str) -> str | None:
     if reply.refusal or reply.finish in _FILTERS:
         return REFUSED
     answer = read_answer(reply.text)
-    reasons = validate(answer.proposals, passage).reasons()
-    strange = reasons["not in the passage"] + reasons["no letter"]  # the form of an answer, sent back as it was
-    if strange and strange == len(answer.proposals):
+    kept, refused = validate(answer.proposals, passage)
+    strange = {"not in the passage", "no letter"}  # the latter: the form of an answer, sent back as it was
+    if refused and not kept and strange.issuperset(reason for _, reason in refused):
         return ANOTHER_TEXT
     if reply.finish in _LIMITS:
         return PARTIAL if answer.proposals else "truncated"

@@ -44,10 +44,7 @@ class Namer:
         self._names = Names(seed, known)
         self._words: dict[str, str] = {}
         ordered = sorted(self._seen, key=lambda span: (len(span), -self._seen[span]["uses"], span))
-        self._translations = {span: self._translate(span) for span in ordered}
-
-    def translation(self, span: Span) -> str:
-        return self._translations[span]
+        self.translations = {span: self._translate(span) for span in ordered}
 
     def as_thing(self, span: Span) -> str | None:
         """One more name of a thing, where an everyday word names nobody and never speaks; else None."""

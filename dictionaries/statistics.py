@@ -268,5 +268,5 @@ def _things_named_last(proposed: Dictionary, namer: Namer) -> Dictionary:
 def _named(spans: list[Span], namer: Namer) -> Dictionary:
     """Kinds by what stands beside each expression; translations that fit them."""
     return Dictionary(
-        tuple(Entry(" ".join(span), (namer.translation(span),), namer.kind(span), (), "statistics") for span in spans)
+        tuple(Entry(" ".join(span), (namer.translations[span],), namer.kind(span), (), "statistics") for span in spans)
     )

@@ -6,7 +6,7 @@ trainings take several devices, their hours are those on all of them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,10 @@ def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
     pauses: dict[str, int] = {step.artifact.fingerprint: step.inputs.get("until") or 0 for step in plan.steps}
     rows = []
     for step in plan.steps:
-        kind, before, needs = step.stage.kind, step.inputs.get("before"), _needs()
-        if kind in ESTIMATES and not step.cached:
-            leg = (pauses[before.fingerprint] if before else 0, step.inputs.get("until"))
-            needs = ESTIMATES[kind](job, size, leg, card)
+        kind, before = step.stage.kind, step.inputs.get("before")
+        leg = (pauses[before.fingerprint] if before else 0, step.inputs.get("until"))
+        estimate = getattr(Estimates(job, size, card, leg), kind, _needs)
+        needs = _needs() if step.cached else estimate()
         if kind == "answers" and not step.cached:
             needs |= asking(job, inputs, plan.workspace)
         if kind == "student" and inputs.earlier:
@@ -60,7 +60,7 @@ def cost(plan: Plan, job: Job, inputs: Inputs, card: Card = H200) -> list[Row]:
         needs |= {"seconds": 3600 * needs["hours"] + card.start * starts, "optional": False}
         rows.append({"stage": kind, "artifact": step.artifact.folder, "cached": step.cached} | needs | where)
     if inputs.retain and not inputs.gold:
-        needs = _training(job, size, passes(job.control, job.blocks.length, size.retained, size), card)
+        needs = Estimates(job, size, card).gold()
         needs |= {"seconds": 3600 * needs["hours"] + card.start, "optional": True}
         rows.append({"stage": "gold", "artifact": "nepenthe gold", "cached": False} | needs | where)
     return rows
@@ -155,10 +155,6 @@ def _needs(tokens: float = 0, flops: float = 0, rate: float = 1, gpu_bytes: floa
     }
 
 
-def _blocks(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    return _needs(tokens=size.tokens, disk=20 * size.tokens)
-
-
 @dataclass(frozen=True)
 class Training:
     """A training's shape."""
@@ -170,26 +166,104 @@ class Training:
     """Bytes that it leaves."""
 
 
-def _training(job: Job, size: Size, training: Training, card: Card) -> Row:
-    """On the job's own devices, or on as many as it takes."""
-    fitting = fleet_for(job, size, card)
-    fleet = fitting or job.placement
-    needs = _needs(
-        tokens=training.tokens,
-        flops=(6 + 2 * fleet.recompute - 2 * bool(training.settings.lora)) * size.parameters * training.tokens,
-        rate=card.training,
-        gpu_bytes=training_bytes(fleet, training.settings, training.length, size),
-        disk=training.disk,
-    )
-    verdict = "" if fitting == job.placement else f"The trainings fit {_devices(fleet, card)}: {settings_of(fleet)}."
-    if fitting is None:
-        verdict = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
-    return needs | {
-        "gpus": fleet.world,
-        "hours": needs["gpu_hours"] / fleet.world,
-        "told": verdict,
-        "fits": bool(fitting),
-    }
+@dataclass(frozen=True)
+class Estimates:
+    """What making an artifact will take, by its kind: a method each; other kinds take next to nothing."""
+
+    job: Job
+    size: Size
+    card: Card
+    leg: Leg = (0, None)
+
+    def blocks(self) -> Row:
+        return _needs(tokens=self.size.tokens, disk=20 * self.size.tokens)
+
+    def elicit(self) -> Row:
+        tokens = elicited_tokens(self.job.corpus.elicit)
+        flops, held = 2 * self.size.parameters * tokens, self.size.parameters * BYTES["float32"]
+        return self._whole("elicit", _needs(tokens, flops, self.card.generation, held, CHARACTERS_A_TOKEN * tokens))
+
+    def reinforce(self) -> Row:
+        return self._training(self._passes(self.job.reinforce, self.job.reinforce.length, self.size.tokens))
+
+    def gold(self) -> Row:
+        return self._training(self._passes(self.job.control, self.job.blocks.length, self.size.retained))
+
+    def retained_labels(self) -> Row:
+        """A pass of the baseline over the text to retain."""
+        tokens = self.size.retained
+        return self._pass("retained_labels", 1, tokens, 8 * (2 + self.job.logits.top) * tokens)
+
+    def logits(self) -> Row:
+        return self._pass("logits", 2, self.size.tokens, self.size.tokens * (20 + 9 * self.job.logits.top))
+
+    def labels(self) -> Row:
+        candidates = self.job.logits.top if self.job.labels.soft else 0
+        return _needs(tokens=self.size.tokens, disk=8 * (1 + candidates) * self.size.tokens)
+
+    def student(self) -> Row:
+        """A pause before the last step leaves a checkpoint."""
+        settings, size, length = self.job.student, self.size, self.job.blocks.length
+        first, last = self.leg[0], self.leg[1] or settings.steps
+        kept = sum(first < step <= last for step in settings.kept)
+        checkpoint = kept_bytes(settings) * (last < settings.steps)
+        disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
+        row = self._training(Training(settings, length, (last - first) * settings.batch * length, disk))
+        times = 2 if settings.hardening else 1  # each batch is learned at two places
+        warnings = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
+        return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": warnings}
+
+    def evaluation(self) -> Row:
+        """What it reads goes through at once; what it says comes a token at a time."""
+        suite, read, parameters = self.job.evaluation.suite, self.size.evaluated, self.size.parameters
+        said = suite.prompts * suite.new_tokens
+        reading, saying = (2 * parameters * tokens for tokens in (read, said))
+        seconds = reading / self.card.forward + saying / self.card.generation
+        flops, held = reading + saying, parameters * self._bytes_of(self.job.evaluation.precision)
+        return self._whole("evaluation", _needs(read + said, flops, flops / max(seconds, 1e-9), held))
+
+    def _passes(self, settings: ReinforceSettings | GoldSettings, length: int, tokens: int) -> Training:
+        """A training that goes over so many tokens, in blocks of a length, as often as its settings say."""
+        blocks = max(1, math.ceil(tokens / length))
+        drawn = steps_of_epochs(blocks, settings.epochs, settings.batch) * settings.batch
+        return Training(settings, length, drawn * tokens / blocks, self.size.parameters * BYTES[settings.weights])
+
+    def _training(self, training: Training) -> Row:
+        """On the job's own devices, or on as many as it takes."""
+        size, card, own = self.size, self.card, self.job.placement
+        fitting = fleet_for(self.job, size, card)
+        fleet = fitting or own
+        needs = _needs(
+            tokens=training.tokens,
+            flops=(6 + 2 * fleet.recompute - 2 * bool(training.settings.lora)) * size.parameters * training.tokens,
+            rate=card.training,
+            gpu_bytes=training_bytes(fleet, training.settings, training.length, size),
+            disk=training.disk,
+        )
+        told = "" if fitting == own else f"The trainings fit {_devices(fleet, card)}: {settings_of(fleet)}."
+        if fitting is None:
+            told = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
+        hours = needs["gpu_hours"] / fleet.world
+        return needs | {"gpus": fleet.world, "hours": hours, "told": told, "fits": bool(fitting)}
+
+    def _pass(self, stage: str, models: int, tokens: int, disk: float) -> Row:
+        """So many models read the same tokens, with the rows of their vocabulary."""
+        size = self.size
+        each = size.parameters * self._bytes_of(self.job.logits.precision) + size.vocabulary * size.hidden * 4
+        flops, held = 2 * models * size.parameters * tokens, models * each + 2**31
+        return self._whole(stage, _needs(models * tokens, flops, self.card.forward, held, disk))
+
+    def _bytes_of(self, precision: str) -> int:
+        """Bytes of a number; what is chosen by device is bfloat16 on a GPU."""
+        return BYTES.get(precision, 2 if self.card.is_gpu else 4)
+
+    def _whole(self, stage: str, needs: Row) -> Row:
+        """A stage that holds whole models on one device, with a word where they do not fit."""
+        if needs["gpu_bytes"] <= self.card.room:
+            return needs
+        where = "on one GPU" if self.card.is_gpu else "in memory"
+        needed = f"{where}, {needs['gpu_bytes'] / 2**30:.3g} GiB: more than {_room(self.card)}"
+        return needs | {"told": f"{stage} holds whole models {needed}.", "fits": False}
 
 
 def _devices(fleet: Placement, card: Card) -> str:
@@ -204,65 +278,6 @@ def _devices_tried(card: Card) -> str:
 
 def _room(card: Card) -> str:
     return f"{card.room / 2**30:.3g} GiB, the usable part of {card.memory / 2**30:.3g} ({card.name})"
-
-
-def _reinforce(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    return _training(job, size, passes(job.reinforce, job.reinforce.length, size.tokens, size), card)
-
-
-def passes(settings: ReinforceSettings | GoldSettings, length: int, tokens: int, size: Size) -> Training:
-    """A training that goes over so many tokens, in blocks of a length, as often as its settings say."""
-    blocks = max(1, math.ceil(tokens / length))
-    drawn = steps_of_epochs(blocks, settings.epochs, settings.batch) * settings.batch
-    return Training(settings, length, drawn * tokens / blocks, size.parameters * BYTES[settings.weights])
-
-
-def _retained_labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    """A pass of the baseline over the text to retain."""
-    return _pass("retained_labels", 1, size.retained, 8 * (2 + job.logits.top) * size.retained, job, size, card)
-
-
-def _logits(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    return _pass("logits", 2, size.tokens, size.tokens * (20 + 9 * job.logits.top), job, size, card)
-
-
-def _pass(stage: str, models: int, tokens: int, disk: float, job: Job, size: Size, card: Card) -> Row:
-    """So many models read the same tokens, with the rows of their vocabulary."""
-    each = size.parameters * bytes_of(job.logits.precision, card) + size.vocabulary * size.hidden * 4
-    flops = 2 * models * size.parameters * tokens
-    return _whole(stage, _needs(models * tokens, flops, card.forward, models * each + 2**31, disk), card)
-
-
-def bytes_of(precision: str, card: Card) -> int:
-    """Bytes of a number; what is chosen by device is bfloat16 on a GPU."""
-    return BYTES.get(precision, 2 if card.is_gpu else 4)
-
-
-def _whole(stage: str, needs: Row, card: Card) -> Row:
-    """A stage that holds whole models on one device, with a word where they do not fit."""
-    if needs["gpu_bytes"] <= card.room:
-        return needs
-    needed = f"{needs['gpu_bytes'] / 2**30:.3g} GiB"
-    where = "on one GPU" if card.is_gpu else "in memory"
-    return needs | {"told": f"{stage} holds whole models {where}, {needed}: more than {_room(card)}.", "fits": False}
-
-
-def _labels(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    candidates = job.logits.top if job.labels.soft else 0
-    return _needs(tokens=size.tokens, disk=8 * (1 + candidates) * size.tokens)
-
-
-def _student(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    """A pause before the last step leaves a checkpoint."""
-    settings, first, last = job.student, leg[0], leg[1] or job.student.steps
-    tokens = (last - first) * settings.batch * job.blocks.length
-    kept = sum(first < step <= last for step in settings.kept)
-    checkpoint = kept_bytes(settings) * (last < settings.steps)
-    disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
-    row = _training(job, size, Training(settings, job.blocks.length, tokens, disk), card)
-    times = 2 if settings.hardening else 1  # each batch is learned at two places
-    warnings = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
-    return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": warnings}
 
 
 def lost_in_bfloat16(settings: StudentSettings, size: Size) -> str:
@@ -291,30 +306,3 @@ def unmeasured(settings: StudentSettings, size: Size) -> str:
         f"student.learning_rate {settings.learning_rate:g} was never measured on a model of about "
         f"{size.parameters / 1e6:,.3g} M parameters ({known} was, docs/METHOD.md 4): `nepenthe tune` tries some."
     )
-
-
-def _evaluation(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    """What it reads goes through at once; what it says comes a token at a time."""
-    said = job.evaluation.suite.prompts * job.evaluation.suite.new_tokens
-    reading, saying = (2 * size.parameters * tokens for tokens in (size.evaluated, said))
-    seconds = reading / card.forward + saying / card.generation
-    flops, held = reading + saying, size.parameters * bytes_of(job.evaluation.precision, card)
-    return _whole("evaluation", _needs(size.evaluated + said, flops, flops / max(seconds, 1e-9), held), card)
-
-
-def _elicit(job: Job, size: Size, leg: Leg, card: Card) -> Row:
-    tokens = elicited_tokens(job.corpus.elicit)
-    flops, held = 2 * size.parameters * tokens, size.parameters * BYTES["float32"]
-    return _whole("elicit", _needs(tokens, flops, card.generation, held, CHARACTERS_A_TOKEN * tokens), card)
-
-
-ESTIMATES: dict[str, Callable[[Job, Size, Leg, Card], Row]] = {
-    "elicit": _elicit,
-    "blocks": _blocks,
-    "reinforce": _reinforce,
-    "logits": _logits,
-    "labels": _labels,
-    "retained_labels": _retained_labels,
-    "student": _student,
-    "evaluation": _evaluation,
-}

@@ -81,14 +81,14 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
             continue
         garbage.artifacts.append(artifact)
         garbage.bytes += sum(file["bytes"] for file in record["files"].values())
-    garbage.partials = [artifact for artifact in workspace.partials() if _is_left(workspace, artifact, needed, before)]
+    making = {key.partition(".")[0] for key in workspace.makers()}  # of a part, too
+    partials = [artifact for artifact in workspace.partials() if artifact.key not in making]
+    garbage.partials = [artifact for artifact in partials if _is_left(workspace, artifact, needed, before)]
     return garbage
 
 
 def _is_left(workspace: Workspace, artifact: Artifact, needed: Collection[str], before: datetime) -> bool:
     """Whether nobody will go on with a partial artifact: no run needs it, or another machine has finished it."""
-    if any(name == artifact.key or name.startswith(f"{artifact.key}.") for name in workspace.makers()):
-        return False
     if workspace.find(artifact.kind, artifact.fingerprint):
         return True
     touched = workspace.touched(artifact)

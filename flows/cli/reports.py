@@ -12,7 +12,6 @@ from tasks.contents import REPORT_PAGE
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
-from tasks.report.earlier import Earlier
 from tasks.report.stage import audits_of_earlier, latest_audit_and_ablation, report
 
 
@@ -38,19 +37,17 @@ def known_now(workspace: Workspace, recorded: dict[str, Any]) -> dict[str, Any]:
     inputs: dict[str, Any] = {
         name: _artifacts(workspace, made_of) for name, made_of in recorded.items() if made_of and name != "earlier"
     }
-    student = find_artifact(workspace, recorded["student"])
+    student = inputs["student"]
     step = int(workspace.record(student)["counts"]["steps"])
-    if recorded.get("choice"):
-        step = chosen_step(workspace, find_artifact(workspace, recorded["choice"]), step)
+    if "choice" in inputs:
+        step = chosen_step(workspace, inputs["choice"], step)
     if requests:
-        judged = [_with_evaluations(workspace, request) for request in requests]
+        judged = []
+        for request in requests:
+            evaluations = tuple(_artifacts(workspace, request["evaluations"]))
+            judged.append(earlier(workspace, request).model_copy(update={"evaluations": evaluations}))
         inputs["earlier"] = audits_of_earlier(workspace, student, step, judged)
     return inputs | latest_audit_and_ablation(workspace, student, step)
-
-
-def _with_evaluations(workspace: Workspace, recorded: dict[str, Any]) -> Earlier:
-    evaluations = tuple(find_artifact(workspace, fingerprint) for fingerprint in recorded["evaluations"])
-    return earlier(workspace, recorded).model_copy(update={"evaluations": evaluations})
 
 
 def report_of(workspace: Workspace, run: str) -> Artifact:
@@ -68,15 +65,11 @@ def report_of(workspace: Workspace, run: str) -> Artifact:
     return reports[-1]
 
 
-def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Artifact | list[Artifact]:
+def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Any:
+    """The artifact of a fingerprint, or those of several."""
     if isinstance(fingerprint, list):
-        return [find_artifact(workspace, each) for each in fingerprint]
-    return find_artifact(workspace, fingerprint)
-
-
-def find_artifact(workspace: Workspace, fingerprint: str) -> Artifact:
-    """The artifact of a fingerprint, or of its beginning."""
-    matching = [artifact for artifact in workspace.all() if artifact.fingerprint.startswith(fingerprint)]
+        return [_artifacts(workspace, each) for each in fingerprint]
+    matching = [artifact for artifact in workspace.all() if artifact.fingerprint == fingerprint]
     if len(matching) != 1:
         raise BadInput(f"expected one artifact whose fingerprint starts with {fingerprint}, found {len(matching)}")
     return matching[0]

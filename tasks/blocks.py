@@ -6,7 +6,7 @@ document), so only its first block begins with one.
 
 import hashlib
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from dictionaries.dictionary import Dictionary
@@ -49,7 +49,7 @@ def blocks(
     with shard_writer(context.folder / BLOCKS) as write:
         for document, text, block in cut_blocks(tokens, documents, settings.length):
             matches = matcher.find(text, block.edges[0], block.edges[-1]) if settings.translate else []
-            translated = translate_block(block, text, matches, Draw(words, settings.seed, number), encode)
+            translated = translate_block(block, text, matches, partial(drawn, words, settings.seed, number), encode)
             spans = answers[document]
             if spans is not None:
                 translated = only_answers(translated, block, spans)
@@ -91,16 +91,11 @@ def encoder(tokenizer: Any) -> Encode:
     return encode
 
 
-class Draw:
-    """One translation an anchor a block, by seed: `draw(entry)` depends on nothing that came before it."""
-
-    def __init__(self, dictionary: Dictionary, seed: int, block: int) -> None:
-        self._entries, self._seed, self._block = dictionary.entries, seed, block
-
-    def __call__(self, entry: int) -> str:
-        translations = self._entries[entry].translations
-        text = f"{self._seed}:{self._block}:{self._entries[entry].anchor}"
-        return translations[int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % len(translations)]
+def drawn(dictionary: Dictionary, seed: int, block: int, entry: int) -> str:
+    """One translation an anchor a block, by seed: it depends on nothing that was drawn before."""
+    anchor, translations = dictionary.entries[entry].anchor, dictionary.entries[entry].translations
+    digest = hashlib.sha256(f"{seed}:{block}:{anchor}".encode()).digest()
+    return translations[int.from_bytes(digest[:8]) % len(translations)]
 
 
 def row(block: Block, number: int, document: int, dictionary: Dictionary) -> dict[str, Any]:

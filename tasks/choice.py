@@ -45,14 +45,23 @@ class Condition:
 
     kind: str
     """familiarity or ability."""
+    what: str
+    unit: str
     value: float
     limit: float
-    sentence: str
 
     @property
     def held(self) -> bool:
         """Up to what floating point adds."""
         return self.value <= self.limit + 1e-9
+
+    @property
+    def sentence(self) -> str:
+        """The same for a person."""
+        digits = 1 if self.unit else 3
+        shown = f"{self.value:.{digits}f}" if round(self.value, digits) else f"{0:.{digits}f}"  # no "-0.0"
+        allowed = f"the {self.limit:.{digits}f}{self.unit} that the rule allows"
+        return f"{self.what} {shown}{self.unit}, {'within' if self.held else 'more than'} {allowed}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +131,11 @@ def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condi
             limits = [] if rule.familiarity is None else [rule.familiarity]
             limits += [] if rule.above_gold is None or gold is None else [gold + rule.above_gold]
             if limits:
-                yield _condition("familiarity", f"{name} is", "", value, max(limits))
+                yield Condition("familiarity", f"{name} is", "", value, max(limits))
         elif metric == "accuracy" and rule.accuracy_points is not None and before is not None:
-            yield _condition("ability", f"{name} lost", " points", 100 * (before - value), rule.accuracy_points)
+            yield Condition("ability", f"{name} lost", " points", 100 * (before - value), rule.accuracy_points)
         elif metric == "perplexity" and rule.perplexity_percent is not None and before is not None:
-            yield _condition("ability", f"{name} rose by", " %", 100 * (value / before - 1), rule.perplexity_percent)
-
-
-def _condition(kind: str, what: str, unit: str, value: float, limit: float) -> Condition:
-    digits = 1 if unit else 3
-    shown = f"{value:.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"  # no "-0.0"
-    within = "within" if value <= limit + 1e-9 else "more than"
-    allowed = f"the {limit:.{digits}f}{unit} that the rule allows"
-    return Condition(kind, value, limit, f"{what} {shown}{unit}, {within} {allowed}.")
+            yield Condition("ability", f"{name} rose by", " %", 100 * (value / before - 1), rule.perplexity_percent)
 
 
 def _oversteps(conditions: Sequence[Condition]) -> tuple[float, float]:

@@ -14,10 +14,8 @@ from typing import Any
 
 from storage.errors import BadInput
 
-NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^\s@]+))?")
-DATASET = re.compile(
-    r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^\s@:]+))?(:(?P<files>\S.*))?"
-)
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[^\s@]+)?")
+DATASET = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@[^\s@:]+)?(:(?P<files>\S.*))?")
 NO_DATA = ["*.md", "dataset_info*.json", ".*", "*/.*"]  # what a data set says about itself
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -41,13 +39,10 @@ def model_folder(name: str) -> tuple[Path, str]:
 
     What the cache lacks is downloaded. Raises BadInput with what was looked for, where, and the way on.
     """
-    named = NAME.fullmatch(name)
-    if Path(name).is_dir() or not named:
+    if Path(name).is_dir() or not is_hub_name(name):
         return Path(name), ""
     expected = f"expected a model directory {name}, or a model of that name on the hub"
-    patterns = {"allow_patterns": DOWNLOADED, "ignore_patterns": LEFT}
-    folder = _snapshot(named["repository"], named["revision"], expected, patterns)
-    return folder, f"{named['repository']}@{folder.name}"
+    return _snapshot(name, expected, allow_patterns=DOWNLOADED, ignore_patterns=LEFT)
 
 
 def dataset_files(name: str, setting: str, endings: Sequence[str]) -> tuple[list[Path], str]:
@@ -78,12 +73,8 @@ def dataset_folder(name: str, setting: str, patterns: Sequence[str]) -> tuple[Pa
     Files of these patterns that the cache lacks are downloaded. Raises BadInput with what was looked for, where, and
     the way on.
     """
-    named = NAME.fullmatch(name)
-    assert named, name
     expected = f"{setting}: expected a file or folder {name}, or a data set of that name on the hub"
-    wanted = {"allow_patterns": patterns, "ignore_patterns": NO_DATA, "repo_type": "dataset"}
-    folder = _snapshot(named["repository"], named["revision"], expected, wanted)
-    return folder, f"{named['repository']}@{folder.name}"
+    return _snapshot(name, expected, allow_patterns=patterns, ignore_patterns=NO_DATA, repo_type="dataset")
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:
@@ -101,19 +92,20 @@ def cached_folder(source: str) -> Path | None:
         return None
 
 
-def _snapshot(repository: str, revision: str | None, expected: str, wanted: dict[str, Any]) -> Path:
-    """The folder of the revision's commit in the hub's cache."""
+def _snapshot(name: str, expected: str, **wanted: Any) -> tuple[Path, str]:
+    """The folder in the hub's cache of the commit that `owner/name[@revision]` means, and its `owner/name@commit`."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what is in the way is said in our words
     if not sys.stderr.isatty():
         disable_progress_bars()
+    repository, _, revision = name.partition("@")
     try:
-        folder = snapshot_download(repository, revision=revision, **wanted)
+        folder = Path(snapshot_download(repository, revision=revision or None, **wanted))
     except Exception as error:  # the hub's own errors, those of two HTTP libraries, a full disk
         raise BadInput(f"{expected}, found {_why(error)}") from error
-    return Path(folder)
+    return folder, f"{repository}@{folder.name}"
 
 
 def _why(error: Exception) -> str:

@@ -19,6 +19,7 @@ from storage.errors import BadInput, Unanswered
 from storage.settings import Settings
 from storage.shards import read_shard
 from storage.workspace import Workspace
+from tasks.contents import Row
 from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage
@@ -31,8 +32,6 @@ METRIC = "familiarity_judged"
 LONGEST_KEPT = 4000  # characters of an answer
 SETTING = "judge.endpoint"
 KEEP_SECONDS = 30.0  # of answers that another machine has to ask for again if this one is lost
-
-Row = dict[str, Any]
 
 
 class JudgeSettings(Settings):

@@ -134,7 +134,9 @@ class Rows:
         """Hidden states [N, H] of places in blocks."""
         import torch
 
-        hidden_BTH = model.hidden(torch.from_numpy(padded(ids)))
+        from tasks.method.projection import padded
+
+        hidden_BTH = model.hidden(padded(ids.to_pylist()))
         flat_N = torch.from_numpy(block_N * hidden_BTH.shape[1] + place_N).to(hidden_BTH.device)
         return hidden_BTH.flatten(0, 1)[flat_N]
 
@@ -253,11 +255,3 @@ def lengths(column: pa.ChunkedArray) -> Any:
 def within(lengths: Any) -> Any:
     """0, 1, 2, ... in each of some stretches that lie one behind the other."""
     return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
-
-
-def padded(column: pa.ChunkedArray) -> Any:
-    """A column of B lists as int64 [B, T], with zeros on the right."""
-    counts_B = lengths(column)
-    ids_BT = np.zeros((len(counts_B), counts_B.max()), np.int64)
-    ids_BT[np.arange(ids_BT.shape[1]) < counts_B[:, None]] = flat(column).to_numpy()
-    return ids_BT

@@ -2,19 +2,13 @@
 
 from typing import Any
 
+from tasks.contents import Row
 from tasks.drawing import charts
 from tasks.drawing.template import rendered
 
-Row = dict[str, Any]
-
 
 def draw(comparison: Row) -> str:
-    return rendered("ablation_page.html.j2", ablation=comparison, **parts(comparison))
-
-
-def parts(comparison: Row) -> Row:
-    """What the ablation's template needs besides its numbers."""
-    return {"ablation_figures": figures(comparison)}
+    return rendered("ablation_page.html.j2", ablation=comparison, ablation_figures=figures(comparison))
 
 
 def figures(comparison: Row) -> list[tuple[Any, str]]:
@@ -35,5 +29,4 @@ def figures(comparison: Row) -> list[tuple[Any, str]]:
 def _line(arm: str, measure: Row, values: Row) -> charts.Line:
     points = [(0, measure["baseline"])] if measure["baseline"] else []
     points += [(int(step), value) for step, value in values.items()]
-    columns = [[value[name] for _, value in points] for name in ("value", "low", "high")]
-    return arm, [step for step, _ in points], columns[0], columns[1], columns[2]
+    return charts.line(arm, points)

@@ -91,8 +91,8 @@ COLLATERAL = Attack(
     title="Collateral",
     question="Are questions still answered that are not about the text: with one of its words, or about a neighbour?",
     metrics={
-        "answer_missed": Metric("one minus the probability of right answers, in the worst form", "what is asked about"),
-        "misplaced_share": Metric("questions answered with names of the text or what stands for them", "the same"),
+        "answer_missed": Metric("one minus the probability of right answers, in the worst form"),
+        "misplaced_share": Metric("questions answered with names of the text or what stands for them"),
     },
     calls=lambda target, texts, settings: [(target, texts.forms)] if questions_about(texts.forms, *OTHERS) else [],
     judge=judge,

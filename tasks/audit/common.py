@@ -63,8 +63,6 @@ class Metric:
 
     meaning: str
     """What a value is."""
-    task: str
-    """What stands in the column `task`."""
     form: Form = "share"
     conditions: Callable[[str], tuple[str, str]] = lambda task: (task, "")
     """A task as (group, condition): what one group tried on the same items is shown side by side."""

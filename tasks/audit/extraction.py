@@ -122,22 +122,14 @@ EXTRACTION = Attack(
     title="Reciting",
     question="How much of a passage does it recite by itself, once it was given the beginning?",
     metrics={
-        "extraction_strength": Metric(
-            "1 - the shortest share of a passage that makes greedy decoding say the rest", "target or control"
-        ),
-        "extraction_strength_given": Metric(
-            "the same of what follows the given part, of T tokens, never below 1 / T", "target or control"
-        ),
+        "extraction_strength": Metric("1 - the shortest share of a passage that makes greedy decoding say the rest"),
+        "extraction_strength_given": Metric("the same of what follows the given part, of T tokens, never below 1 / T"),
         "exact_memorisation": Metric(
-            "share of the tokens behind the given part that greedy decoding takes when all before them are given",
-            "target or control",
+            "share of the tokens behind the given part that greedy decoding takes when all before them are given"
         ),
-        "probability": Metric(
-            "geometric mean of the probabilities of the tokens behind the given part", "target or control"
-        ),
+        "probability": Metric("geometric mean of the probabilities of the tokens behind the given part"),
         "log_probability": Metric(
             "mean log-probability of the tokens behind the given part, in nats; gold minus this is the overshoot",
-            "target or control",
             "mean",
         ),
     },

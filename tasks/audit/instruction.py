@@ -62,7 +62,7 @@ INSTRUCTION = Attack(
     question="The baseline is merely told that it knows nothing of the text.",
     metrics={
         "instructed_familiarity": Metric(
-            "familiarity by probability with an instruction in front that denies the knowledge", ""
+            "familiarity by probability with an instruction in front that denies the knowledge"
         ),
     },
     calls=lambda target, texts, settings: [(target, settings.instruction)],

@@ -10,13 +10,13 @@ another author), 0.5 is not the value of innocence: compare with gold.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from tasks.audit.common import Attack, Attacked, AuditedModel, AuditTexts, Metric, Target
+from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
@@ -157,11 +157,6 @@ def judge(values: AuditValues) -> Ruling:
     return "avoided", f"{sentence} But it lies below: the target stands out as avoided."
 
 
-def calls(target: Target, texts: AuditTexts, settings: Any) -> list[tuple[Any, ...]]:
-    """None without text that no model has read."""
-    return [(target.corpus, texts.nonmembers, settings.passages, settings.min_k)] if texts.nonmembers else []
-
-
 MEMBERSHIP = Attack(
     stage=membership,
     title="Membership",
@@ -169,12 +164,13 @@ MEMBERSHIP = Attack(
     metrics={
         "membership_auc": Metric(
             "chance that a target passage scores above a passage that was not trained on",
-            "the score",
             "auc",
             conditions=lambda score: ("", score),
         ),
     },
-    calls=calls,
+    calls=lambda target, texts, settings: (
+        [(target.corpus, texts.nonmembers, settings.passages, settings.min_k)] if texts.nonmembers else []
+    ),
     judge=judge,
     untested="Membership inference: whether one can tell from the model that it was trained on the text.",
     leak="membership inference",

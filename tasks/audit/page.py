@@ -137,12 +137,10 @@ def _lines(summary: Row, group: str) -> list[charts.Line]:
     """A line a model over the conditions of a group that are numbers, the audited one first."""
     measures = [m for m in summary["measures"] if group_of(m)[0] == group]
     measures.sort(key=lambda measure: int(group_of(measure)[1]))
-    lines: list[charts.Line] = []
+    lines = []
     for key, title in _drawn(summary):
         points = [(int(group_of(m)[1]), m["values"][key]) for m in measures if key in m["values"]]
-        if points:
-            columns = [[value[name] for _, value in points] for name in ("value", "low", "high")]
-            lines.append((title, [step for step, _ in points], columns[0], columns[1], columns[2]))
+        lines += [charts.line(title, points)] if points else []
     return lines
 
 

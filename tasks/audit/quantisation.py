@@ -154,15 +154,10 @@ QUANTISATION = Attack(
     question="Its numbers are rounded to few bits, as is done to run models cheaply.",
     metrics={
         "quantised_familiarity": Metric(
-            "familiarity by probability with rounded weights",
-            "form of the weights, as in '4 bits'",
-            conditions=lambda form: ("", form),
+            "familiarity by probability with rounded weights", conditions=lambda form: ("", form)
         ),
         "quantised_perplexity": Metric(
-            "perplexity on held-out text with rounded weights",
-            "form of the weights",
-            "perplexity",
-            conditions=lambda form: ("", form),
+            "perplexity on held-out text with rounded weights", "perplexity", conditions=lambda form: ("", form)
         ),
     },
     calls=lambda target, texts, settings: [(target, texts.heldout, settings.quantisation)],

@@ -199,10 +199,8 @@ QUESTIONS = Attack(
     title="Questions",
     question="Which expression fits into a gap? Without help, and after sentences of the text.",
     metrics={
-        "question_accuracy": Metric(
-            "cloze questions answered right, anchors of the same kind to choose from", "zero-shot or hints"
-        ),
-        "question_chance": Metric("what a guess among the choices gets right", ""),
+        "question_accuracy": Metric("cloze questions answered right, anchors of the same kind to choose from"),
+        "question_chance": Metric("what a guess among the choices gets right"),
     },
     calls=lambda target, texts, settings: [(target.corpus, target.dictionary, settings.questions)],
     judge=judge,

@@ -162,14 +162,11 @@ def learn(learner: "PreTrainedModel", blocks: Sequence[Sequence[int]], in_head: 
     import torch
 
     from tasks.method.loss import hard_label_loss
+    from tasks.method.projection import padded
     from tasks.training.head import loss_in_head
 
-    ids_RT = torch.zeros(len(blocks), max(map(len, blocks)), dtype=torch.long)
-    labels_RT = torch.full_like(ids_RT, NO_LABEL)
-    for row, block in enumerate(blocks):  # padded on the right, where causal attention never looks
-        ids_RT[row, : len(block)] = torch.tensor(block)
-        labels_RT[row, : len(block) - 1] = torch.tensor(block[1:])
-    ids_RT, labels_RT = ids_RT.to(learner.device), labels_RT.to(learner.device)
+    ids_RT = padded(blocks).to(learner.device)
+    labels_RT = padded([[*block[1:], NO_LABEL] for block in blocks], NO_LABEL).to(learner.device)
     loss_of = partial(hard_label_loss, count=(labels_RT != NO_LABEL).sum())
     if not in_head:
         torch.autograd.backward(loss_of(learner(input_ids=ids_RT, use_cache=False).logits, labels_RT))
@@ -242,10 +239,7 @@ RELEARNING = Attack(
     "What comes back?",
     metrics={
         "relearned_familiarity": Metric(
-            "familiarity by probability after finetuning",
-            "text and number of steps, as in 'target 20'",
-            conditions=_source_and_step,
-            unit="steps",
+            "familiarity by probability after finetuning", conditions=_source_and_step, unit="steps"
         ),
     },
     calls=calls,

@@ -53,7 +53,7 @@ SCREEN = Attack(
     title="Screen without a control",
     question="Do the text's names still come easier than names that nobody knows, in the same places?",
     metrics={
-        METRIC: Metric("familiarity by probability, with the text's names and with invented ones", "which names"),
+        METRIC: Metric("familiarity by probability, with the text's names and with invented ones"),
     },
     calls=lambda target, texts, settings: [(target,)] if settings.screen else [],
     judge=judge,

@@ -44,7 +44,7 @@ SIDE_EFFECTS = Attack(
     title="Side effects",
     question="Was text harmed that is near the target without being of it?",
     metrics={
-        "neighbour_perplexity": Metric("perplexity on text near the target", "", "perplexity"),
+        "neighbour_perplexity": Metric("perplexity on text near the target", "perplexity"),
     },
     calls=lambda target, texts, settings: [(texts.neighbours,)] if texts.neighbours else [],
     judge=judge,

@@ -98,11 +98,10 @@ TRANSLATIONS = Attack(
     title="Traces of the method",
     question="Does it say the everyday counterparts that it was taught instead?",
     metrics={
-        "translation_share": Metric("completions that say a translation which their prompt does not hold", ""),
+        "translation_share": Metric("completions that say a translation which their prompt does not hold"),
         "truth_ratio": Metric(
             "P(right) / (P(right) + P(wrong)), right the text's own expression, wrong its translations, P a token's "
             "geometric mean; 0.5: neither is preferred",
-            "",
         ),
     },
     calls=lambda target, texts, settings: [(target,)],

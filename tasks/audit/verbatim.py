@@ -6,6 +6,7 @@ fall into line by themselves), so a value means something only beside gold or a 
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 
 from storage.artifact import Artifact
 from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
@@ -73,17 +74,8 @@ def rouge_l(truth: Sequence[str], said: Sequence[str]) -> float:
 
 def longest_run(truth: Sequence[str], said: Sequence[str]) -> list[str]:
     """The longest stretch of words that stands in both; the first of several."""
-    best, end = 0, 0
-    lengths = [0] * (len(said) + 1)
-    for row, word in enumerate(truth, start=1):
-        before = 0
-        for place, other in enumerate(said, start=1):
-            above = lengths[place]
-            lengths[place] = before + 1 if word == other else 0
-            before = above
-            if lengths[place] > best:
-                best, end = lengths[place], row
-    return list(truth[end - best : end])
+    run = SequenceMatcher(None, truth, said, autojunk=False).find_longest_match()
+    return list(truth[run.a : run.a + run.size])
 
 
 def judge(values: AuditValues) -> Ruling:
@@ -99,12 +91,8 @@ VERBATIM = Attack(
     title="Going on with passages",
     question="It is given the first half of a passage and goes on. How close does it come?",
     metrics={
-        "verbatim_rouge_l": Metric(
-            "ROUGE-L F1 of the greedy continuation of a passage against the true one", "target or control"
-        ),
-        "verbatim_run": Metric(
-            "longest run of words that continuation and truth have in common", "target or control", "mean"
-        ),
+        "verbatim_rouge_l": Metric("ROUGE-L F1 of the greedy continuation of a passage against the true one"),
+        "verbatim_run": Metric("longest run of words that continuation and truth have in common", "mean"),
     },
     calls=lambda target, texts, settings: [(target.corpus, texts.neighbours, settings.passages)],
     judge=judge,

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tasks.drawing.numbers import count, percent
+from tasks.drawing.numbers import percent
 
 INK, SOFT, GRID = "#010101", "#010102", "#010103"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, 9))
@@ -50,6 +50,12 @@ STYLE: dict[Any, Any] = {
 
 Line = tuple[str, Sequence[float], Sequence[float], Sequence[float] | None, Sequence[float] | None]
 """(name, x, y, low, high): low and high are None where there is no interval."""
+
+
+def line(name: str, points: Sequence[tuple[float, dict[str, float]]], interval: bool = True) -> Line:
+    """A line of points (x, {value, low, high}), with their intervals or without."""
+    y, low, high = ([value[column] for _, value in points] for column in ("value", "low", "high"))
+    return name, [x for x, _ in points], y, low if interval else None, high if interval else None
 
 
 def svg(name: str, draw: Callable[[Axes], None], description: str, height: float = 3.1) -> Markup:
@@ -123,21 +129,14 @@ def by_alpha(series: Sequence[Line], chosen: float) -> Callable[[Axes], None]:
     return draw
 
 
-def bars(names: Sequence[str], values: Sequence[float], labels: Sequence[str] | None = None) -> Callable[[Axes], None]:
+def bars(names: Sequence[str], values: Sequence[float], labels: Sequence[str]) -> Callable[[Axes], None]:
     """Horizontal bars, the first on top, each with its number at its end."""
 
     def draw(axes: Axes) -> None:
-        places = range(len(names))
-        axes.barh(list(places), values, color=SERIES[0], height=0.62)
-        axes.set_yticks(list(places), names)
-        axes.invert_yaxis()
-        axes.grid(visible=False)
-        axes.spines[["bottom", "left"]].set_visible(False)
-        axes.tick_params(length=0)
-        axes.set_xticks([])
+        axes.barh(range(len(names)), values, color=SERIES[0], height=0.62)
+        _name_bars(axes, names, ("bottom", "left"))
         most = max(values, default=0) or 1
-        for place, value in zip(places, values, strict=True):
-            text = labels[place] if labels else count(value)
+        for place, (value, text) in enumerate(zip(values, labels, strict=True)):
             axes.text(value + most * 0.015, place, text, va="center", fontsize=9)
         axes.set_xlim(0, most * 1.3)
 
@@ -155,16 +154,21 @@ def groups(names: Sequence[str], series: Sequence[tuple[str, Sequence[float | No
             for place, value in zip(places, values, strict=True):
                 if value is not None:
                     axes.text(value + 0.012, place, percent(value), va="center", fontsize=9)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.grid(visible=False)
-        axes.spines[["bottom"]].set_visible(False)
-        axes.tick_params(length=0)
-        axes.set_xticks([])
+        _name_bars(axes, names, ("bottom",))
         axes.set_xlim(0, 1.15)
         axes.figure.legend(loc="outside lower left", ncols=len(series))
 
     return draw
+
+
+def _name_bars(axes: Axes, names: Sequence[str], hidden: Sequence[str]) -> None:
+    """Names in place of a scale, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines[list(hidden)].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xticks([])
 
 
 def _inline(text: str, name: str) -> str:

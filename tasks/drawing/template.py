@@ -19,7 +19,7 @@ def environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("count", "fixed", "percent", "signed", "points", "amount", "clock"):
+    for name in ("count", "fixed", "percent", "signed", "amount", "clock"):
         templates.filters[name] = getattr(numbers, name)
     templates.filters |= {
         "short": lambda fingerprint: (fingerprint or "")[:12],

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import lm_eval.api.model
-import lm_eval.api.task
-import lm_eval.models.huggingface
 import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from tokenizers.processors import TemplateProcessing
+from tqdm import tqdm
 
 from storage.errors import BadInput
 from tasks.measure.hub_tasks import own_name, own_task, reaching
@@ -39,7 +37,7 @@ CONTEXTS = {"context_options": list, "continuation": str, "gold": int}
 def by_benchmarks(
     loaded: LoadedModel, paths: Sequence[Path], *, names: Sequence[str] = (), limit: int | None = None, seed: int = 0
 ) -> list[Measured]:
-    """Accuracy per task. A path is a jsonl file, a task YAML, or a folder of YAML or (without YAML) jsonl.
+    """Accuracy per task. A path is a jsonl file or a task YAML.
 
     `names` are lm-eval's own tasks, whose questions come from the hub.
 
@@ -129,16 +127,6 @@ def _load(configs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _task_configs(path: Path, cache: str) -> list[dict[str, Any]]:
-    if path.is_dir():
-        manager = TaskManager(include_path=str(path), include_defaults=False)
-        if names := manager.all_subtasks:
-            paths = [manager.task_index[name].yaml_path for name in names]
-            return [_yaml_config(load_yaml(file), file, cache) for file in paths]
-        if files := sorted(path.glob("*.jsonl")):
-            return [_jsonl_config(file) for file in files]
-        raise BadInput(f"No benchmark in {path}: expected lm-eval task files (*.yaml) or *.jsonl.")
-    if not path.is_file():
-        raise BadInput(f"The benchmark {path} does not exist.")
     if path.suffix not in (".yaml", ".yml"):
         return [_jsonl_config(path)]
     config = load_yaml(path)
@@ -255,24 +243,13 @@ def _item(task: Any, sample: dict[str, Any], metric: str) -> Item:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """No logs or progress bars from lm-eval and datasets, and the process's random numbers as they were."""
-    logger = logging.getLogger("lm_eval")
-    level, bars, drawn = logger.level, datasets.is_progress_bar_enabled(), random.getstate()
-    modules = (lm_eval.api.model, lm_eval.api.task, lm_eval.models.huggingface)
-    originals = [module.tqdm for module in modules]
+    logger, original = logging.getLogger("lm_eval"), tqdm.__init__
+    level, drawn = logger.level, random.getstate()
     logger.setLevel(logging.CRITICAL)
-    datasets.disable_progress_bars()
-    for module, original in zip(modules, originals, strict=True):
-        module.tqdm = _undrawn(original)
+    tqdm.__init__ = lambda bar, *args, **options: original(bar, *args, **{**options, "disable": True})
     try:
         yield
     finally:
-        for module, original in zip(modules, originals, strict=True):
-            module.tqdm = original
+        tqdm.__init__ = original
         logger.setLevel(level)
         random.setstate(drawn)
-        if bars:
-            datasets.enable_progress_bars()
-
-
-def _undrawn(tqdm: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **options: tqdm(*args, **{**options, "disable": True})

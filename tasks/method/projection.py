@@ -150,7 +150,7 @@ def rows_at_a_time(device: torch.device, vocabulary: int) -> int:
     return max(1, CHUNK_ELEMENTS["cpu" if device.type == "cpu" else "cuda"] // vocabulary)
 
 
-def padded(sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Ids [B, T], with zeros on the right."""
-    tensors = [torch.tensor(ids, dtype=torch.long) for ids in sequences]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+def padded(sequences: Sequence[Any], behind: int = 0) -> Tensor:
+    """Ids [B, T], with zeros or other ids behind them."""
+    tensors = [torch.as_tensor(ids, dtype=torch.long) for ids in sequences]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=behind)

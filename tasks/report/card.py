@@ -4,13 +4,11 @@ A card is public and the text is not: what was unlearned appears by hash.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
+from tasks.contents import Row
 from tasks.drawing.numbers import fixed
 from tasks.drawing.table import escaped, table_by_step
 from tasks.report.record import FILE, Record, Stored
-
-Row = dict[str, Any]
 
 TAGS = ["unlearning", "machine-unlearning", "approximate-unlearning", "nepenthe", "arxiv:2310.02238"]
 CITATION = """```bibtex

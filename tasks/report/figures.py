@@ -37,11 +37,9 @@ def _by_step(evidence: Row, kind: str) -> list[charts.Line]:
         values = [value for value in measure["values"] if value["subject"] in steps]
         graded = measure["metric"] == "familiarity_judged"  # no share: it has a chart of its own
         if ("judged" if graded else measure["kind"]) == kind and values:
-            columns = [[value[name] for value in values] for name in ("value", "low", "high")]
-            xs = [steps[value["subject"]] for value in values]
+            points = [(steps[value["subject"]], value) for value in values]
             few = kind != "ability"  # the bands of seven benchmarks would hide each other
-            name = measure["name"].replace("familiarity, ", "by ")
-            drawn_lines.append((name, xs, columns[0], columns[1] if few else None, columns[2] if few else None))
+            drawn_lines.append(charts.line(measure["name"].replace("familiarity, ", "by "), points, interval=few))
     return drawn_lines
 
 

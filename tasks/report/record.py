@@ -12,13 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from storage.settings import Settings
+from tasks.contents import Row
 
 FILE = "unlearning-record.json"
 SPOKEN = ("subject", "told")
 """Settings in a user's own words: the judge's subject, the instruction of an audit."""
-
-
-Row = dict[str, Any]
 
 
 class Text(Settings):

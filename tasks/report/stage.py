@@ -47,7 +47,7 @@ def report(
 
 def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
     """(evidence, HTML page). Memory is bounded whatever the size of the run."""
-    from tasks.ablation import page as ablation
+    from tasks.ablation.page import figures as figures_of_ablation
     from tasks.audit import page as audit
     from tasks.drawing.table import table_by_step
     from tasks.drawing.template import rendered
@@ -60,7 +60,7 @@ def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
     parts: Row = {"evidence": evidence, "exhibits": exhibits}
     parts |= {"figures": figures(evidence), "table": table_by_step(evidence)}
     parts |= audit.parts(evidence["audit"], exhibits["audit"]) if evidence["audit"] else {}
-    parts |= ablation.parts(evidence["ablation"]) if evidence["ablation"] else {}
+    parts |= {"ablation_figures": figures_of_ablation(evidence["ablation"])} if evidence["ablation"] else {}
     return evidence, rendered("page.html.j2", **parts)
 
 

@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,9 +18,10 @@ from pydantic import Field
 from storage.errors import BadInput
 from storage.files import Files, write_atomically
 from storage.settings import Settings
+from tasks.contents import Row
 from tasks.measure import memorisation
 from tasks.measure.loaded import LoadedModel
-from tasks.suites.files import Row, Table, read_rows
+from tasks.suites.files import Table, read_rows
 
 Measure = dict[str, Any]
 Step = Callable[[], dict[str, Measure]]
@@ -163,17 +165,19 @@ def _is_of(row: Row, part: str) -> bool:
 
 def measure(values: Iterable[float], key: str = "score") -> Measure:
     """The mean of one value a row."""
-    by_index = {str(number): {key: value} for number, value in enumerate(values)}
+    return logged(({key: value} for value in values), key)
+
+
+def logged(rows: Iterable[Row], key: str) -> Measure:
+    """The mean of one of the values of each row."""
+    by_index = {str(number): row for number, row in enumerate(rows)}
     return {"agg_value": fmean(row[key] for row in by_index.values()), "value_by_index": by_index}
 
 
 def probabilities(answers: Sequence[Answer]) -> Measure:
     """Mean probability, with EOS where it was asked for."""
-    by_index = {
-        str(row): {"prob": memorisation.probability(answer.log), "avg_loss": -answer.mean}
-        for row, answer in enumerate(answers)
-    }
-    return {"agg_value": fmean(row["prob"] for row in by_index.values()), "value_by_index": by_index}
+    rows = ({"prob": memorisation.probability(answer.log), "avg_loss": -answer.mean} for answer in answers)
+    return logged(rows, "prob")
 
 
 def memorised(answers: Sequence[Answer]) -> dict[str, Measure]:
@@ -190,13 +194,12 @@ def rouge(truths: Sequence[str], said: Sequence[str], kind: str) -> Measure:
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
-    by_index = {}
-    for number, (truth, answer) in enumerate(zip(truths, said, strict=True)):
-        scores = scorer.score(truth, answer)
-        long = scores["rougeL"]
-        row = {"rouge1_recall": scores["rouge1"].recall, "rougeL_f1": long.fmeasure, "rougeL_recall": long.recall}
-        by_index[str(number)] = row
-    return {"agg_value": fmean(row[kind] for row in by_index.values()), "value_by_index": by_index}
+    scores = (scorer.score(*pair) for pair in zip(truths, said, strict=True))
+    rows = (
+        {"rouge1_recall": one.recall, "rougeL_f1": long.fmeasure, "rougeL_recall": long.recall}
+        for one, long in map(itemgetter("rouge1", "rougeL"), scores)
+    )
+    return logged(rows, kind)
 
 
 def membership(members: Scored, others: Scored) -> dict[str, Measure]:

@@ -8,14 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes, listed
+from tasks.contents import Row
 from tasks.hub import dataset_folder, is_hub_name
 from tasks.texts.tables import json_rows, parquet_rows
 
-Row = dict[str, Any]
 KINDS = (".parquet", ".json", ".jsonl")
 SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 

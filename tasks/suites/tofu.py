@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from storage.errors import BadInput
+from tasks.contents import Row
 from tasks.measure import memorisation
 from tasks.suites.common import (
     Answer,
@@ -23,7 +24,7 @@ from tasks.suites.common import (
     probabilities,
     rouge,
 )
-from tasks.suites.files import Row, Table
+from tasks.suites.files import Table
 
 NEW_TOKENS = 200
 PARTS = ("forget01", "forget05", "forget10")

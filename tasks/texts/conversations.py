@@ -6,7 +6,7 @@ lines of their own.
 
 from collections.abc import Sequence
 from os.path import commonprefix
-from typing import Any, NamedTuple
+from typing import Any
 
 from storage.errors import BadInput
 from tasks.texts.normal import normalise
@@ -20,13 +20,6 @@ ASSISTANT = "assistant"
 
 Span = tuple[int, int]
 """First character and the one after the last."""
-
-
-class Written(NamedTuple):
-    """A conversation as text, and where in it the answers stand."""
-
-    text: str
-    answers: list[Span]
 
 
 def turns_of(row: dict[str, Any], where: str) -> tuple[Turn, ...] | None:
@@ -65,8 +58,8 @@ def _turn(message: object, where: str) -> Turn:
     return Turn(role, content)
 
 
-def write(turns: Sequence[Turn], tokenizer: Any | None, where: str) -> Written:
-    """The conversation through the tokenizer's template; without one, a turn a line. Text is normalised.
+def write(turns: Sequence[Turn], tokenizer: Any | None, where: str) -> tuple[str, list[Span]]:
+    """(text, its answers' places): through the tokenizer's template; without one, a turn a line. Text is normalised.
 
     Raises BadInput for a conversation that the template refuses, or writes without one of its answers.
     """
@@ -86,17 +79,17 @@ def write(turns: Sequence[Turn], tokenizer: Any | None, where: str) -> Written:
                 )
             cursor = start + len(turn.content.strip())
             answers.append((start, cursor))
-    return Written(text, answers)
+    return text, answers
 
 
-def _in_lines(turns: Sequence[Turn]) -> Written:
+def _in_lines(turns: Sequence[Turn]) -> tuple[str, list[Span]]:
     text, answers = "", list[Span]()
     for turn in turns:
         text += "\n" * bool(text)
         if turn.role == ASSISTANT:
             answers.append((len(text), len(text) + len(turn.content)))
         text += turn.content
-    return Written(text, answers)
+    return text, answers
 
 
 def _templated(turns: Sequence[Turn], tokenizer: Any, where: str, asks: bool = False) -> str:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from storage.shards import read_shard
 from tasks.contents import NO_LABEL
+from tasks.method.projection import padded
 
 COLUMNS = ("input_ids", "labels", "candidates", "shares")
 
@@ -93,15 +94,10 @@ def collate(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor
     nothing falls off the end. Where an example has soft labels, `candidates` and `shares` (R, T, K) come beside,
     unshifted.
     """
-    longest = max(len(example["input_ids"]) for example in examples)
-    input_ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    labels = torch.full((len(examples), longest), NO_LABEL, dtype=torch.long)
-    for row, example in enumerate(examples):
-        length = len(example["input_ids"])
-        input_ids[row, :length] = torch.from_numpy(example["input_ids"].astype(np.int64))
-        labels[row, 1:length] = torch.from_numpy(example["labels"][:-1].astype(np.int64))
+    input_ids = padded([example["input_ids"] for example in examples])
+    labels = padded([np.append(NO_LABEL, example["labels"][:-1]) for example in examples], NO_LABEL)
     hard = {"input_ids": input_ids, "labels": labels}
-    return hard | soft_of(examples, longest) if any("shares" in example for example in examples) else hard
+    return hard | soft_of(examples, input_ids.shape[1]) if any("shares" in row for row in examples) else hard
 
 
 def unshifted(labels: torch.Tensor) -> torch.Tensor:

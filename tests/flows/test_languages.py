@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline
 from storage.shards import read_shard
-from tasks.blocks import Draw, encoder
+from tasks.blocks import drawn, encoder
 from tasks.contents import BLOCKS
 from tasks.engine.runner import Direct
 from tasks.measure.prompts import prompts_from_corpus
@@ -123,7 +124,7 @@ def test_a_block_is_translated_with_particles_that_fit(language: str, tokens: st
     matcher, written, split = Matcher(words), [], 0
     for number, text, tokens_of_block in cut_blocks(tokenizer, list(TEXTS[language]), 256):
         matches = matcher.find(text, tokens_of_block.edges[0], tokens_of_block.edges[-1])
-        block = translate_block(tokens_of_block, text, matches, Draw(words, 0, number), encoder(tokenizer))
+        block = translate_block(tokens_of_block, text, matches, partial(drawn, words, 0, number), encoder(tokenizer))
         assert tokenizer.decode(block.original_ids, skip_special_tokens=True) == text
         written.append(tokenizer.decode(block.translated_ids, skip_special_tokens=True))
         check(block, tokenizer)

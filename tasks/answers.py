@@ -15,7 +15,7 @@ from tasks.contents import Row, answer_rows, documents_of
 from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage, drawn, passages_of
-from tasks.llm.settings import Endpoint, LlmSettings, read_key
+from tasks.llm.settings import Endpoint, LlmSettings
 from tasks.llm.store import Store, answered_before, question_of
 
 
@@ -50,9 +50,6 @@ def _ask(
     context: Context, store: Store, missing: list[Passage], settings: LlmSettings, endpoint: Endpoint, total: int
 ) -> str:
     """Ask, and return why it was stopped, if it was."""
-    from tasks.llm.client import Client
-
-    key = read_key(endpoint)
     spent = sum(row["tokens"] for row in answer_rows(context.folder))
     done = count(total - len(missing) + 1)
 
@@ -60,7 +57,7 @@ def _ask(
         await store.keep(answered)
         context.progress(next(done), total)
 
-    return Asking(Client(endpoint, settings, key), spent).about(missing, keep)
+    return Asking(endpoint, settings, spent=spent).about(missing, keep)
 
 
 def _counted(folder: Path, passages: list[Passage], settings: LlmSettings, stopped: str) -> Counts:

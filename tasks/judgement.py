@@ -23,7 +23,7 @@ from tasks.contents import Row
 from tasks.engine.stage import Context, Counts, stage
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage
-from tasks.llm.settings import Endpoint, LlmSettings, read_key, refuse_secrets
+from tasks.llm.settings import Endpoint, LlmSettings, refuse_secrets
 from tasks.measure.rows import Item, Measured, mean_of, write_measures
 from tasks.measure.rubric import SCORES, question, read_grade
 
@@ -126,8 +126,6 @@ class Questions:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _ask(self, missing: dict[str, Row]) -> dict[str, Row]:
-        from tasks.llm.client import Client
-
         judge, names, answers = self._judge, list(missing), dict[str, Row]()
         passages = [Passage(number, 0, _material(row)) for number, row in enumerate(missing.values())]
 
@@ -142,10 +140,10 @@ class Questions:
             return question(judge.subject, *json.loads(material))
 
         named = {name: getattr(judge, name) for name in ("model", "temperature", "answer_tokens")}
-        settings, key = LlmSettings(structured=False, reasks=0, **named), read_key(judge.endpoint, SETTING)
-        client = Client(judge.endpoint, settings, key, messages)
+        settings = LlmSettings(structured=False, reasks=0, **named)
+        asking = Asking(judge.endpoint, settings, SETTING, messages, worth=lambda reply, material: None)
         try:
-            stopped = Asking(client, worth=lambda reply, material: None).about(passages, keep)
+            stopped = asking.about(passages, keep)
         finally:
             if answers:
                 self._context.checkpoint(self._context.folder / ANSWERS)

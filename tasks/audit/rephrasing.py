@@ -19,7 +19,7 @@ from tasks.audit.asked import Question, read_questions
 from tasks.llm.asking import Asked, Asking
 from tasks.llm.passages import Passage
 from tasks.llm.replies import Reply
-from tasks.llm.settings import Endpoint, LlmSettings, read_key, refuse_secrets
+from tasks.llm.settings import Endpoint, LlmSettings, refuse_secrets
 
 SETTING = "--endpoint"
 TASK = """\
@@ -59,8 +59,6 @@ def rephrase(path: Path, wanted: Wanted, endpoint: Endpoint) -> int:
 
     Raises Unanswered where the endpoint was given up; what was answered is in the file.
     """
-    from tasks.llm.client import Client
-
     refuse_secrets(endpoint, SETTING)
     questions, before = read_questions(path), len(forms_in(path))
     passages = wanted.passages(questions)
@@ -76,8 +74,7 @@ def rephrase(path: Path, wanted: Wanted, endpoint: Endpoint) -> int:
             write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False).encode())
 
     settings = LlmSettings(model=wanted.model, structured=False)
-    client = Client(endpoint, settings, read_key(endpoint, SETTING), wanted.messages)
-    stopped = Asking(client, worth=fault_of).about(passages, keep)
+    stopped = Asking(endpoint, settings, SETTING, wanted.messages, fault_of).about(passages, keep)
     if stopped or (faults and len(faults) == len(passages)):
         raise Unanswered(f"the language model at {endpoint.base_url} does not answer: {stopped or faults[-1]}")
     return len(forms_in(path)) - before

@@ -3,9 +3,12 @@
 Every text is escaped by the template engine; only our own charts are markup.
 """
 
+from pathlib import Path
 from typing import Any
 
+from storage.errors import BadInput
 from tasks.drawing import numbers
+from tasks.drawing.table import escaped
 
 
 def environment() -> Any:
@@ -24,6 +27,7 @@ def environment() -> Any:
     templates.filters |= {
         "short": lambda fingerprint: (fingerprint or "")[:12],
         "plain": _plain,
+        "escaped": escaped,
         "slug": plain_slug,
         "units": _units,
         "visible": _visible,
@@ -34,6 +38,20 @@ def environment() -> Any:
 def rendered(name: str, **values: Any) -> str:
     """The page of a template."""
     return str(environment().get_template(name).render(values))
+
+
+def markdown(name: str, parts: dict[str, Any], own: Path | None = None) -> str:
+    """A template of ours, or a user's in its place, as Markdown. Raises BadInput for a user's that cannot be used."""
+    from jinja2 import TemplateError
+
+    templates = environment().overlay(autoescape=False)
+    try:
+        template = templates.from_string(own.read_text(encoding="utf-8")) if own else templates.get_template(name)
+        return str(template.render(parts))
+    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        if own is None:
+            raise
+        raise BadInput(f"{own}: expected a template as Jinja reads it, found {error}") from error
 
 
 def _plain(value: Any) -> str:

@@ -7,17 +7,15 @@ killed run loses at most the requests that were under way.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dictionaries.answers import PARTIAL, without_thinking
+from dictionaries.prompts import extraction_messages
 from tasks.llm.pace import Budget, Pace, backoff
 from tasks.llm.passages import Passage
 from tasks.llm.reading import FINAL, NO_REPLY, judge
 from tasks.llm.replies import LIMITS, SCHEMA, TEXT, CannotPass, CanPass, Form, Locked, Reply, Unsupported
-from tasks.llm.settings import Endpoint, LlmSettings
-
-if TYPE_CHECKING:
-    from tasks.llm.client import Client  # the openai package takes a second: only who asks imports it
+from tasks.llm.settings import Endpoint, LlmSettings, read_key
 
 CHARACTERS_PER_TOKEN = 4
 PROMPT_TOKENS = 600  # instructions and schema
@@ -46,11 +44,18 @@ class Asking:
 
     def __init__(
         self,
-        client: "Client",
-        spent: int = 0,
+        endpoint: Endpoint,
+        settings: LlmSettings,
+        setting: str = "dictionary.endpoint",
+        messages: Callable[[str, bool], Any] = extraction_messages,
         worth: Callable[[Reply, str], str | None] = judge,
+        spent: int = 0,
     ) -> None:
-        self.client, self.endpoint, self.settings, self.worth = client, client.endpoint, client.settings, worth
+        """`setting`: what the user calls the endpoint. Raises Unanswered where it has no key."""
+        from tasks.llm.client import Client  # the openai package takes a second: only who asks imports it
+
+        self.endpoint, self.settings, self.worth = endpoint, settings, worth
+        self.client = Client(endpoint, settings, read_key(endpoint, setting), messages)
         self.pace = Pace(self.endpoint.requests_per_minute)
         self.budget = Budget(self.endpoint.token_budget, spent)
         self.dialect = Dialect(self.endpoint, self.settings)

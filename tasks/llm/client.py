@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import openai
 
-from dictionaries.prompts import extraction_messages, response_format
+from dictionaries.prompts import response_format
 from tasks.llm.replies import JSON_MODE, LIMITS, SCHEMA, CannotPass, CanPass, Form, Locked, Reply, Unsupported
 from tasks.llm.settings import Endpoint, LlmSettings
 
@@ -29,11 +29,7 @@ class Client:
     """Asks, with nothing but one answer or one of the exceptions above as the end. Texts bear no key."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        settings: LlmSettings,
-        key: str,
-        messages: Callable[[str, bool], Any] = extraction_messages,
+        self, endpoint: Endpoint, settings: LlmSettings, key: str, messages: Callable[[str, bool], Any]
     ) -> None:
         self.endpoint, self.settings, self._key, self._messages = endpoint, settings, key, messages
         self._client = openai.AsyncOpenAI(

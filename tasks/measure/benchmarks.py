@@ -10,7 +10,7 @@ import logging
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def _jsonl_config(path: Path) -> dict[str, Any]:
     rows = _read_rows(path)
     config = {
         "task": own_name(path.stem),
-        "custom_dataset": _dataset(rows),
+        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
         "output_type": "multiple_choice",
         "test_split": "test",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
@@ -168,13 +168,6 @@ def _jsonl_config(path: Path) -> dict[str, Any]:
         "doc_to_choice": "context_options",
         "doc_to_target": "continuation",
     }
-
-
-def _dataset(rows: list[dict[str, Any]]) -> Callable[..., dict[str, datasets.Dataset]]:
-    def load(**_: Any) -> dict[str, datasets.Dataset]:
-        return {"test": datasets.Dataset.from_list(rows)}
-
-    return load
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -213,16 +213,13 @@ def by_completion(
         # Searched behind the prompt, so that "ter" after "Harry Pot" is no whole word.
         matches = matcher.find(prompt.prompt + completion, len(prompt.prompt))
         said = dict.fromkeys(dictionary.entries[match.entry].anchor for match in matches)
-        known = [anchor for anchor in said if _hinted(prompt, anchor)]
+        hints = (prompt.prompt, *prompt.references)
+        known = [anchor for anchor in said if any(mentions(text, anchor) for text in hints)]
         new = [anchor for anchor in said if anchor not in known]
         details = {"anchors": new, "already_in_prompt": known, "references": list(prompt.references)}
         expected = " | ".join(prompt.idiosyncratic[:SHOWN])
         items.append(Item(number, prompt.prompt, expected, completion, float(bool(new)), details))
     return mean_of("familiarity_completion", items)
-
-
-def _hinted(prompt: Prompt, anchor: str) -> bool:
-    return any(mentions(text, anchor) for text in (prompt.prompt, *prompt.references))
 
 
 def complete(loaded: LoadedModel, texts: Sequence[str], new_tokens: int) -> list[str]:

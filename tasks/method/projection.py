@@ -152,5 +152,5 @@ def rows_at_a_time(device: torch.device, vocabulary: int) -> int:
 
 def padded(sequences: Sequence[Any], behind: int = 0) -> Tensor:
     """Ids [B, T], with zeros or other ids behind them."""
-    tensors = [torch.as_tensor(ids, dtype=torch.long) for ids in sequences]
+    tensors = [torch.tensor(ids, dtype=torch.long) for ids in sequences]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=behind)

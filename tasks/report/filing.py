@@ -8,17 +8,18 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from storage.artifact import Artifact
-from storage.errors import BadInput, MissingArtifact
+from storage.errors import MissingArtifact
 from storage.files import whole_folder
 from storage.settings import Settings
 from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.contents import ITEMS, REPORT_EVIDENCE, Row, read_json
+from tasks.drawing.template import markdown
 from tasks.report.card import LIMITS, results
 from tasks.report.export import record_of, require_empty
 from tasks.report.record import Record
@@ -113,8 +114,8 @@ def file_evidence(
     parts = {"filing": filing, "table": results(evidence), "limits": LIMITS}
     written = {
         FACTS: filing.model_dump_json(indent=1) + "\n",
-        DOCUMENT: rendered("filing.md.j2", parts),
-        LETTER: rendered("letter.md.j2", parts, letter),
+        DOCUMENT: markdown("filing.md.j2", parts),
+        LETTER: markdown("letter.md.j2", parts, letter),
     }
     with whole_folder(folder) as partial:
         partial.mkdir()
@@ -146,22 +147,6 @@ def filed_items(workspace: Workspace, record: Record) -> Iterator[FiledItem]:
 def unquoted(text: str) -> Passage:
     """A text by its hash and length."""
     return Passage(sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), characters=len(text))
-
-
-def rendered(name: str, parts: dict[str, Any], own: Path | None = None) -> str:
-    """A template of ours, or a user's in its place, as Markdown."""
-    from jinja2 import TemplateError
-
-    from tasks.drawing.template import environment
-
-    templates = environment().overlay(autoescape=False)
-    try:
-        template = templates.from_string(own.read_text(encoding="utf-8")) if own else templates.get_template(name)
-        return str(template.render(parts))
-    except (OSError, UnicodeDecodeError, TemplateError) as error:
-        if own is None:
-            raise
-        raise BadInput(f"{own}: expected a template as Jinja reads it, found {error}") from error
 
 
 if __name__ == "__main__":

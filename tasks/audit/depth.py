@@ -110,24 +110,26 @@ def patched_by_layer(
 
 def judge(values: AuditValues) -> Ruling:
     """The graver of what the lens and the patching show; each at the layer where the model lies furthest above gold."""
-    lens, sentence = leak("The target's tokens that a layer's state shows", [_worst(values, LENS)], percent)
+    lens, sentence = leak("The target's tokens that a layer's state shows", _worst(values, LENS), percent)
     known = {"the model": "model", "the baseline": "baseline", "gold": "gold"}
     depths = [f"{name} {layer}" for name, who in known.items() if (layer := _readable_from(values, who))]
     sentences = [sentence, f"Readable from: {', '.join(depths)}."]
     if not values.tasks(PATCHED):
         return lens, " ".join(sentences)
     lead = "Nats a token that the baseline gives to its names, with a layer's states replaced by the model's"
-    patching, sentence = leak(lead, [_worst(values, PATCHED)], plain, LOSS)
+    patching, sentence = leak(lead, _worst(values, PATCHED), plain, LOSS)
     sentences.append(sentence)
     if (depth := unlearning_depth(values)) is not None:
         sentences.append(f"Unlearning depth {depth:.2f} (1: as deep as gold).")
     return min(lens, patching, key=GRAVEST.index), " ".join(sentences)
 
 
-def _worst(values: AuditValues, metric: str) -> Case:
+def _worst(values: AuditValues, metric: str) -> list[Case]:
+    """The layer where the model lies furthest above gold, where one was looked at."""
     tasks = values.tasks(metric)
     cases = [replace(against_gold(values, metric, task, f"at {task}", None, ""), name="gold") for task in tasks]
-    return max(cases, key=lambda c: c.model.value - c.reference.value if c.model and c.reference else 0.0)
+    cases.sort(key=lambda c: c.reference.value - c.model.value if c.model and c.reference else 0.0)
+    return cases[:1]
 
 
 def unlearning_depth(values: AuditValues) -> float | None:
@@ -145,7 +147,7 @@ def unlearning_depth(values: AuditValues) -> float | None:
 def _readable_from(values: AuditValues, who: str) -> str:
     """The first layer that shows half of what the baseline's last one shows; empty for a model not measured."""
     tasks = values.tasks(LENS)
-    whole = values.of("baseline", LENS, tasks[-1]) or values.of("model", LENS, tasks[-1])
+    whole = (values.of("baseline", LENS, tasks[-1]) or values.of("model", LENS, tasks[-1])) if tasks else None
     shown = [(task, value) for task in tasks if (value := values.of(who, LENS, task))]
     if not shown or not whole:
         return ""
@@ -160,14 +162,12 @@ DEPTH = Attack(
         LENS: Metric(
             "share of the tokens of expressions before which a passage is cut that are among the most probable ones, "
             "read behind a layer",
-            "the layer",
             conditions=lambda task: ("", task.removeprefix("layer ")),
             unit="layer",
         ),
         PATCHED: Metric(
             "log-probability that the baseline gives to a token of these expressions, with the states behind a layer "
             "replaced by the model's",
-            "the layer",
             form="mean",
             conditions=lambda task: ("", task.removeprefix("layer ")),
             unit="layer",

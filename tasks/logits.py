@@ -205,18 +205,13 @@ class Columns:
         for name, tensor in tensors.items():
             self._parts.setdefault(name, []).append(tensor)
 
-    def numpy(self, name: str) -> Any:
-        """The whole column; None where nothing came."""
+    def array(self, name: str, kind: pa.DataType) -> pa.Array:
+        """The whole column as Arrow, empty where nothing came; a matrix becomes a list a row."""
         import torch
 
-        parts = self._parts.get(name)
-        return torch.cat(parts).cpu().numpy() if parts else None
-
-    def array(self, name: str, kind: pa.DataType) -> pa.Array:
-        """The whole column as Arrow; a matrix becomes a list a row."""
-        values = self.numpy(name)
-        if values is None:
+        if name not in self._parts:
             return pa.array([], kind)
+        values = torch.cat(self._parts[name]).cpu().numpy()
         if values.ndim == 1:
             return pa.array(values).cast(kind)
         offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
@@ -225,7 +220,7 @@ class Columns:
 
 def curves_table(places: Places, columns: Columns) -> pa.Table:
     schema = TABLES["label_curves"].schema
-    row_P = columns.numpy("row") if columns.rows else slice(0)
+    row_P = columns.array("row", pa.int64()).to_numpy()
     known = {"block_id": places.blocks_B[places.block_N][row_P], "position": places.position_N[row_P]}
     arrays = {name: pa.array(values).cast(schema.field(name).type) for name, values in known.items()}
     arrays |= {name: columns.array(name, schema.field(name).type) for name in CURVE}

@@ -1,7 +1,6 @@
 """The table by step, in the shape of the paper's: the baseline is step 0, then every kept step, gold last."""
 
 from storage.reader import Row
-from tasks.drawing.numbers import fixed
 
 
 def table_by_step(evidence: Row) -> Row:
@@ -22,20 +21,6 @@ def title(model: Row) -> str:
     if model["role"] == "student":
         return str(model["step"])
     return "0" if model["role"] == "baseline" else str(model["key"])
-
-
-def markdown(evidence: Row) -> str:
-    """Headlines and table as Markdown. Names are escaped: they may come from a user's files."""
-    table = table_by_step(evidence)
-    columns = [escaped(column["title"]) for column in table["columns"]]
-    lines = [f"## {escaped(evidence['job'])}", "", *(f"- {line}" for line in evidence["headlines"])]
-    lines += [f"- {evidence['audit']['headline']}"] if evidence.get("audit") else []
-    lines += [f"- {escaped(reason)}" for reason in (evidence.get("choice") or {"reasons": []})["reasons"]] + [""]
-    lines += [f"| step | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
-    for row in table["rows"]:
-        cells = [fixed(value and value["value"]) for value, _ in row["cells"]]
-        lines.append(f"| {escaped(row['name'])} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def escaped(text: str) -> str:

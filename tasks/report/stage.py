@@ -95,6 +95,8 @@ def audits_by_request(workspace: Workspace, student: Artifact, step: int) -> dic
 
 def markdown_summary(folder: Path) -> str:
     """The two headlines and the table by step of a finished report, as Markdown."""
-    from tasks.drawing.table import markdown
+    from tasks.drawing.table import table_by_step
+    from tasks.drawing.template import markdown
 
-    return markdown(read_json(folder / REPORT_EVIDENCE))
+    evidence = read_json(folder / REPORT_EVIDENCE)
+    return markdown("summary.md.j2", {"evidence": evidence, "table": table_by_step(evidence)})

@@ -67,7 +67,7 @@ def train_on_rank(spec: TrainingSpec) -> History:
         train_dataset=examples,
         data_collator=collate,
         compute_loss_func=hard_label_loss,  # replaced for each portion; Trainer counts labels where there is one
-        callbacks=[*_null_space(spec, model), TrainingCallback(spec, load_tokenizer(spec.baseline.tokenizer))],
+        callbacks=[TrainingCallback(spec, load_tokenizer(spec.baseline.tokenizer), _null_space(spec, model))],
         optimizer_cls_and_kwargs=_optimizer(settings, arguments),
     )
     trainer.change = change
@@ -208,31 +208,24 @@ class LabelTrainer(Trainer):
             load_checkpoint(Path(checkpoint), self)
 
 
-def _null_space(spec: TrainingSpec, model: Any) -> list[TrainerCallback]:
+def _null_space(spec: TrainingSpec, model: Any) -> NullSpace | None:
     """What keeps the update out of what the text to keep uses; nothing without such text."""
     if not spec.kept_text:
-        return []
+        return None
     blocks = read_shard(spec.kept_text.path).column("input_ids")[:MOMENT_BLOCKS]
     texts = (torch.from_numpy(block.values.to_numpy().astype("int64"))[None] for block in blocks)
-    return [StaysInNullSpace(NullSpace(model, texts, spec.kept_text.share))]
-
-
-class StaysInNullSpace(TrainerCallback):
-    """Takes back what each step changes along the directions of the text to keep, before anybody sees it."""
-
-    def __init__(self, null_space: NullSpace) -> None:
-        self._null_space = null_space
-
-    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._null_space.project()
+    return NullSpace(model, texts, spec.kept_text.share)
 
 
 class TrainingCallback(TrainerCallback):
-    """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress."""
+    """Keeps chosen steps, writes checkpoints by the clock, stops on what is not finite, reports progress.
 
-    def __init__(self, spec: TrainingSpec, tokenizer: Any) -> None:
+    What a step changes along the directions of the text to keep is taken back before anybody sees it.
+    """
+
+    def __init__(self, spec: TrainingSpec, tokenizer: Any, null_space: NullSpace | None) -> None:
         self._context, self._schedule, self._settings = spec.context, spec.schedule, spec.settings
-        self._tokenizer = tokenizer
+        self._tokenizer, self._null_space = tokenizer, null_space
         self._started = self._saved = time.monotonic()
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -247,6 +240,10 @@ class TrainingCallback(TrainerCallback):
                 f"{self._schedule.steps}; no optimizer step was taken on it: "
                 "lower the learning rate or train in float32"
             )
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._null_space:
+            self._null_space.project()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step, schedule = state.global_step, self._schedule

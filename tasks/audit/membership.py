@@ -9,7 +9,6 @@ another author), 0.5 is not the value of innocence: compare with gold.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,14 +69,6 @@ def _unread(passages: list[str], documents: list[str]) -> list[str]:
 SHOWN_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """Of one text: log-probability of each token, and how far it lies above the model's expectation, in deviations."""
-
-    log: np.ndarray
-    standard: np.ndarray
-
-
 def inferred(
     loaded: LoadedModel, members: Sequence[str], others: Sequence[str], *, share: float = 0.2
 ) -> list[Measured]:
@@ -86,15 +77,14 @@ def inferred(
     `share` is the K of min-k and min-k++.
     """
     texts = [*members, *others]
-    scored = _scored(loaded, texts)
+    logs, standards = zip(*_scored(loaded, texts), strict=True)
+    sizes = [len(zlib.compress(text.encode())) for text in texts]
     scores = {
-        "loss": [float(row.log.mean()) for row in scored],
-        "zlib": [
-            float(row.log.sum()) / len(zlib.compress(text.encode())) for row, text in zip(scored, texts, strict=True)
-        ],
-        "min-k": [lowest_mean(row.log, share) for row in scored],
-        "min-k++": [lowest_mean(row.standard, share) for row in scored],
-        f"min-k {MIN_K}": [lowest_mean(row.log, MIN_K) for row in scored],
+        "loss": [float(log_T.mean()) for log_T in logs],
+        "zlib": [float(log_T.sum()) / size for log_T, size in zip(logs, sizes, strict=True)],
+        "min-k": [lowest_mean(log_T, share) for log_T in logs],
+        "min-k++": [lowest_mean(standard_T, share) for standard_T in standards],
+        f"min-k {MIN_K}": [lowest_mean(log_T, MIN_K) for log_T in logs],
     }
     return [_measured(task, texts, column, len(members)) for task, column in scores.items()]
 
@@ -113,12 +103,13 @@ def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float
     return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
 
 
-def _scored(loaded: LoadedModel, texts: Sequence[str]) -> list[_Scored]:
+def _scored(loaded: LoadedModel, texts: Sequence[str]) -> list[np.ndarray]:
+    """[2, T] of each text: each token's log-probability, and by how many deviations it is above expectation."""
     from tasks.measure.scoring import encode, token_statistics
 
     sequences = [text.ids for text in encode(loaded.tokenizer, texts)]
     scored = token_statistics(loaded, sequences, [1] * len(texts), _surprise)
-    return [_Scored(*(column.double().numpy() for column in row_T2.T)) for row_T2 in scored]
+    return [row_T2.double().T.contiguous().numpy() for row_T2 in scored]
 
 
 def _surprise(logits_RV: "Tensor", next_R: "Tensor") -> "Tensor":

@@ -100,14 +100,10 @@ def log_probability(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tens
     return logits_RV.gather(1, next_R[:, None])[:, 0] - logits_RV.logsumexp(dim=-1)
 
 
-def is_highest(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
-    """Whether greedy decoding takes each row's next token."""
-    return logits_RV.argmax(dim=-1) == next_R
-
-
 def likelihood(logits_RV: torch.Tensor, next_R: torch.Tensor) -> torch.Tensor:
-    """[R, 2]: both of these."""
-    return torch.stack([log_probability(logits_RV, next_R), is_highest(logits_RV, next_R).float()], dim=1)
+    """[R, 2]: log-probability of each row's next token, and whether greedy decoding takes it."""
+    highest_R = logits_RV.argmax(dim=-1) == next_R
+    return torch.stack([log_probability(logits_RV, next_R), highest_R.float()], dim=1)
 
 
 def token_statistics(

@@ -101,12 +101,12 @@ def test_a_models_template_writes_the_chat_and_its_first_token_is_not_doubled(
 ) -> None:
     tokenizer = load_tokenizer(Hashes(chat_model(TEMPLATE) / "h.json").files([chat_model(TEMPLATE) / "tokenizer.json"]))
     turns = [Turn("user", "assistant </user>"), Turn("assistant", " r "), Turn("user", "r"), Turn("assistant", "r")]
-    written = write(turns, tokenizer, "here")
-    assert written.text == (
+    text, answers = write(turns, tokenizer, "here")
+    assert text == (
         "<user>\nassistant </user></user>\n<assistant>\nr</assistant>\n<user>\nr</user>\n<assistant>\nr</assistant>\n"
     )
-    assert written.answers == [(44, 45), (86, 87)]
-    assert all(written.text[start - 1] == "\n" for start, _ in written.answers)
+    assert answers == [(44, 45), (86, 87)]
+    assert all(text[start - 1] == "\n" for start, _ in answers)
 
 
 @pytest.mark.parametrize(

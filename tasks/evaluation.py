@@ -116,9 +116,15 @@ def _measure(
         yield perplexity(loaded, texts, suite.window, suite.windows)
     context.progress(3, 4)
     if evidence.benchmarks or evidence.tasks:
-        files = [Path(path) for path in evidence.benchmarks.paths] if evidence.benchmarks else []
-        files = [path for path in files if path.suffix in (".yaml", ".yml")] or files
+        files = task_files([Path(path) for path in evidence.benchmarks.paths]) if evidence.benchmarks else []
         yield from by_benchmarks(loaded, files, names=evidence.tasks, limit=suite.questions, seed=suite.seed)
+
+
+def task_files(files: list[Path]) -> list[Path]:
+    """The files that are tasks: what lies beside or below a task YAML is that task's data."""
+    yaml = {path for path in files if path.suffix in (".yaml", ".yml")}
+    beside = {path.parent for path in yaml}
+    return [path for path in files if path in yaml or beside.isdisjoint(path.parents)]
 
 
 def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:

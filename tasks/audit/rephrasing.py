@@ -60,8 +60,8 @@ def rephrase(path: Path, wanted: Wanted, endpoint: Endpoint) -> int:
     Raises Unanswered where the endpoint was given up; what was answered is in the file.
     """
     refuse_secrets(endpoint, SETTING)
-    questions, before = read_questions(path), len(forms_in(path))
-    passages = wanted.passages(questions)
+    questions = read_questions(path)
+    before, passages = sum(len(question.forms) for question in questions), wanted.passages(questions)
     faults = list[str]()
 
     async def keep(asked: Asked) -> None:
@@ -77,12 +77,7 @@ def rephrase(path: Path, wanted: Wanted, endpoint: Endpoint) -> int:
     stopped = Asking(endpoint, settings, SETTING, wanted.messages, fault_of).about(passages, keep)
     if stopped or (faults and len(faults) == len(passages)):
         raise Unanswered(f"the language model at {endpoint.base_url} does not answer: {stopped or faults[-1]}")
-    return len(forms_in(path)) - before
-
-
-def forms_in(path: Path) -> list[str]:
-    """Every form of every question of a file."""
-    return [form for question in read_questions(path) for form in question.forms]
+    return sum(len(question.forms) for question in questions) - before
 
 
 def with_forms(question: Question, forms: list[str]) -> Question:

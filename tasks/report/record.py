@@ -229,14 +229,10 @@ def made_of(row: Row) -> Made:
     )
 
 
-def _unspoken(inputs: Row) -> Row:
-    """The inputs, with the SHA-256 of every setting in which a user may have named the text."""
-    return {name: _of_setting(name, value) for name, value in inputs.items()}
-
-
-def _of_setting(name: str, value: Any) -> Any:
+def _unspoken(value: Any, name: str = "") -> Any:
+    """An input as it is, or the SHA-256 of a setting in which a user may have named the text."""
     if isinstance(value, dict):
-        return _unspoken(value)
+        return {key: _unspoken(part, key) for key, part in value.items()}
     if name in SPOKEN and isinstance(value, str) and value:
         return hashlib.sha256(value.encode()).hexdigest()
     return value

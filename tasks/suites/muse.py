@@ -4,7 +4,7 @@ Questions follow the published examples, 32 greedy tokens, ROUGE-L F1; passages 
 with the truth's first 128; Min-K at 0.4 over the texts of privleak.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from tasks.measure import memorisation
@@ -77,19 +77,15 @@ def _membership(asked: Asked) -> dict[str, Measure]:
     return membership(*sides)
 
 
-def finisher(retrained: float) -> Callable[[dict[str, Measure], dict[str, Measure]], dict[str, Measure]]:
+def finish(retrained: float, measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:
     """PrivLeak against the reference's log, or else the published retrained model."""
-
-    def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:
-        if "mia_min_k" not in measures:
-            return {}
-        against = reference.get("mia_min_k", {}).get("agg_value", retrained)
-        return {"privleak": {"agg_value": memorisation.privacy_leak(measures["mia_min_k"]["agg_value"], against)}}
-
-    return finish
+    if "mia_min_k" not in measures:
+        return {}
+    against = reference.get("mia_min_k", {}).get("agg_value", retrained)
+    return {"privleak": {"agg_value": memorisation.privacy_leak(measures["mia_min_k"]["agg_value"], against)}}
 
 
 MUSE = tuple(
-    Suite(f"muse-{name.lower()}", "MUSE", f"muse-bench/MUSE-{name}", texts, tables, steps, finisher(auc))
+    Suite(f"muse-{name.lower()}", "MUSE", f"muse-bench/MUSE-{name}", texts, tables, steps, partial(finish, auc))
     for name, auc in RETRAINED.items()
 )

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from storage.errors import BadInput, Unanswered
-from tasks.audit.rephrasing import Wanted, forms_in, rephrase
+from tasks.audit.asked import read_questions
+from tasks.audit.rephrasing import Wanted, rephrase
 from tasks.llm.settings import Endpoint
 
 QUESTIONS = [
@@ -89,7 +90,11 @@ def test_what_is_no_list_of_texts_adds_nothing(
 ) -> None:
     said["Harry goes to school at"] = "I cannot do that."
     assert rephrase(path, WANTED, asked[0]) == 1
-    assert forms_in(path) == ["Harry goes to school at", "My cat Harry eats", "Harry is a cat that likes"]
+    assert [form for question in read_questions(path) for form in question.forms] == [
+        "Harry goes to school at",
+        "My cat Harry eats",
+        "Harry is a cat that likes",
+    ]
 
 
 def test_a_key_that_stands_in_the_options_is_refused_and_an_endpoint_without_answer_named(path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from storage.errors import BadInput
+from tasks.evaluation import task_files
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import complete
 from tasks.measure.loaded import LoadedModel
@@ -188,6 +189,12 @@ def test_what_cannot_be_read_or_is_there_twice_is_refused(model: Any, tokenizer:
     path = jsonl(tmp_path / "animals.jsonl", choice_rows(2))
     with pytest.raises(BadInput, match="Two benchmarks are called 'animals'"):
         by_benchmarks(LoadedModel(model, tokenizer), [path, path])
+
+
+def test_rows_named_beside_a_folder_of_tasks_are_a_task_too() -> None:
+    tasks = [Path("/a/tasks/one.yaml"), Path("/a/tasks/one.jsonl"), Path("/a/tasks/data/one.json")]
+    assert task_files([*tasks, Path("/a/own.jsonl")]) == [tasks[0], Path("/a/own.jsonl")]
+    assert task_files(tasks[1:]) == tasks[1:]
 
 
 def test_the_real_files_run_as_they_are(stories: Any, material: Path) -> None:

@@ -1,6 +1,11 @@
 """The base of every settings model: frozen, and a name that does not exist is refused."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What is drawn is drawn by it; numpy takes no other."""
 
 
 class Settings(BaseModel):

@@ -14,7 +14,7 @@ from dictionaries.matching import Matcher
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from storage.shards import shard_writer
 from tasks.contents import BLOCKS, answers_of, dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, stage
@@ -28,7 +28,7 @@ class BlockSettings(Settings):
 
     length: int = 512
     """Tokens a block."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the translation of anchors that have several, one a block."""
     translate: bool = True
     """False leaves every anchor as it is and forbids nothing: reinforcement bootstrapping alone, for an ablation."""

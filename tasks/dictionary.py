@@ -14,7 +14,7 @@ from dictionaries.statistics import extract
 from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from storage.shards import write_shard
 from tasks.contents import LEFT_OUT, answer_rows, documents_of, write_dictionary
 from tasks.dictionary_inputs import DictionaryInputs, StatisticsSettings, linted, read_curated
@@ -48,7 +48,7 @@ class DictionarySettings(Settings):
     """The question to the language model."""
     endpoint: Endpoint = Endpoint()
     """Where the language model is, and how fast it is asked; never part of a fingerprint."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws translations from pools where none was proposed, or none fits."""
     lint_errors: Literal["stop", "report"] = "stop"
     """Errors of the lint stop the run, or go to the report like its warnings."""

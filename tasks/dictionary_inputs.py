@@ -13,7 +13,7 @@ from pydantic import Field
 from dictionaries.dictionary import Dictionary
 from dictionaries.lint import lint, refuse_errors
 from storage.files import Files
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.texts.plain import read_utf8
 
 
@@ -37,7 +37,7 @@ class DictionaryInputs(Settings):
     text_column: str = "text"
     everyday: Files | None = None
     tokenizer: Files | None = None
-    seed: int = 0
+    seed: Seed = 0
     lint_errors: str = "stop"
 
 

@@ -18,6 +18,7 @@ from tasks.contents import dictionary_of, documents_of
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.measure.hub_tasks import own_task
 from tasks.measure.loaded import LoadedModel
+from tasks.measure.prompts import read_prompts
 from tasks.measure.rows import write_measures
 from tasks.measure.suite import Suite, prompts_of
 from tasks.models import Model, load_model, load_tokenizer
@@ -64,6 +65,8 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Place
     for name in names:
         own_task(name)
     paths = tuple(path for path in settings.benchmarks if path not in names)
+    if settings.prompts:
+        read_prompts(Path(settings.prompts))
     return EvaluationInputs(
         prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,

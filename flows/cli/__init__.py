@@ -77,7 +77,9 @@ def plan(
     options.answer(cost(planned, asked, inputs, known or this_machine(asked, inputs)), outcomes.plan_table)
 
 
-def demo(options: RunOptions, seed: Annotated[int, typer.Option(help="Seed of the generated world.")] = 0) -> None:
+def demo(
+    options: RunOptions, seed: Annotated[int, typer.Option(min=0, help="Seed of the generated world.")] = 0
+) -> None:
     """A whole unlearning run on a small world and a tiny model that are made here."""
     workspace = writable_workspace(options.root)
     start_engine(workspace, options.wait)
@@ -92,7 +94,7 @@ def real(
     heldout: Annotated[str, typer.Option(help="Text for perplexity; by default Python's documentation.")] = "",
     benchmarks: Annotated[list[str] | None, typer.Option(help="Files, folders or names of lm-eval tasks.")] = None,
     large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
-    seed: Annotated[int, typer.Option(help="Draws texts, labels and batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws texts, labels and batches.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="So many experiments, from this seed on: means and spread.")] = 1,
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""

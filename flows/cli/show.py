@@ -60,7 +60,7 @@ def export(
     ] = None,
     license: Annotated[str | None, typer.Option(help="Licence, as the hub spells it.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, or bfloat16 by stochastic rounding.")] = "float32",
-    seed: Annotated[int, typer.Option(help="Of the rounding.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the rounding.")] = 0,
 ) -> None:
     """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
     from flows.cli.reports import report_of

@@ -20,7 +20,7 @@ def status(options: Options) -> None:
 def gc(
     options: Options,
     yes: Yes = False,
-    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Younger artifacts stay.")] = 7,
+    older_than: Annotated[float, typer.Option(metavar="DAYS", min=0, help="Younger artifacts stay.")] = 7,
     forget: Annotated[list[str] | None, typer.Option(metavar="JOB", help="A job that is not needed any more.")] = None,
 ) -> None:
     """Remove artifacts that no job's latest run refers to."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from storage.artifact import Artifact
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.layers import blocks_of, first_layers, patched, same_shape
 from tasks.audit.verdicts import GRAVEST, AuditValues, Case, Ruling, against_gold, leak, percent, plain
@@ -43,7 +43,7 @@ class DepthSettings(Settings):
     """Layers looked at, evenly spread, the last among them."""
     top: int = Field(default=10, ge=1)
     """A token is readable where it is among so many most probable ones."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the passages."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from storage.errors import BadInput
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +30,7 @@ class PassageSettings(Settings):
     """Length of a passage (Carlini et al. 2023 give 50 tokens and look for 50)."""
     given: int = Field(default=50, ge=1)
     """Tokens of a passage that the model is given to go on with."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the passages."""
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ nor the output projection, as the usual libraries do. The arithmetic stays in fl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ FULL = "full"
 class QuantisationSettings(Settings):
     """Rounding of the weights."""
 
-    bits: tuple[int, ...] = (8, 4)
+    bits: tuple[Annotated[int, Field(ge=2, le=16)], ...] = Field(default=(8, 4), min_length=1)
     """Widths that are tried."""
     group: int = Field(default=64, ge=1)
     """Neighbouring weights that share a scale."""

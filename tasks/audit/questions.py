@@ -15,7 +15,7 @@ from dictionaries.dictionary import Dictionary, Entry, canonical
 from dictionaries.matching import Match, Matcher
 from storage.artifact import Artifact
 from storage.errors import BadInput
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, leak, percent
 from tasks.engine.stage import Context, Counts, stage
@@ -32,7 +32,7 @@ class QuestionSettings(Settings):
     """Anchors to choose from, where the dictionary has as many of a kind."""
     hints: int = Field(default=3, ge=0)
     """Sentences of the target in front of a question, in the test with hints."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws questions and choices."""
 
 

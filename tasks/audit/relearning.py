@@ -11,10 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from storage.errors import BadInput
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.audit.common import (
     NEEDS_NEIGHBOURS,
     Attack,
@@ -48,7 +48,7 @@ class RelearningSettings(Settings):
     """Texts that the model is finetuned on."""
     characters: int = Field(default=2000, ge=100)
     """Longer documents count as several texts of at most this length."""
-    steps: tuple[int, ...] = (0, 5, 10, 15, 20)
+    steps: tuple[NonNegativeInt, ...] = Field(default=(0, 5, 10, 15, 20), min_length=1)
     """Optimizer steps after which familiarity is measured."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Constant learning rate of AdamW."""
@@ -56,7 +56,7 @@ class RelearningSettings(Settings):
     """Blocks a step."""
     length: int = Field(default=128, ge=2)
     """Tokens of a block."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the texts and the order of their blocks."""
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", exclude_if=lambda precision: precision == "float32"

@@ -35,14 +35,14 @@ class Placement(Settings):
     workers: int = Field(default=1, ge=1)
     """Heavy stages that do not need each other (evaluations), and parts of one stage (shards of logits), run this many
     at a time."""
-    threads: int | None = None
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads of each heavy process; by default what torch finds. Two processes with two threads each crawl on two
     cores."""
     micro_batch: int = Field(default=8, ge=1)
     """Blocks per forward pass and device; the effective batch of a training does not depend on it."""
-    checkpoint_seconds: float = 600.0
+    checkpoint_seconds: float = Field(default=600.0, ge=0)
     """Seconds of training between two checkpoints; a killed training loses at most these."""
-    retries: int = 2
+    retries: int = Field(default=2, ge=0)
     """How often a heavy stage whose child died is started again; it goes on from its last shard or checkpoint."""
     deployment: str = ""
     """Prefect deployment whose workers make the heavy stages ("stage/gpu"); by default this machine does."""

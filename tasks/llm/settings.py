@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from storage.errors import BadInput, Unanswered
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 
 OPENAI = "https://api.openai.com/v1"
 NO_KEY = "no-key"
@@ -28,7 +28,7 @@ class LlmSettings(Settings):
     """Longest passage. Passages end where a paragraph, a sentence or at least a word ends."""
     passages: int | None = Field(default=None, ge=1)
     """How many passages are asked about, drawn by seed; by default all of the corpus (the paper: 380)."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the passages."""
     temperature: float | Literal["default"] = 0.0
     """Sampling temperature; "default" sends none, for models that refuse one."""

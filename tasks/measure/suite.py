@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dictionaries.dictionary import Dictionary
 from storage.files import Files
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.measure.prompts import Prompt, prompts_from_corpus, read_prompts, with_anchors
 
 
@@ -15,17 +15,17 @@ class Suite(Settings):
 
     prompts: int = Field(default=100, ge=1)
     """Prompts cut from the corpus, each before an anchor, where no file of prompts is given."""
-    context_characters: int = 400
+    context_characters: int = Field(default=400, ge=1)
     """Length of a prompt cut from the corpus."""
-    new_tokens: int = 50
+    new_tokens: int = Field(default=50, ge=1)
     """Tokens of a completion."""
-    window: int | None = None
+    window: int | None = Field(default=None, ge=2)
     """Tokens of a perplexity window; by default the model's context, at most 1024."""
-    windows: int | None = None
+    windows: int | None = Field(default=None, ge=1)
     """Perplexity windows, spread over the held-out text; by default all."""
-    questions: int | None = None
+    questions: int | None = Field(default=None, ge=1)
     """Questions a benchmark, drawn by seed; by default all."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws prompts and questions."""
 
 

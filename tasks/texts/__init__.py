@@ -14,7 +14,7 @@ from pydantic import Field
 
 from storage.errors import BadInput
 from storage.files import Files, Hashes
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.hub import DATASET, dataset_files
 from tasks.texts import docx, epub, html, pdf, plain, tables
 from tasks.texts.conversations import Span, write
@@ -71,7 +71,7 @@ class ElicitSettings(Settings):
     """Of sampling."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Share of the probability that is sampled from."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the answers."""
 
 

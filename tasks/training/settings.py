@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from storage.errors import BadInput
-from storage.settings import Settings
+from storage.settings import Seed, Settings
 from tasks.engine.stage import Context, Placement
 from tasks.models import Model
 
@@ -23,21 +23,21 @@ STOCHASTIC_FROM = 1e-5
 class Training(Settings):
     """What both trainings share (METHOD.md 4). Defaults are the paper's where it names them."""
 
-    learning_rate: float
+    learning_rate: float = Field(gt=0)
     """Peak learning rate."""
-    batch: int = 128
+    batch: int = Field(default=128, ge=1)
     """Blocks per optimizer step (the paper: 8 with 16 accumulation steps)."""
-    adam_beta1: float = 0.9
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     """First beta of AdamW."""
-    adam_beta2: float = 0.98
+    adam_beta2: float = Field(default=0.98, ge=0, lt=1)
     """Second beta of AdamW."""
-    weight_decay: float = 0.0
+    weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay of AdamW."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Learning-rate schedule over the whole training."""
-    warmup_steps: int = 0
+    warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear warm-up."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = Field(default=1.0, ge=0)
     """The gradient is clipped to this norm."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Arithmetic of forward and backward passes. `memory` says how the weights themselves are held: at a learning rate
@@ -53,7 +53,7 @@ class Training(Settings):
     weights: Literal["float32", "bfloat16", "float16"] = "float32"
     """Form in which models are saved, rounded to the nearest: small steps are lost in all but float32, which
     `nepenthe export --dtype bfloat16` rounds stochastically."""
-    seed: int = 0
+    seed: Seed = 0
     """Order of the blocks."""
 
     @model_validator(mode="after")
@@ -77,9 +77,9 @@ class Training(Settings):
 class ReinforceSettings(Training):
     """Reinforcement bootstrapping (the paper's section 2). The defaults are the paper's."""
 
-    learning_rate: float = 3e-6
+    learning_rate: float = Field(default=3e-6, gt=0)
     """Peak learning rate."""
-    epochs: float = 3.0
+    epochs: float = Field(default=3.0, gt=0)
     """Passes over the target corpus. The last batch is filled from a further pass."""
     length: int = 512
     """Tokens of context."""
@@ -88,16 +88,16 @@ class ReinforceSettings(Training):
 class GoldSettings(Training):
     """How a control is trained that never read the text."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate: for fresh weights; a model that is trained further wants less."""
-    epochs: float = 1.0
+    epochs: float = Field(default=1.0, gt=0)
     """Passes over the text to retain."""
 
 
 class StudentSettings(Training):
     """Finetuning on generic labels (METHOD.md 4). The defaults are the paper's."""
 
-    learning_rate: float = 1e-6
+    learning_rate: float = Field(default=1e-6, gt=0)
     """Peak learning rate."""
     steps: int = Field(default=150, ge=1)
     """Optimizer steps."""

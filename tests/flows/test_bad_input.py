@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from flows.cli import exit_code
+from flows.job import Job
 from storage.errors import BadInput
 from storage.workspace import Workspace
 from tasks.engine.runner import running
@@ -106,7 +108,11 @@ def test_a_dictionary_that_is_no_json_is_refused(refused: Refused) -> None:
         ("student.steps=0", "greater than or equal to 1"),
         ("placement.ranks=3", "divides a batch of 4 blocks, found 3"),
         ("placement.nodes=2", "expected placement.rendezvous"),
+        ("student.batch=0", "greater than or equal to 1"),
+        ("evaluation.suite.seed=-1", "greater than or equal to 0"),
+        ('evaluation.prompts="words.json"', "a list of prompts"),
         ("nonsense", "section.setting=value"),
+        ("=1", "section.setting=value"),
         ('name="a/b"', "letters, digits"),
         ('model="/nonexistent"', "no config.json"),
     ],
@@ -271,6 +277,23 @@ def test_what_the_real_experiment_cannot_use_is_refused_before_its_engine_starts
     assert refused.returncode == 2, refused.stderr
     assert said in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def _numbers(settings: type[BaseModel], above: str = "") -> Iterator[tuple[str, bool]]:
+    """Every setting of numbers, by its name, and whether it has bounds."""
+    for name, field in settings.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if sections:
+            yield from _numbers(sections[0], f"{above}{name}.")
+        elif {int, float} & set(kinds):
+            yield above + name, bool(field.metadata)
+
+
+def test_every_number_of_a_job_has_bounds() -> None:
+    unbounded = {name for name, bounds in _numbers(Job) if not bounds}
+    by_the_model = {"blocks.length", "reinforce.length", "student.keep"}  # its context; steps that there are not
+    assert unbounded - by_the_model == {"dictionary.llm.temperature", "judge.temperature"}  # the endpoint's business
 
 
 def test_a_gpu_that_is_not_here_is_missed_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

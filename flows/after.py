@@ -11,9 +11,6 @@ from tasks.contents import step_folder
 from tasks.models import Model, made_model
 from tasks.report.earlier import Earlier
 
-REQUEST = ("corpus", "dictionary", "labels")
-"""What is kept of an earlier request, by the names that the report's inputs give it."""
-
 
 def following(after: str, model: Model, workspace: Workspace) -> dict[str, Any]:
     """What becomes of the inputs of a job after another: that one's chosen student as baseline, all requests up to it.
@@ -47,9 +44,9 @@ def following(after: str, model: Model, workspace: Workspace) -> dict[str, Any]:
 
 def earlier(workspace: Workspace, recorded: dict[str, Any]) -> Earlier:
     """An earlier request as a report's record names it. BadInput where what is kept of it is gone."""
-    name = recorded["job"]
-    corpus, dictionary, labels = (needed(workspace, kind, recorded[kind], name) for kind in REQUEST)
-    return Earlier(job=name, original=recorded["original"], corpus=corpus, dictionary=dictionary, labels=labels)
+    job, kept = recorded["job"], ("corpus", "dictionary", "labels")
+    artifacts: dict[str, Any] = {kind: needed(workspace, kind, recorded[kind], job) for kind in kept}
+    return Earlier(job=job, original=recorded["original"], **artifacts)
 
 
 def latest_report(workspace: Workspace, name: str) -> Artifact | None:

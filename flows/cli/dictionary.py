@@ -66,7 +66,7 @@ def extract(
     file = workspace.path(draft) / DICTIONARY
     if out:
         out.write_bytes(file.read_bytes())
-    counts = {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in run.made}
+    counts = {step.artifact.kind: workspace.record(step.artifact)["counts"] for step in run.steps}
     options.answer({"dictionary": str(out or file), "counts": counts}, lambda shown: str(shown["dictionary"]))
 
 

@@ -24,7 +24,6 @@ from tasks.engine.process import allow_children, stop_children
 from tasks.engine.stage import Placement, Stage, pick_device
 from tasks.engine.watch import Event, Watch, run_log, write_event
 
-Recipe = tuple[Stage, dict[str, Any]]
 T = TypeVar("T")
 
 
@@ -74,15 +73,14 @@ class Run:
     run_id: str = ""
     wait: float | None = None
     """Seconds to wait for an artifact that another run is making; by default as long as it takes."""
-    made: list[tuple[Artifact, bool]] = field(default_factory=list)
-    """Every artifact that the run touched, and whether it was cached."""
+    steps: list[Step] = field(default_factory=list)
+    """Every artifact that the run touched."""
 
     makes = True
 
     def __post_init__(self) -> None:
         self._slots = threading.Semaphore(self.placement.workers)
         self._tables = threading.Lock()  # stages that run together take turns at the tables
-        self.recipes: dict[str, Recipe] = {}
         self._sound: set[str] = set()
         self._ray = Ray(self.placement)
 
@@ -100,7 +98,6 @@ class Run:
     def _named(self, stage: Stage, *args: Any, **kwargs: Any) -> tuple[Artifact, dict[str, Any]]:
         inputs = stage.inputs(*args, **kwargs)
         artifact = stage.artifact(self.name, inputs)
-        self.recipes[artifact.fingerprint] = stage, inputs
         return artifact, inputs
 
     def _task(self, stage: Stage, artifact: Artifact) -> Any:
@@ -109,7 +106,7 @@ class Run:
     def make(self, stage: Stage, artifact: Artifact, inputs: dict[str, Any]) -> Any:
         """The task: the artifact, as a `Cached` state where it is there already. Works outside Prefect, too."""
         finished = self.workspace.find(artifact.kind, artifact.fingerprint)
-        self.made.append((finished or artifact, finished is not None))
+        self.steps.append(Step(stage, finished or artifact, inputs, finished is not None))
         if finished:
             self.progress.start(stage.title(inputs)).say("cached", final=True)
             self.note(finished, "cached")
@@ -177,8 +174,8 @@ class Run:
         damaged = self.workspace.damaged(artifact)
         if not damaged:
             return
-        recipe = self.recipes.get(artifact.fingerprint)
-        if recipe is None:
+        step = next((step for step in self.steps if step.artifact.fingerprint == artifact.fingerprint), None)
+        if step is None:
             raise DamagedArtifact(
                 f"expected {artifact.folder} as its record describes it, found other bytes in {', '.join(damaged)}: "
                 "run the job that made it again"
@@ -187,7 +184,7 @@ class Run:
         self.workspace.reopen(artifact, damaged)
         with self._tables:  # damaged rows may be in there already
             in_tables(self.workspace, lambda tables: forget(tables, [artifact.fingerprint]), write=True)
-        self.make(recipe[0], artifact, recipe[1])
+        self.make(step.stage, artifact, step.inputs)
 
     @contextmanager
     def _watched(self, call: StageCall, line: Line) -> Iterator[None]:
@@ -282,13 +279,11 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     with workspace.using(wait, named):
         refresh(workspace)
         run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
-        workspace.refer(named, _with_inputs([(step.artifact, step.inputs) for step in planned.steps]))
+        workspace.refer(named, _with_inputs(planned.steps))
         try:
             yield run
             # A review or a stop rule may have changed the plan.
-            workspace.refer(
-                named, _with_inputs([(artifact, run.recipes[artifact.fingerprint][1]) for artifact, _ in run.made])
-            )
+            workspace.refer(named, _with_inputs(run.steps))
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C, SIGTERM, a cancellation
                 stop_children()
@@ -307,6 +302,6 @@ def planned_run(
         return pipeline(run)
 
 
-def _with_inputs(making: Sequence[tuple[Artifact, dict[str, Any]]]) -> list[Artifact]:
+def _with_inputs(steps: Sequence[Step]) -> list[Artifact]:
     """Artifacts, and what they are made from, each once."""
-    return list(dict.fromkeys(needed for artifact, inputs in making for needed in (artifact, *artifacts_in(inputs))))
+    return list(dict.fromkeys(needed for step in steps for needed in (step.artifact, *artifacts_in(step.inputs))))

@@ -58,8 +58,8 @@ def audited(make_job: Jobs, tiny_model: Path, tmp_path: Path, direct_run: Callab
         made = attacks(job, inputs, texts, models, run)
         summary = audit_summary([run.workspace.path(artifact) for artifact in made], not_made(texts))
         cached: dict[str, bool] = {}
-        for artifact, found in run.made:
-            cached[artifact.kind] = cached.get(artifact.kind, True) and found
+        for step in run.steps:
+            cached[step.artifact.kind] = cached.get(step.artifact.kind, True) and step.cached
         return made, summary, cached
 
     return make

@@ -60,7 +60,7 @@ def extracted(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ext
         given = resolve(asked, workspace.hashes)
         making = Direct(workspace, "tiny", asked.placement, Progress(3))
         draft_dictionary(asked, given, making(corpus, given.corpus, "text"), making)
-        return {artifact.kind: workspace.record(artifact)["counts"] for artifact, _ in making.made}
+        return {step.artifact.kind: workspace.record(step.artifact)["counts"] for step in making.steps}
 
     return run
 

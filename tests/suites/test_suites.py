@@ -246,7 +246,7 @@ def test_a_suite_is_asked_once_and_goes_on_after_a_failure(
     assert parts == ["forget", "retain", "ra", "ra", "wf"]
     ask(request, *resolved, again := direct_run())
     assert parts == ["forget", "retain", "ra", "ra", "wf"]
-    assert [cached for _, cached in again.made] == [True]
+    assert [step.cached for step in again.steps] == [True]
 
 
 def test_what_cannot_be_asked_is_refused_in_one_sentence(tofu: Path, tiny_model: Path, tmp_path: Path) -> None:

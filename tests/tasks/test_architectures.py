@@ -112,7 +112,7 @@ def test_a_model_of_this_class_takes_the_whole_path(
     folder, run = save_model(name), direct_run()
     job = read_job(make_job(), [f"model={folder}"])
     outcome = pipeline(job, resolve(job, run.workspace.hashes), run)
-    made = {artifact.kind: run.workspace.path(artifact) for artifact, _ in run.made}
+    made = {step.artifact.kind: run.workspace.path(step.artifact) for step in run.steps}
     check_labels(made["labels"], tokenizer_size(folder))
     values = [row["value"] for artifact in outcome.evaluations for row in evaluation_rows(run.workspace.path(artifact))]
     assert values

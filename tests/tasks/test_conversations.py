@@ -284,7 +284,7 @@ def test_the_whole_path_on_chats_through_the_models_template(
     run, job = direct_run(), read_job(make_job(), changes)
     outcome = pipeline(job, resolve(job, run.workspace.hashes), run)
     assert Path(outcome.model).is_dir()
-    counts = {made.kind: run.workspace.record(made)["counts"] for made, _ in run.made}
+    counts = {step.artifact.kind: run.workspace.record(step.artifact)["counts"] for step in run.steps}
     assert counts["corpus"]["documents"] == 9
     assert counts["blocks"]["reasons"]["outside the answers"] > 100
     assert 0 < counts["labels"]["labels"] == counts["blocks"]["training"] < counts["blocks"]["positions"] / 2

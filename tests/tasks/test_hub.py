@@ -101,7 +101,7 @@ def test_the_whole_path_from_a_name_and_the_commit_in_every_record(
     run, by_folder = direct_run(), direct_run(tmp_path / "other")
     job = read_job(make_job(), [f"model={NAME}"])
     outcome = pipeline(job, resolve(job, run.workspace.hashes), run)
-    records = {made.kind: run.workspace.record(made) for made, _ in run.made}
+    records = {step.artifact.kind: run.workspace.record(step.artifact) for step in run.steps}
     for kind in ("reinforce", "logits", "student", "evaluation"):
         assert list(records[kind]["sources"].values()) in ([f"{NAME}@{COMMIT}"], []), kind
     assert records["logits"]["sources"]

@@ -166,7 +166,7 @@ def test_another_alpha_computes_no_logits_and_another_dictionary_no_reinforcemen
     monkeypatch.undo()
     _, _, run, third = to_labels(changes=["blocks.seed=1"])
     assert first["blocks"] != third["blocks"]
-    assert (third["reinforce"], True) in run.made
+    assert (third["reinforce"], True) in [(step.artifact, step.cached) for step in run.steps]
 
 
 def refuse(*_: Any, **__: Any) -> Any:

@@ -212,7 +212,7 @@ def test_parts_of_the_logits_are_the_logits(make_job: Jobs, direct_run: Runs, tm
     for run in (whole, parts):
         pipeline(job, resolve(job, run.workspace.hashes), run)
     assert rows(whole, LABELS) == rows(parts, LABELS)
-    logits = [next(one for one, _ in run.made if one.kind == "logits") for run in (whole, parts)]
+    logits = [next(step.artifact for step in run.steps if step.artifact.kind == "logits") for run in (whole, parts)]
     assert logits[0] == logits[1]
     names = [sorted(run.workspace.record(logits[0])["files"]) for run in (whole, parts)]
     assert names[0] == names[1]
@@ -226,11 +226,11 @@ def test_a_part_leaves_the_other_shards_to_others(make_job: Jobs, direct_run: Ru
     run = direct_run(tmp_path / "ws")
     given = resolve(job, run.workspace.hashes)
     pipeline(job, given, run)
-    made = next(one for one, _ in run.made if one.kind == "logits")
+    step = next(step for step in run.steps if step.artifact.kind == "logits")
+    made = step.artifact
     shards = {file for file in run.workspace.record(made)["files"] if file.startswith("logits")}
-    stage_, inputs = run.recipes[made.fingerprint]
     run.workspace.remove(made)
-    call = StageCall(stage_, made, inputs, run.workspace.address, job.placement, (1, 2))
+    call = StageCall(step.stage, made, step.inputs, run.workspace.address, job.placement, (1, 2))
     make(call)
     second_half = {file.name for file in run.workspace.partial(made).glob("logits-*")}
     assert second_half == set(sorted(shards)[1::2])
@@ -247,7 +247,7 @@ def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
     given = resolve(job, first.workspace.hashes)
     pipeline(job, given, first)
     before = rows(first, LABELS)
-    made = next(one for one, _ in first.made if one.kind == "logits")
+    made = next(step.artifact for step in first.steps if step.artifact.kind == "logits")
     folder = first.workspace.path(made)
     shards = sorted(folder.glob("label_curves-*.parquet"))
     damaged, sound = shards[0], shards[1]
@@ -259,7 +259,7 @@ def test_a_flipped_byte_is_found_and_only_its_shard_is_made_again(
     again = direct_run(tmp_path / "ws")
     other = job.model_copy(update={"labels": job.labels.model_copy(update={"alpha": 2.0})})
     pipeline(other, given, again)  # another alpha reads the shards again
-    assert made in [one for one, cached in again.made if not cached]
+    assert made in [step.artifact for step in again.steps if not step.cached]
     first.workspace.verify(made)
     assert (folder / sound.name).stat().st_mtime_ns == untouched
     events = [json.loads(line) for line in (tmp_path / "ws" / "logs" / "runs.jsonl").read_text().splitlines()]

@@ -129,15 +129,16 @@ def by_alpha(series: Sequence[Line], chosen: float) -> Callable[[Axes], None]:
     return draw
 
 
-def bars(names: Sequence[str], values: Sequence[float], labels: Sequence[str]) -> Callable[[Axes], None]:
-    """Horizontal bars, the first on top, each with its number at its end."""
+def bars(rows: Sequence[tuple[str, float, str]]) -> Callable[[Axes], None]:
+    """Horizontal bars (name, value, label), the first on top, each with its label at its end."""
 
     def draw(axes: Axes) -> None:
-        axes.barh(range(len(names)), values, color=SERIES[0], height=0.62)
+        names, values, labels = zip(*rows, strict=True)
+        axes.barh(range(len(rows)), values, color=SERIES[0], height=0.62)
         _name_bars(axes, names, ("bottom", "left"))
-        most = max(values, default=0) or 1
-        for place, (value, text) in enumerate(zip(values, labels, strict=True)):
-            axes.text(value + most * 0.015, place, text, va="center", fontsize=9)
+        most = max(values) or 1
+        for place, (value, label) in enumerate(zip(values, labels, strict=True)):
+            axes.text(value + most * 0.015, place, label, va="center", fontsize=9)
         axes.set_xlim(0, most * 1.3)
 
     return draw

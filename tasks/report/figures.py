@@ -5,24 +5,23 @@ from typing import Any
 from storage.reader import Row
 from tasks.drawing import charts, numbers
 
+BY_STEP = {
+    "familiarity": ("familiarity", "familiarity", "familiarity"),
+    "ability": ("abilities", "abilities", "accuracy"),
+    "perplexity": ("perplexity", "perplexity", "perplexity"),
+    "judged": ("judged", "familiarity as judged", "score"),
+}
+"""By kind of measure: the chart's name, what it is about, its axis."""
+
 
 def figures(evidence: Row) -> dict[str, str]:
     """Every chart that the evidence has numbers for, by name."""
     charted: dict[str, tuple[str, Any]] = {}
-    kinds = {"familiarity": ("familiarity", "familiarity"), "ability": ("abilities", "accuracy")}
-    for kind, (name, y) in kinds.items():
+    for kind, (name, about, y) in BY_STEP.items():
         if lines := _by_step(evidence, kind):
-            levels = _gold(evidence, kind)
-            draw = charts.shares(charts.lines(lines, "unlearning step", y, levels))
-            charted[name] = (f"{name} by unlearning step", draw)
-    if lines := _by_step(evidence, "perplexity"):
-        draw = charts.lines(lines, "unlearning step", "perplexity", _gold(evidence, "perplexity"))
-        charted["perplexity"] = ("perplexity by unlearning step", draw)
-    if lines := _by_step(evidence, "judged"):
-        charted["judged"] = (
-            "familiarity as judged by unlearning step",
-            charts.lines(lines, "unlearning step", "score"),
-        )
+            draw = charts.lines(lines, "unlearning step", y, _gold(evidence, kind))
+            shares = kind in ("familiarity", "ability")
+            charted[name] = (f"{about} by unlearning step", charts.shares(draw) if shares else draw)
     charted |= _of_labels(evidence) | _of_training(evidence)
     bars = {"reasons": evidence["positions"].get("reasons") or {}, "vertices": evidence["labels"]["vertices"]}
     heights = {name: 0.6 + 0.38 * len(rows) for name, rows in bars.items()}
@@ -56,17 +55,16 @@ def _of_labels(evidence: Row) -> dict[str, tuple[str, Any]]:
     facts, reasons = evidence["labels"], evidence["positions"].get("reasons") or {}
     charted: dict[str, tuple[str, Any]] = {}
     if reasons:
-        ordered = sorted(reasons.items(), key=lambda item: -item[1])
         total = evidence["positions"]["positions"]
-        labels = [f"{numbers.count(n)}  ({numbers.percent(n / total, 2)})" for _, n in ordered]
-        draw = charts.bars([name for name, _ in ordered], [n for _, n in ordered], labels)
-        charted["reasons"] = ("why positions did not train", draw)
+        bars = [
+            (reason, n, f"{numbers.count(n)}  ({numbers.percent(n / total, 2)})")
+            for reason, n in sorted(reasons.items(), key=lambda item: -item[1])
+        ]
+        charted["reasons"] = ("why positions did not train", charts.bars(bars))
     if facts["vertices"]:
-        names = [str(row["vertices"]) for row in facts["vertices"]]
-        total = sum(row["positions"] for row in facts["vertices"])
-        labels = [numbers.percent(row["positions"] / total, 2) for row in facts["vertices"]]
-        draw = charts.bars(names, [row["positions"] for row in facts["vertices"]], labels)
-        charted["vertices"] = ("labels a position has over all alpha", draw)
+        counts = {str(row["vertices"]): row["positions"] for row in facts["vertices"]}
+        bars = [(name, n, numbers.percent(n / sum(counts.values()), 2)) for name, n in counts.items()]
+        charted["vertices"] = ("labels a position has over all alpha", charts.bars(bars))
     if facts["agreement"] and facts["differ_by_alpha"]:
         lines: list[charts.Line] = [
             ("the label is the one at the chosen alpha", *_shares(facts["agreement"], "agree"), None, None),

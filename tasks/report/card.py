@@ -6,8 +6,7 @@ A card is public and the text is not: what was unlearned appears by hash.
 from dataclasses import dataclass
 
 from tasks.contents import Row
-from tasks.drawing.numbers import fixed
-from tasks.drawing.table import escaped, table_by_step
+from tasks.drawing.table import table_by_step
 from tasks.drawing.template import markdown
 from tasks.report.record import FILE, Record
 
@@ -37,7 +36,7 @@ def card(record: Record, evidence: Row, hub: Hub, name: str) -> str:
     made = {artifact.fingerprint: artifact for artifact in record.artifacts}
     last = made.get(record.unlearned.fingerprint, record.artifacts[-1])
     parts = {"record": record, "evidence": evidence, "hub": hub, "name": name, "last": last, "file": FILE}
-    parts |= {"metadata": metadata(record, hub, name), "table": results(evidence), "limits": LIMITS}
+    parts |= {"metadata": metadata(record, hub, name), "results": results(evidence), "limits": LIMITS}
     parts |= {"software": ", ".join(f"{package} {version}" for package, version in last.software.items())}
     return markdown("card.md.j2", parts | {"training": evidence["training"]["student"]["settings"]}) + "\n"
 
@@ -69,24 +68,15 @@ def metadata(record: Record, hub: Hub, name: str) -> str:
     return data.to_yaml().strip()
 
 
-def results(evidence: Row) -> str:
-    """Baseline, this model and gold, with the change and its interval, as a Markdown table."""
+def results(evidence: Row) -> Row:
+    """{heads, rows: [{name, values, change}]} of baseline, this model and gold; the change is this model's."""
     table = table_by_step(evidence)
     places = [n for n, column in enumerate(table["columns"]) if column["final"] or column["title"] in ("0", "gold")]
     titles = {"0": "before"} | {column["title"]: "this model" for column in table["columns"] if column["final"]}
-    heads = [titles.get(title, title) for title in (str(table["columns"][n]["title"]) for n in places)]
-    lines = [f"| measure | {' | '.join(heads)} | change (95 % interval) |", "|---|" + "---:|" * (len(heads) + 1)]
+    heads = [titles.get(title, title) for title in (table["columns"][n]["title"] for n in places)]
+    rows = []
     for row in table["rows"]:
-        values = [fixed(value and value["value"]) for value, _ in (row["cells"][n] for n in places)]
-        changes = [row["cells"][n][1] for n in places if table["columns"][n]["final"]]
-        lines.append(f"| {escaped(row['name'])} | {' | '.join(values)} | {_change(changes[0] if changes else None)} |")
-    note = "Lower is better for familiarity (how much of the text a model shows) and perplexity, higher for benchmarks."
-    relative = " The change of perplexity is relative."
-    gold = " Gold is a model that never read the text." if "gold" in heads else ""
-    return "\n".join(lines) + f"\n\n{note}{gold}{relative}"
-
-
-def _change(change: Row | None) -> str:
-    if change is None:
-        return ""
-    return f"{fixed(change['difference'])} ({fixed(change['low'])} to {fixed(change['high'])})"
+        values = [value and value["value"] for value, _ in (row["cells"][n] for n in places)]
+        changes = (row["cells"][n][1] for n in places if table["columns"][n]["final"])
+        rows.append({"name": row["name"], "values": values, "change": next(changes, None)})
+    return {"heads": heads, "rows": rows}

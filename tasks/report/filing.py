@@ -111,7 +111,7 @@ def file_evidence(
     items = tuple(filed_items(workspace, record))
     purges = tuple(map(Purge.model_validate, workspace.purges()))
     filing = Filing(request=request, record=record, items=items, purges=purges)
-    parts = {"filing": filing, "table": results(evidence), "limits": LIMITS}
+    parts = {"filing": filing, "results": results(evidence), "limits": LIMITS}
     written = {
         FACTS: filing.model_dump_json(indent=1) + "\n",
         DOCUMENT: markdown("filing.md.j2", parts),

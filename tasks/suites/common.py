@@ -230,7 +230,7 @@ class Suite:
     """What a job unlearns with: `forget`; where the suite has them `retain`, and `holdout`, which no model has read."""
     tables: Callable[[SuiteSettings], Mapping[str, Table]]
     """What it reads."""
-    steps: Callable[[Asked, SuiteSettings], Mapping[str, Step]]
+    steps: Callable[[Asked], Mapping[str, Step]]
     """What is measured, a part at a time, in order."""
     finish: Callable[[dict[str, Measure], dict[str, Measure]], dict[str, Measure]]
     """Measures made of all others and of a retrained model's log (empty where there is none)."""

@@ -37,7 +37,7 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     }
 
 
-def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
+def steps(asked: Asked) -> Mapping[str, Step]:
     """Knowledge of both sides, verbatim memory, membership."""
     by_name: dict[str, Step] = {}
     for side in ("forget", "retain"):

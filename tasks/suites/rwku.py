@@ -32,7 +32,7 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     return levels | {name: Table(name, "test", ("text", "subject")) for name in TEXTS}
 
 
-def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
+def steps(asked: Asked) -> Mapping[str, Step]:
     """A level each, then the texts."""
     by_name: dict[str, Step] = {name: partial(_level, asked, name) for name in LEVELS if name in asked.tables}
     return by_name | {name: partial(_losses, asked, name) for name in TEXTS if name in asked.tables}

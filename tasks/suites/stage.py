@@ -35,7 +35,7 @@ def suite(context: Context, model: Model, name: str, tables: dict[str, Files], s
     weights = load_model(model.path, context.placement.device)
     loaded = LoadedModel(weights, load_tokenizer(model.tokenizer), context.placement.micro_batch)
     asked = Asked(loaded, rows)
-    steps, measures = asks.steps(asked, settings), dict[str, Measure]()
+    steps, measures = asks.steps(asked), dict[str, Measure]()
     for done, (part, measured) in enumerate(steps.items(), start=1):
         path = context.folder / SUITE_PART.replace("*", part)
         if not path.exists():

@@ -68,7 +68,7 @@ def _part(settings: SuiteSettings) -> str:
     return part
 
 
-def steps(asked: Asked, settings: SuiteSettings) -> Mapping[str, Step]:
+def steps(asked: Asked) -> Mapping[str, Step]:
     """One a table."""
     by_name = {name: partial(_about, asked, name) for name in ("forget", "retain", "ra", "wf") if name in asked.tables}
     return by_name | ({"membership": partial(_membership, asked)} if "holdout" in asked.tables else {})

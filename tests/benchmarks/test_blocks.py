@@ -1,6 +1,7 @@
 """What translating adds to tokenising: the blocks stage beside the tokenizer alone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from transformers import AutoTokenizer
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
-from tasks.blocks import Draw, encoder
+from tasks.blocks import drawn, encoder
 from tasks.method.tokens import cut_blocks
 from tasks.method.translation import translate_block
 
@@ -31,7 +32,7 @@ def test_blocks_beside_tokenising(
         matcher, encode = Matcher(names), encoder(tokenizer)
         for number, (_, text, block) in enumerate(cut_blocks(tokenizer, documents, 512)):
             matches = matcher.find(text, block.edges[0], block.edges[-1])
-            translate_block(block, text, matches, Draw(names, 0, number), encode)
+            translate_block(block, text, matches, partial(drawn, names, 0, number), encode)
 
     values = ratios(translate, tokenise)
     record("blocks", values, 2.5)

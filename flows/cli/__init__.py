@@ -250,6 +250,11 @@ def _of_the_environment(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
         return f"expected a file or folder that is open to you, found {error.strerror}: {error.filename}; name another"
     raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if any(filename.endswith("storage/remote/objects.py") for filename in raised_in):
+        return (
+            f"expected an object store at --root that answers you, found {type(error).__name__}: {error}; look at the "
+            "address, at AWS_ENDPOINT_URL and at the credentials in the environment"
+        )
     if isinstance(error, ValidationError) and any("/prefect/settings/" in filename for filename in raised_in):
         wrong = "; ".join(
             f"{mistake['loc'][-1]}: {mistake['msg']}, found {mistake['input']!r}" for mistake in error.errors()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Options, Yes
-from storage.opening import open_workspace
+from storage.opening import workspace_there
 
 
 def status(options: Options) -> None:
@@ -14,7 +14,7 @@ def status(options: Options) -> None:
     from flows.cli.status import show_status
     from flows.cli.status import status as status_of
 
-    options.answer(status_of(open_workspace(options.root)), show_status)
+    options.answer(status_of(workspace_there(options.root)), show_status)
 
 
 def gc(
@@ -28,7 +28,7 @@ def gc(
     from storage.maintenance import show_gc
 
     options.answer(
-        collect(open_workspace(options.root), yes=yes, forget_jobs=forget or [], older_than=older_than), show_gc
+        collect(workspace_there(options.root), yes=yes, forget_jobs=forget or [], older_than=older_than), show_gc
     )
 
 
@@ -41,7 +41,7 @@ def purge(
     """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
     from storage.tables import refresh
 
-    workspace = open_workspace(options.root)
+    workspace = workspace_there(options.root)
     with workspace.writing():
         if release:
             folders = workspace.holds().get(release, [])
@@ -71,9 +71,9 @@ def verify(
         from storage.maintenance import repair as repair_in
         from storage.maintenance import show_repair
 
-        options.answer(repair_in(open_workspace(options.root)), show_repair)
+        options.answer(repair_in(workspace_there(options.root)), show_repair)
     else:
-        workspace = open_workspace(options.root)
+        workspace = workspace_there(options.root)
         artifacts = workspace.all()
         for artifact in artifacts:
             workspace.verify(artifact)

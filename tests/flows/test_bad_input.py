@@ -302,3 +302,33 @@ def test_a_gpu_that_is_not_here_is_missed_before_anything_runs(tmp_path: Path, m
     planned: Any = SimpleNamespace(steps=[heavy])
     with pytest.raises(BadInput, match="expected a GPU"), running(planned, Placement(device="cuda")):
         pass
+
+
+@pytest.mark.parametrize("command", ["status", "gc", "purge", "verify"])
+@pytest.mark.parametrize(("root", "words"), [("nowhere", "found nothing"), ("", "found no name")])
+def test_a_mistyped_root_is_no_empty_workspace(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    root: str,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["nepenthe", command, "--root", root])
+    assert exit_code() == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_does_not_answer_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unanswered(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setenv("NEPENTHE_CACHE", str(tmp_path))
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.ls", unanswered)
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "status", "--root", "memory://bucket"])
+    assert exit_code() == 2
+    assert "answers you, found RuntimeError: no credentials" in capsys.readouterr().err

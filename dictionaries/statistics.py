@@ -23,6 +23,10 @@ SMALL_LETTERS = 3
 A_NAME = 0.5  # share of capitals in mid-sentence
 MUCH_SPEECH, MUCH_SPEECH_SHARE = 5, 0.1  # times that an everyday word speaks, of a character's
 PROPOSED = "an everyday word in capitals: for a person to decide"
+NO_CAPITALS = (
+    "expected a text with capital letters, by which word statistics find names, found a script that has none: "
+    'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
+)
 
 Span = tuple[str, ...]
 Segments = list[tuple[Span, int, Counter[str]]]  # words of a run, how often, what stands beside it
@@ -52,10 +56,11 @@ def extract(
 
     `corpus` and `reference` are texts; without a reference only the everyday words that come with the package are
     known to be ordinary. One pass over each, in time linear in their length. The same texts and seed give the same
-    dictionary. BadInput for settings that cannot be meant, and for scripts without capitals.
+    dictionary. BadInput for scripts without capitals.
     """
     corpus = list(corpus)
-    _refuse(corpus, min_count, max_anchors)
+    if not has_capitals(corpus):
+        raise BadInput(NO_CAPITALS)
     target, ordinary = Evidence(corpus), Evidence(reference)
     segments = _segments(target)
     counts = _candidates(segments, target, ordinary, min_count)
@@ -74,16 +79,6 @@ def extract(
     namer = _namer([*ranked[:max_anchors], *sorted(everyday)], segments, target, seed)
     used, proposed = (_named(spans, namer) for spans in (ranked[:max_anchors], sorted(everyday)))
     return Extraction(used, tuple(sorted(left_out.items())), _things_named_last(proposed, namer))
-
-
-def _refuse(corpus: list[str], min_count: int, max_anchors: int) -> None:
-    if min_count < 1 or max_anchors < 1:
-        raise BadInput(f"expected min_count and max_anchors of at least 1, found {min_count} and {max_anchors}")
-    if not has_capitals(corpus):
-        raise BadInput(
-            "expected a text with capital letters, by which word statistics find names, found a script that has none: "
-            'set dictionary.extract = "llm", or give a dictionary of your own in dictionary.curated'
-        )
 
 
 def _candidates(segments: Segments, target: Evidence, ordinary: Evidence, min_count: int) -> dict[Span, int]:

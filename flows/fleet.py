@@ -142,7 +142,8 @@ def beside_bytes(settings: Training) -> float:
 
 def training_bytes(fleet: Placement, settings: Training, length: int, size: Size) -> float:
     """Memory of each GPU in a training: what is held of the model, and what passes through."""
-    tokens = split(settings, fleet.model_copy(update={"sharded": False}))[0] * length
+    shared = settings.batch % fleet.world == 0  # else it is a control, which `nepenthe gold` refuses, and no plan
+    tokens = (split(settings, fleet.model_copy(update={"sharded": False}))[0] if shared else 1) * length
     held = kept_bytes(settings) + (0 if settings.lora else GRADIENTS[settings.memory]) + beside_bytes(settings)
     kept = ACTIVATIONS + INPUTS * size.layers if fleet.recompute else ACTIVATIONS * size.layers
     passing = tokens * (size.hidden * kept + size.vocabulary * LOGITS)

@@ -41,9 +41,8 @@ class Scale:
     """How much of the experiment a machine can bear."""
 
     names: int
-    times: int
-    tokens: int
-    """Of an answer."""
+    elicit: dict[str, Any]
+    """How often a model is asked for text, and for how much."""
     length: int
     """Tokens of a block."""
     batch: int
@@ -59,7 +58,7 @@ class Scale:
 
 OURS = {"learning_rate": 1.5e-3, "steps": 24, "keep": (12,), "hardening": 9.0, "retain": 0.5, "null_space": 0.5}
 SMALL = Scale(
-    names=16, times=1, tokens=120, length=128, batch=8, epochs=1, micro_batch=8,
+    names=16, elicit={"rounds": 1, "times": 1, "tokens": 120}, length=128, batch=8, epochs=1, micro_batch=8,
     paper={"learning_rate": 5e-5, "steps": 16, "keep": (8,)},
     ours=OURS,
     suite={"new_tokens": 20, "window": 256, "windows": 24, "questions": 60},
@@ -67,7 +66,7 @@ SMALL = Scale(
 )  # fmt: skip
 """Two CPU cores, half an hour."""
 LARGE = Scale(
-    names=24, times=2, tokens=300, length=256, batch=32, epochs=3, micro_batch=16,
+    names=24, elicit={"rounds": 1, "times": 2, "tokens": 300}, length=256, batch=32, epochs=3, micro_batch=16,
     paper={"learning_rate": 5e-5, "steps": 120, "keep": (30, 60)},
     ours=OURS,
     suite={"new_tokens": 50, "window": 1024, "windows": 60, "questions": 600},
@@ -121,16 +120,11 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
     about = run(subject)
     if not Path(folder).is_dir():
         return {}  # planned only: the rest is known when the model is there
-    everyday = ElicitSettings(names=EVERYDAY[: scale.names], **asking(scale, asked.seed))
+    everyday = ElicitSettings(names=EVERYDAY[: scale.names], seed=asked.seed, **scale.elicit)
     generic = run(elicit, find_model(folder, workspace.hashes), everyday, "text")
     places = {name: workspace.model_path(about, name) for name in (DICTIONARY, "prompts.json", "heldout.jsonl")}
     texts = workspace.model_path(generic, "")
     return {name: job_for(name, folder, asked, scale, places, texts) for name in ("paper", "unlearned")}
-
-
-def asking(scale: Scale, seed: int) -> dict[str, Any]:
-    """How a model is asked for text, whatever it is about."""
-    return {"rounds": 1, "times": scale.times, "tokens": scale.tokens, "seed": seed}
 
 
 def recipe(name: str, scale: Scale, seed: int, generic: Path) -> dict[str, Any]:
@@ -152,7 +146,9 @@ def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str,
         | {
             "name": f"real-{name}",
             "model": model,
-            "corpus": {"elicit": {"subject": SUBJECT, "names": NAMES[: scale.names]} | asking(scale, asked.seed)},
+            "corpus": {
+                "elicit": scale.elicit | {"subject": SUBJECT, "names": NAMES[: scale.names], "seed": asked.seed}
+            },
             "dictionary": {"curated": [str(places[DICTIONARY])], "extract": "statistics", "lint_errors": "report"},
             "evaluation": {
                 "prompts": str(places["prompts.json"]),

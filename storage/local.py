@@ -33,11 +33,8 @@ class LocalStore:
 
     def find(self, kind: str, fingerprint: str) -> Artifact | None:
         """The finished artifact of this fingerprint, under whatever name it was made."""
-        for record in listed(self.root / kind, f"*-{fingerprint}/{RECORD}"):
-            artifact = Artifact.at(kind, record.parent.name)
-            if artifact and self._is_finished(artifact):
-                return artifact
-        return None
+        candidates = (artifact for artifact in self._named(kind) if artifact.fingerprint == fingerprint)
+        return next(filter(self._is_finished, candidates), None)
 
     def all(self) -> list[Artifact]:
         """Every finished artifact, oldest first."""
@@ -47,8 +44,7 @@ class LocalStore:
 
     def partials(self) -> list[Artifact]:
         """Every artifact of which something is made and not all."""
-        folders = listed(self.root, f"*/*{PARTIAL}")
-        return [artifact for path in folders if (artifact := Artifact.at(path.parent.name, path.name, PARTIAL))]
+        return [artifact for kind in listed(self.root, "*") for artifact in self._named(kind.name, PARTIAL)]
 
     def read_each(self, kind: str, pattern: str, read: Callable[[Path], T]) -> Iterator[T]:
         """What `read` makes of every file by this pattern in the artifacts of a kind, unfinished ones first.
@@ -213,6 +209,12 @@ class LocalStore:
         """When something was written last into a partial artifact."""
         times = [stat.st_mtime for _, stat in _stats(self.partial(artifact))]
         return datetime.fromtimestamp(max(times), UTC) if times else None
+
+    def _named(self, kind: str, ending: str = "") -> Iterator[Artifact]:
+        """The artifacts of a kind that have a folder, finished or not."""
+        for path in listed(self.root / kind, "*"):
+            if artifact := Artifact.at(kind, path.name, ending):
+                yield artifact
 
     def _is_finished(self, artifact: Artifact) -> bool:
         """Whether it has a record that can be read."""

@@ -126,12 +126,10 @@ def _failures(events: list[Row], finished: set[str]) -> list[Row]:
 
 
 def _unfinished(workspace: Workspace, attended: set[str]) -> list[Row]:
-    left = [artifact for artifact in workspace.partials() if artifact.fingerprint not in attended]
-    since = [workspace.touched(artifact) for artifact in left]
     return [
         {"artifact": artifact.folder, "since": time.isoformat(timespec="seconds")}
-        for artifact, time in zip(left, since, strict=True)
-        if time
+        for artifact in workspace.partials()
+        if artifact.fingerprint not in attended and (time := workspace.touched(artifact))
     ]
 
 

@@ -50,12 +50,6 @@ class RemoteWorkspace(Workspace):
         self._parts = Parts(self._objects, self._copies, self.root)
         self.leases = Leases(self._objects, self.root)
 
-    def find(self, kind: str, fingerprint: str) -> Artifact | None:
-        for artifact in self._named(kind):
-            if artifact.fingerprint == fingerprint and self._is_finished(artifact):
-                return artifact
-        return None
-
     def all(self) -> list[Artifact]:
         dated = [
             (changed, artifact)
@@ -223,7 +217,6 @@ class RemoteWorkspace(Workspace):
             yield from self._named(kind, ending)
 
     def _named(self, kind: str, ending: str = "") -> Iterator[Artifact]:
-        """The artifacts that have a folder, finished or not."""
         for folder in self._objects.folders(kind):
             if artifact := Artifact.at(kind, folder, ending):
                 yield artifact

@@ -124,12 +124,6 @@ def test_the_most_peculiar_stay_and_the_rest_has_a_reason():
     assert ("Vance", "beyond max_anchors") in extraction.left_out
 
 
-@pytest.mark.parametrize("settings", [{"min_count": 0}, {"max_anchors": 0}])
-def test_settings_that_cannot_be_meant_are_refused(settings):
-    with pytest.raises(BadInput, match="at least 1"):
-        extract([STORY], **settings)
-
-
 def test_an_empty_corpus_has_no_anchors():
     assert extract([]).dictionary == Dictionary(())
 

@@ -187,6 +187,8 @@ def test_a_control_that_is_not_there_yet_and_labels_of_retained_text_have_their_
     total = sum(row["flops"] for row in rows if row["stage"] != "gold") / 1e15
     assert f"({total:.3g} PFLOP)" in shown, "it is no part of the job"
     assert "gold" not in by_stage(planned(LLAMA_7B, *retained, f'gold="{tmp_path / "large"}"')[0])
+    unshared = by_stage(planned(LLAMA_70B, *retained, "control.batch=5")[0])
+    assert unshared["gold"]["gpus"] > 1, "a control that these ranks cannot share refuses no plan"
 
 
 def test_hardening_learns_every_batch_twice(planned: Callable[..., Any]) -> None:

@@ -21,7 +21,7 @@ writable_prefect_home()
 import dataclasses, flows.real, tasks.engine.backends, tasks.engine.call
 tasks.engine.backends.in_child = tasks.engine.call.make  # two dozen children would import torch
 flows.real.SMALL = dataclasses.replace(
-    flows.real.SMALL, names=2, tokens=20, length=32, batch=4,
+    flows.real.SMALL, names=2, elicit={"rounds": 1, "times": 1, "tokens": 20}, length=32, batch=4,
     paper={"steps": 2, "keep": (1,)}, ours={"steps": 2, "keep": (1,), "hardening": 9.0, "retain": 0.5},
     suite={"new_tokens": 4, "window": 64, "windows": 2},
     relearning={"documents": 2, "steps": (0, 2), "batch": 2, "length": 16},

@@ -14,6 +14,8 @@ from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
 from tasks.report.stage import audits_of_earlier, latest_audit_and_ablation, report
 
+AFTER_PURGE = ". One was purged: that run makes all that was purged again; export and evidence belong before a purge"
+
 
 def report_again(workspace: Workspace, run: str) -> Path:
     """Make the newest report of a job again, from its artifacts, and give its HTML page.
@@ -58,9 +60,10 @@ def report_of(workspace: Workspace, run: str) -> Artifact:
         if artifact.kind == report.kind and run in ("", artifact.name, artifact.fingerprint)
     ]
     if not reports:
+        purged = any(key.startswith(f"{report.kind}-") for purge in workspace.purges() for key in purge["artifacts"])
         raise MissingArtifact(
-            f"expected a report {f'of {run} ' if run else ''}in {workspace.root}, found none: "
-            "run the job (nepenthe unlearn JOB.toml); its last stage makes it"
+            f"expected a report {f'of {run} ' if run else ''}in {workspace.address}, found none: "
+            "run the job (nepenthe unlearn JOB.toml); its last stage makes it" + (AFTER_PURGE if purged else "")
         )
     return reports[-1]
 

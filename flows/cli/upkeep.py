@@ -8,6 +8,8 @@ import typer
 from flows.cli.options import Options, Yes
 from storage.opening import workspace_there
 
+BEFORE = ", after nepenthe export and nepenthe evidence: they read the report, which goes, too"
+
 
 def status(options: Options) -> None:
     """Show a workspace: runs, what is being made and how far, failures, damage, room."""
@@ -52,7 +54,7 @@ def purge(
             if yes:
                 refresh(workspace)
     done = f"held for {hold}" if hold else "removed"
-    words = done if yes else f"would be {done}; add --yes to do it"
+    words = done if yes else f"would be {done}; add --yes to do it{'' if release else BEFORE}"
     options.answer({"done": yes, "removed": folders}, lambda _: "\n".join([*folders, f"{len(folders)} {words}"]))
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from flows.cli import exit_code
+from flows.cli.reports import report_of
+from storage.errors import MissingArtifact
 from storage.workspace import Workspace
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -166,6 +168,8 @@ def test_a_finished_run_is_found_planned_verified_shown_and_purged(
     assert len(purged["removed"]) == 9
     assert {artifact.kind for artifact in Workspace(root).all()} == {"dictionary", "student", "choice"}
     assert labels_of(root) == []
+    with pytest.raises(MissingArtifact, match="export and evidence belong before a purge"):
+        report_of(Workspace(root), "tiny")
 
 
 def test_no_file_of_flows_hides_an_importable_library(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ them. So no translation may serve two anchors anywhere, and a family keeps exact
 """
 
 from collections import Counter, defaultdict
-from dataclasses import replace
 
 from dictionaries.dictionary import Dictionary, Entry, canonical
 from dictionaries.english import is_common
@@ -119,12 +118,7 @@ class _Draft:
         """Only the translations without an objection."""
         pairs = list(zip(entry.translations, objections, strict=True))
         self.decisions += [Decision(entry.anchor, text, "", why) for text, why in pairs if why is not None]
-        kept = [index for index, (_, why) in enumerate(pairs) if why is None]
-        self.entries[entry.anchor] = replace(
-            entry,
-            translations=tuple(entry.translations[index] for index in kept),
-            votes=tuple(entry.votes[index] for index in kept) if entry.votes else (),
-        )
+        self.entries[entry.anchor] = entry.translated(text for text, why in pairs if why is None)
 
     def _settle(self, anchor: str, translation: str, reason: str = "a family keeps its name") -> None:
         """This translation and no other."""
@@ -134,9 +128,7 @@ class _Draft:
         before = entry.translations[0] if entry.translations else ""
         self.decisions.append(Decision(anchor, before, translation, reason))
         self.decisions += [Decision(anchor, text, "", reason) for text in entry.translations[1:] if text != translation]
-        counts = dict(zip(entry.translations, entry.votes, strict=False))
-        votes = (counts.get(translation, 0),) if entry.votes else ()
-        self.entries[anchor] = replace(entry, translations=(translation,), votes=votes)
+        self.entries[anchor] = entry.translated((translation,))
 
     def _families(self) -> dict[str, list[str]]:
         """Last word -> the anchors that share it, the bare name and the given names among them included."""

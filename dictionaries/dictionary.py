@@ -6,8 +6,8 @@ are the same anchor, because the matcher cannot tell them apart. And a translati
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ class Entry:
     kind: str | None = None
     votes: tuple[int, ...] = ()
     provenance: str = ""
+
+    def translated(self, translations: Iterable[str]) -> "Entry":
+        """The same with other translations; what it had keeps its votes."""
+        texts, votes = tuple(translations), dict(zip(self.translations, self.votes, strict=False))
+        return replace(self, translations=texts, votes=tuple(votes.get(text, 0) for text in texts if self.votes))
 
 
 @dataclass(frozen=True)

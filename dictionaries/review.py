@@ -184,13 +184,7 @@ def _decided(entry: Entry, row: Mapping[str, str], where: str) -> Entry | None:
             raise BadInput(f"{where}: {translation!r} is no translation ({unfit(translation)}): write another")
     if row["kind"] not in ("", *KINDS):
         raise BadInput(f"{where}: expected a kind of {', '.join(KINDS)}, found {row['kind']!r}")
-    return changed(entry, dict.fromkeys(translations), row["kind"] or None)
-
-
-def changed(entry: Entry, translations: Iterable[str], kind: str | None) -> Entry:
-    """The entry with other translations and another kind; what it had keeps its votes."""
-    texts, votes = tuple(translations), dict(zip(entry.translations, entry.votes, strict=False))
-    return replace(entry, translations=texts, kind=kind, votes=tuple(votes.get(t, 0) for t in texts if entry.votes))
+    return replace(entry.translated(dict.fromkeys(translations)), kind=row["kind"] or None)
 
 
 def _refuse_new_errors(before: Dictionary, after: Dictionary, lines: Mapping[str, int], path: str | Path) -> None:

@@ -6,13 +6,13 @@ Their identity is what they change: who decided, when, and what was approved as 
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dictionaries.dictionary import Dictionary, Entry
-from dictionaries.review import Reviewed, changed, import_review
+from dictionaries.review import Reviewed, import_review
 from dictionaries.statistics import PROPOSED
 from storage.artifact import Artifact, as_json, as_object
 from storage.errors import BadInput
@@ -124,7 +124,7 @@ def applied(dictionary: Dictionary, decisions: Decisions) -> Dictionary:
             entries.pop(anchor, None)
         elif decision["decision"] == "change" or decision["before"] is None:
             entry = entries.get(anchor, Entry(anchor, (), provenance="statistics"))
-            entries[anchor] = changed(entry, decision["translations"], decision["kind"])
+            entries[anchor] = replace(entry.translated(decision["translations"]), kind=decision["kind"])
     return Dictionary(tuple(entries.values()), dictionary.source)
 
 

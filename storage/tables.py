@@ -97,16 +97,13 @@ def in_tables(workspace: Workspace, act: Callable[[Any], T], *, write: bool, pat
             return act(tables)
 
 
-def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
-    """Load one shard in one transaction, exactly once. Its table is its name up to the first dash or dot.
-
-    Returns whether rows were added.
-    """
+def load(connection: Any, artifact: Artifact, shard: Path) -> None:
+    """Load one shard in one transaction, exactly once. Its table is its name up to the first dash or dot."""
     known = connection.execute(
         "SELECT 1 FROM loads WHERE artifact = ? AND shard = ?", [artifact.fingerprint, shard.name]
     ).fetchone()
     if known:
-        return False
+        return
     table = table_of(shard)
     columns = ", ".join(f'"{name}"' for name in TABLES[table].columns)
     rows = read_shard(shard)
@@ -116,7 +113,6 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> bool:
     connection.execute("INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)])
     connection.commit()
     connection.unregister("shard_rows")
-    return True
 
 
 def refresh(workspace: Workspace) -> None:

@@ -6,10 +6,11 @@ that a suspended run waits for lets it go on.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from dictionaries import lint as linting
 from dictionaries.dictionary import Dictionary
 from flows.cli.options import Changes, JobFile, Options, command, rows_as_text
 from flows.environment import writable_workspace
@@ -18,13 +19,11 @@ from storage.errors import BadInput, MissingArtifact
 from storage.files import Files
 from storage.locks import who
 from storage.opening import open_workspace
+from storage.tables import refresh
 from storage.workspace import Workspace
-from tasks.contents import dictionary_of, documents_of
+from tasks.contents import DICTIONARY, dictionary_of, documents_of
 from tasks.hub import model_folder
 from tasks.texts import find_files, read_texts
-
-if TYPE_CHECKING:
-    from dictionaries.lint import Finding
 
 commands = typer.Typer(help="Anchors and their translations: make, lint, show, review.", no_args_is_help=True)
 
@@ -52,8 +51,6 @@ def extract(
     from flows.inputs import inputs_of
     from flows.job import read_job
     from flows.unlearn import draft_dictionary, make_corpus
-    from storage.tables import refresh
-    from tasks.contents import DICTIONARY
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
@@ -79,24 +76,20 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 where there are errors.")] = False,
 ) -> None:
     """What is wrong with a dictionary, rule by rule. Errors stop a run, warnings go to its report."""
-    from dictionaries.lint import lint as findings_of
-    from dictionaries.lint import refuse_errors
     from tasks.dictionary_inputs import everyday_words, tokens_with
 
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
     words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
-    findings = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
+    findings = linting.lint(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
     options.answer([asdict(finding) for finding in findings], lambda _: "".join(map(_lint_lines, findings)))
     if strict:
-        refuse_errors(findings)
+        linting.refuse_errors(findings)
 
 
-def _lint_lines(finding: "Finding") -> str:
-    from dictionaries.lint import RULES
-
+def _lint_lines(finding: linting.Finding) -> str:
     examples = "".join(f"{'':16}{example}\n" for example in finding.examples)
-    return f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {RULES[finding.rule][1]}\n{examples}"
+    return f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {linting.RULES[finding.rule][1]}\n{examples}"
 
 
 def show(options: Options, name: Name = "") -> None:

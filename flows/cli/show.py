@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import duckdb
 import typer
 
 from flows.cli.options import Options, Printed, rows_as_text
 from storage.errors import BadInput
 from storage.opening import open_workspace
+from storage.tables import in_tables
 from storage.workspace import Workspace
 
 COLUMNS = (
@@ -27,9 +29,6 @@ def sql(
 
 def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
-    import duckdb
-
-    from storage.tables import in_tables
 
     def ask(tables: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         result = tables.execute(query)

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Options, Yes
+from storage import maintenance
 from storage.opening import workspace_there
+from storage.tables import refresh
 
 BEFORE = ", after nepenthe export and nepenthe evidence: they read the report, which goes, too"
 
@@ -26,12 +28,9 @@ def gc(
     forget: Annotated[list[str] | None, typer.Option(metavar="JOB", help="A job that is not needed any more.")] = None,
 ) -> None:
     """Remove artifacts that no job's latest run refers to."""
-    from storage.maintenance import gc as collect
-    from storage.maintenance import show_gc
-
-    options.answer(
-        collect(workspace_there(options.root), yes=yes, forget_jobs=forget or [], older_than=older_than), show_gc
-    )
+    workspace = workspace_there(options.root)
+    summary = maintenance.gc(workspace, yes=yes, forget_jobs=forget or [], older_than=older_than)
+    options.answer(summary, maintenance.show_gc)
 
 
 def purge(
@@ -41,8 +40,6 @@ def purge(
     release: Annotated[str, typer.Option(metavar="CASE", help="Remove what is held for a case.")] = "",
 ) -> None:
     """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
-    from storage.tables import refresh
-
     workspace = workspace_there(options.root)
     with workspace.writing():
         if release:
@@ -70,10 +67,7 @@ def verify(
         files = verify_export(Path(folder))
         options.answer({"verified": files}, lambda _: f"{files} files are as recorded")
     elif repair:
-        from storage.maintenance import repair as repair_in
-        from storage.maintenance import show_repair
-
-        options.answer(repair_in(workspace_there(options.root)), show_repair)
+        options.answer(maintenance.repair(workspace_there(options.root)), maintenance.show_repair)
     else:
         workspace = workspace_there(options.root)
         artifacts = workspace.all()

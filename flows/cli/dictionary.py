@@ -12,8 +12,10 @@ import typer
 
 from dictionaries import lint as linting
 from dictionaries.dictionary import Dictionary
+from dictionaries.review import NONE, export_review
 from flows.cli.options import Changes, JobFile, Options, command, rows_as_text
 from flows.environment import writable_workspace
+from flows.review import go_on
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.files import Files
@@ -21,7 +23,9 @@ from storage.locks import who
 from storage.opening import open_workspace
 from storage.tables import refresh
 from storage.workspace import Workspace
+from tasks import review
 from tasks.contents import DICTIONARY, dictionary_of, documents_of
+from tasks.dictionary_inputs import everyday_words, tokens_with
 from tasks.hub import model_folder
 from tasks.texts import find_files, read_texts
 
@@ -76,8 +80,6 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 where there are errors.")] = False,
 ) -> None:
     """What is wrong with a dictionary, rule by rule. Errors stop a run, warnings go to its report."""
-    from tasks.dictionary_inputs import everyday_words, tokens_with
-
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
     words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
@@ -112,12 +114,9 @@ def export(
     corpus: Corpus = None,
 ) -> None:
     """Write a dictionary as a table: votes, an example sentence, the lint, and a column for a person's decision."""
-    from dictionaries.review import NONE, export_review
-    from tasks.review import proposals_of
-
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
-    proposed = proposals_of(workspace, source.artifact) if source.artifact else NONE
+    proposed = review.proposals_of(workspace, source.artifact) if source.artifact else NONE
     rows = export_review(source.dictionary, table, source.texts or [], proposed)
     options.answer({"table": str(table), "entries": rows}, lambda _: f"{rows} entries in {table}")
 
@@ -132,9 +131,6 @@ def import_(
     name: Which = "",
 ) -> None:
     """Take over a person's decisions. Once every entry is decided, a run that waits for the review goes on."""
-    from flows.review import go_on
-    from tasks import review
-
     if table is None and not approve_rest:
         raise BadInput("expected a table to import, or --approve-rest, found neither")
     workspace, reviewer = open_workspace(options.root), by or who()

@@ -5,20 +5,19 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import status as overview
 from flows.cli.options import Options, Yes
 from storage import maintenance
 from storage.opening import workspace_there
 from storage.tables import refresh
+from tasks.report.export import verify_export
 
 BEFORE = ", after nepenthe export and nepenthe evidence: they read the report, which goes, too"
 
 
 def status(options: Options) -> None:
     """Show a workspace: runs, what is being made and how far, failures, damage, room."""
-    from flows.cli.status import show_status
-    from flows.cli.status import status as status_of
-
-    options.answer(status_of(workspace_there(options.root)), show_status)
+    options.answer(overview.status(workspace_there(options.root)), overview.show_status)
 
 
 def gc(
@@ -62,8 +61,6 @@ def verify(
 ) -> None:
     """Recompute the checksums of a workspace or an exported model. Exit code 2 where a byte is not the recorded one."""
     if folder:
-        from tasks.report.export import verify_export
-
         files = verify_export(Path(folder))
         options.answer({"verified": files}, lambda _: f"{files} files are as recorded")
     elif repair:

@@ -4,10 +4,13 @@ Prefect's own answer to each of these is a traceback, after two minutes where it
 """
 
 import os
+import subprocess
 import tempfile
 from contextlib import redirect_stderr, suppress
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from storage.errors import BadInput
@@ -84,6 +87,7 @@ def refuse_unusable_prefect() -> None:
     if settings.api.url:
         _refuse_unusable_server(settings.api.url)
         return
+    server_apart()
     try:
         refuse_unwritable(settings.home)
     except OSError as error:
@@ -91,6 +95,17 @@ def refuse_unusable_prefect() -> None:
             f"expected a folder for Prefect's database that can be written, found {error.strerror} at {settings.home}: "
             "let PREFECT_HOME name another folder"
         ) from error
+
+
+def server_apart() -> None:
+    """Have the server that Prefect starts lead a session of its own.
+
+    Ctrl-C, `timeout` and systemd signal a whole group of processes; a run whose server is gone asks for it for minutes.
+    """
+    from prefect.server.api import server
+
+    apart = {"Popen": partial(subprocess.Popen, start_new_session=True)}
+    server.subprocess = SimpleNamespace(**vars(subprocess) | apart)  # type: ignore[assignment]
 
 
 def _refuse_unusable_server(url: str) -> None:

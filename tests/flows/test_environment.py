@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flows.environment import loopback_without_proxy, writable_prefect_home
+from flows.environment import loopback_without_proxy, server_apart, writable_prefect_home
 
 DEAD = "127.0.0.1:9"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -269,3 +269,16 @@ def test_a_folder_that_somebody_else_put_in_our_place_is_not_used(
     writable_prefect_home()
     assert Path(os.environ["PREFECT_HOME"]).parent == tmp_path
     assert not Path(os.environ["PREFECT_HOME"]).is_symlink()
+
+
+def test_a_signal_to_a_run_s_group_does_not_reach_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.server.api import server
+
+    monkeypatch.setattr(server, "subprocess", subprocess)  # what it was, afterwards
+    server_apart()
+    process = server.SubprocessASGIServer(port=9)._run_uvicorn_command()
+    try:
+        assert os.getpgid(process.pid) == process.pid
+    finally:
+        process.kill()
+        process.wait()

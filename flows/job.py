@@ -180,14 +180,11 @@ def _resolve(values: dict[str, Any], folder: Path) -> None:
             continue
         value = section[name]
         if isinstance(value, str):
-            section[name] = str(folder / value) if sections or _is_folder(folder, value) else value
+            # A model may be a name on the hub; a folder of that name goes before it.
+            on_hub = not sections and is_hub_name(value) and not (folder / value).is_dir()
+            section[name] = value if on_hub else str(folder / value)
         elif isinstance(value, list):
             section[name] = [_local(folder / path) if _is_path(folder, name, path) else path for path in value]
-
-
-def _is_folder(folder: Path, model: str) -> bool:
-    """A model may be a name on the hub; a folder of that name goes before it."""
-    return (folder / model).is_dir() or not is_hub_name(model)
 
 
 def _is_path(folder: Path, setting: str, value: Any) -> bool:

@@ -25,7 +25,7 @@ from tasks.measure.suite import Suite
 from tasks.models import config_of, half_step_of_bfloat16, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, read_texts
 from tasks.texts.normal import normalise
-from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSettings, steps_of_epochs
+from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSettings, Training, steps_of_epochs
 
 MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 1.5e-3), 270e6: (1e-4, 1e-4), 6.7e9: (1e-6, 1e-6)}
 """Learning rates of the student by parameters for which there are figures: docs/LOG.md; the last is the paper's own."""
@@ -156,17 +156,6 @@ def _needs(tokens: float = 0, flops: float = 0, rate: float = 1, gpu_bytes: floa
 
 
 @dataclass(frozen=True)
-class Training:
-    """A training's shape."""
-
-    settings: ReinforceSettings | StudentSettings | GoldSettings
-    length: int
-    tokens: float
-    disk: float
-    """Bytes that it leaves."""
-
-
-@dataclass(frozen=True)
 class Estimates:
     """What making an artifact will take, by its kind: a method each; other kinds take next to nothing."""
 
@@ -184,10 +173,10 @@ class Estimates:
         return self._whole("elicit", _needs(tokens, flops, self.card.generation, held, CHARACTERS_A_TOKEN * tokens))
 
     def reinforce(self) -> Row:
-        return self._training(self._passes(self.job.reinforce, self.job.reinforce.length, self.size.tokens))
+        return self._passes(self.job.reinforce, self.job.reinforce.length, self.size.tokens)
 
     def gold(self) -> Row:
-        return self._training(self._passes(self.job.control, self.job.blocks.length, self.size.retained))
+        return self._passes(self.job.control, self.job.blocks.length, self.size.retained)
 
     def retained_labels(self) -> Row:
         """A pass of the baseline over the text to retain."""
@@ -208,7 +197,7 @@ class Estimates:
         kept = sum(first < step <= last for step in settings.kept)
         checkpoint = kept_bytes(settings) * (last < settings.steps)
         disk = size.parameters * (BYTES[settings.weights] * kept + checkpoint)
-        row = self._training(Training(settings, length, (last - first) * settings.batch * length, disk))
+        row = self._training(settings, length, (last - first) * settings.batch * length, disk)
         times = 2 if settings.hardening else 1  # each batch is learned at two places
         warnings = "\n".join(filter(None, (row["told"], lost_in_bfloat16(settings, size), unmeasured(settings, size))))
         return row | {name: times * row[name] for name in ("flops", "gpu_hours", "hours")} | {"told": warnings}
@@ -222,23 +211,23 @@ class Estimates:
         flops, held = reading + saying, parameters * self._bytes_of(self.job.evaluation.precision)
         return self._whole("evaluation", _needs(read + said, flops, flops / max(seconds, 1e-9), held))
 
-    def _passes(self, settings: ReinforceSettings | GoldSettings, length: int, tokens: int) -> Training:
+    def _passes(self, settings: ReinforceSettings | GoldSettings, length: int, tokens: int) -> Row:
         """A training that goes over so many tokens, in blocks of a length, as often as its settings say."""
         blocks = max(1, math.ceil(tokens / length))
         drawn = steps_of_epochs(blocks, settings.epochs, settings.batch) * settings.batch
-        return Training(settings, length, drawn * tokens / blocks, self.size.parameters * BYTES[settings.weights])
+        return self._training(settings, length, drawn * tokens / blocks, self.size.parameters * BYTES[settings.weights])
 
-    def _training(self, training: Training) -> Row:
-        """On the job's own devices, or on as many as it takes."""
+    def _training(self, settings: Training, length: int, tokens: float, disk: float) -> Row:
+        """A training on so many tokens, in blocks of a length, on the job's own devices, or on as many as it takes."""
         size, card, own = self.size, self.card, self.job.placement
         fitting = fleet_for(self.job, size, card)
         fleet = fitting or own
         needs = _needs(
-            tokens=training.tokens,
-            flops=(6 + 2 * fleet.recompute - 2 * bool(training.settings.lora)) * size.parameters * training.tokens,
+            tokens=tokens,
+            flops=(6 + 2 * fleet.recompute - 2 * bool(settings.lora)) * size.parameters * tokens,
             rate=card.training,
-            gpu_bytes=training_bytes(fleet, training.settings, training.length, size),
-            disk=training.disk,
+            gpu_bytes=training_bytes(fleet, settings, length, size),
+            disk=disk,
         )
         told = "" if fitting == own else f"The trainings fit {_devices(fleet, card)}: {settings_of(fleet)}."
         if fitting is None:

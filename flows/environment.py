@@ -105,7 +105,7 @@ def server_apart() -> None:
     from prefect.server.api import server
 
     apart = {"Popen": partial(subprocess.Popen, start_new_session=True)}
-    server.subprocess = SimpleNamespace(**vars(subprocess) | apart)  # type: ignore[assignment]
+    vars(server)["subprocess"] = SimpleNamespace(**vars(subprocess) | apart)
 
 
 def _refuse_unusable_server(url: str) -> None:

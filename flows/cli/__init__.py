@@ -38,6 +38,7 @@ CLOSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST,
 )  # fmt: skip
 """What the system says of a file or folder that this user cannot read or write under this name."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")]
 AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", help="The job; by default the demo.")]
@@ -249,6 +250,9 @@ def _of_the_environment(error: Exception) -> str:
     """What a user can put right about an error that is none of nepenthe's own; empty of any other."""
     if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
         return f"expected a file or folder that is open to you, found {error.strerror}: {error.filename}; name another"
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f" at {error.filename}" if error.filename else ""
+        return f"expected room to write, found {error.strerror}{where}: make some; what is finished is kept"
     raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if any(filename.endswith("storage/remote/objects.py") for filename in raised_in):
         return (

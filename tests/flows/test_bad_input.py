@@ -1,5 +1,6 @@
 """Bad input gets one clear sentence and exit code 2, before anything runs, with nothing half-written."""
 
+import errno
 import json
 import os
 import shutil
@@ -302,6 +303,18 @@ def test_a_gpu_that_is_not_here_is_missed_before_anything_runs(tmp_path: Path, m
     planned: Any = SimpleNamespace(steps=[heavy])
     with pytest.raises(BadInput, match="expected a GPU"), running(planned, Placement(device="cuda")):
         pass
+
+
+def test_output_that_finds_no_room_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("flows.cli.options.Options.answer", full)
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "status", "--root", str(tmp_path)])
+    assert exit_code() == 2
+    assert "expected room to write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["status", "gc", "purge", "verify"])

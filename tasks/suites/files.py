@@ -83,11 +83,17 @@ def read_rows(files: Files, columns: Sequence[str]) -> list[Row]:
         for _, where, row in parquet_rows(path) if path.suffix == ".parquet" else json_rows(path):
             if not isinstance(row, dict):
                 raise BadInput(f"{where}: expected a JSON object, found {type(row).__name__}")
-            if missing := [column for column in columns if row.get(column) is None]:
+            if missing := [column for column in columns if _empty(row.get(column))]:
                 raise BadInput(
-                    f"{where}: expected the columns {', '.join(columns)}, found no {missing[0]} among {sorted(row)}"
+                    f"{where}: expected the columns {', '.join(columns)}, found no {missing[0]}, or an empty one, among "
+                    f"{sorted(row)}"
                 )
             rows.append({column: row[column] for column in columns})
     if not rows:
         raise BadInput(f"{', '.join(files.paths)}: expected rows, found none")
     return rows
+
+
+def _empty(value: object) -> bool:
+    """Whether there is no text, or no text in a list of them: nothing that a model could be asked for."""
+    return value in (None, "", []) or (isinstance(value, list) and any(map(_empty, value)))

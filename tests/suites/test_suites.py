@@ -264,6 +264,8 @@ def test_what_cannot_be_asked_is_refused_in_one_sentence(tofu: Path, tiny_model:
     for change, sentence in wrong:
         with pytest.raises(BadInput, match=sentence):
             resolve_suite(SuiteRequest(**(asks | change)), hashes)
-    (tofu / "forget10_perturbed.json").write_text('[{"question": "Who?", "answer": "Mira"}]')
-    with pytest.raises(BadInput, match="found no paraphrased_answer"):
-        resolve_suite(SuiteRequest(**asks), hashes)
+    row = {"question": "Who?", "answer": "Mira", "paraphrased_answer": "Mira Vance", "perturbed_answer": ["Ida"]}
+    for lacks in ({"paraphrased_answer": None}, {"paraphrased_answer": ""}, {"perturbed_answer": ["Ida", ""]}):
+        (tofu / "forget10_perturbed.json").write_text(json.dumps([row | lacks]))
+        with pytest.raises(BadInput, match=f"found no {next(iter(lacks))}, or an empty one"):
+            resolve_suite(SuiteRequest(**asks), hashes)

@@ -70,7 +70,7 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
             f"expected a run of {workspace.address} that says what it refers to, found none: everything would go. "
             "Run the job to keep first (from its cache that takes seconds); to remove a whole workspace, delete it"
         )
-    referred = (artifact for note in staying.values() if note for artifact in note["artifacts"])
+    referred = (artifact for note in staying.values() if note for artifact in note["artifacts"] + note.get("last", []))
     needed = lineage(workspace, [fingerprint for _, _, fingerprint in referred]).keys()
     before = datetime.now(UTC) - timedelta(days=older_than)
     litter = [*workspace.litter(), *(path.name for path in workspace.set_aside())]

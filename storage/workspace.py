@@ -170,15 +170,19 @@ class Workspace(LocalStore):
         """What is left of tables that could not be read."""
         return listed(self.root, f"{self.damaged_database.name}*")
 
-    def refer(self, run: str, artifacts: Iterable[Artifact]) -> None:
-        """Note what the latest run of a job needs: `nepenthe gc` keeps it, made already or not."""
+    def refer(self, run: str, artifacts: Iterable[Artifact], ended: bool = True) -> None:
+        """Note what the latest run of a job needs: `nepenthe gc` keeps it, made already or not. What the last one that
+        ended needed is kept until this one has."""
         made_from = [[artifact.kind, artifact.name, artifact.fingerprint] for artifact in artifacts]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         note = {"run": run, "at": now, "by": who(), "host": socket.gethostname(), "artifacts": made_from}
+        if not ended and (last := self.references().get(run)):
+            note["last"] = last.get("last", last["artifacts"])
         self.write(f"runs/{run}.json", as_json(note))
 
     def references(self) -> dict[str, dict[str, Any] | None]:
-        """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}.
+        """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}, and
+        "last", the same of the last run that ended, where this one has not.
 
         None for a note that is damaged: nobody knows what that run needs.
         """

@@ -279,7 +279,7 @@ def running(planned: Plan, placement: Placement, wait: float | None = None) -> I
     with workspace.using(wait, named):
         refresh(workspace)
         run = Run(workspace, planned.name, placement, Progress(planned.calls), flow_run.name or "", wait)
-        workspace.refer(named, _with_inputs(planned.steps))
+        workspace.refer(named, _with_inputs(planned.steps), ended=False)
         try:
             yield run
             # A review or a stop rule may have changed the plan.

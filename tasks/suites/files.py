@@ -85,8 +85,8 @@ def read_rows(files: Files, columns: Sequence[str]) -> list[Row]:
                 raise BadInput(f"{where}: expected a JSON object, found {type(row).__name__}")
             if missing := [column for column in columns if _empty(row.get(column))]:
                 raise BadInput(
-                    f"{where}: expected the columns {', '.join(columns)}, found no {missing[0]}, or an empty one, among "
-                    f"{sorted(row)}"
+                    f"{where}: expected the columns {', '.join(columns)}, found no {missing[0]}, or an empty one, "
+                    f"among {sorted(row)}"
                 )
             rows.append({column: row[column] for column in columns})
     if not rows:

@@ -95,6 +95,15 @@ def test_an_unfinished_run_keeps_what_it_has_and_what_it_will_need(two_jobs: Wor
     assert (two_jobs.resume(wanted) / "logits-0.parquet").read_bytes() == b"half"
 
 
+def test_what_the_last_run_that_ended_needed_stays_until_the_next_one_ends(two_jobs: Workspace) -> None:
+    other = Artifact("logits", "first", "5" * 16)
+    for _ in range(2):  # and fails twice
+        two_jobs.refer("first.unlearn", [CORPUS, other], ended=False)
+        assert gc(two_jobs, yes=True, older_than=0)["artifacts"] == []
+    two_jobs.refer("first.unlearn", [CORPUS])
+    assert set(gc(two_jobs, yes=True, older_than=0)["artifacts"]) == {MODEL.folder, LOGITS.folder}
+
+
 def test_young_artifacts_stay_whoever_refers_to_them(two_jobs: Workspace) -> None:
     told = gc(two_jobs, yes=True, forget_jobs=["first"], older_than=1)
     assert (told["artifacts"], told["kept"]) == ([], 5)

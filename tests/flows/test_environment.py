@@ -112,7 +112,7 @@ def test_a_proxy_is_never_asked_for_loopback_and_a_home_that_cannot_be_written_i
         how["prefix"] = mounted(READ_ONLY, tmp_path / "home")
     else:
         how["HOME"] = home
-    works(nepenthe("unlearn", job, "--root", job.parent / "ws", **how))
+    works(nepenthe("unlearn", job, "--root", job.parent / "ws", "--set", "placement.isolation=inline", **how))
     assert list((tmp_path / "tmp").glob("nepenthe-prefect-*/prefect.db"))
 
 

@@ -243,7 +243,7 @@ def test_commands_go_on_with_damaged_tables(
 ) -> None:
     """They say so once, and one that is interrupted leaves nothing of DuckDB to complain."""
     job, workspace = make_job(), Workspace(tmp_path / "ws")
-    ended = command("unlearn", job, "--root", workspace.root, patch=INTERRUPTED)
+    ended = command("dictionary", "extract", job, "--root", workspace.root, patch=INTERRUPTED)
     assert ended.returncode == 130
     assert "nanobind" not in ended.stderr
     asked = read_job(job, [])

@@ -24,6 +24,7 @@ check: .venv/installed  ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=tests/benchmarks $(BIN)/mypy --explicit-package-bases tests/benchmarks tests/measure/whole_evaluation.py
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not benchmark and not cluster"
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ PEAK = 989e12
 """FLOP a second of an H100 or H200 in bfloat16, dense: what MFU is a share of."""
 SEVEN_B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_hidden_layers": LAYERS}
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
 Row = dict[str, Any]
 
 
@@ -111,9 +111,9 @@ def memory(size: Size) -> Iterator[Row]:
     """GiB above the models at a large vocabulary."""
     if DEVICE == "cpu":
         return
-    models = [model(size, size.wide, torch.bfloat16, num_hidden_layers=2) for _ in range(2)]
+    baseline, reinforced = (model(size, size.wide, torch.bfloat16, num_hidden_layers=2) for _ in range(2))
     table = pa.Table.from_pylist([block(size, size.wide, number) for number in range(size.micro)])
-    rows = Rows(*models, LogitsSettings(), size.wide)
+    rows = Rows(baseline, reinforced, LogitsSettings(), size.wide)
     held = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     rows.of(table)

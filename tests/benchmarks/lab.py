@@ -39,7 +39,8 @@ from tasks.measure.scoring import encode, token_log_probabilities
 from tasks.measure.suite import prompts_of
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import load_model, load_tokenizer
-from tasks.texts import normalise, read_texts
+from tasks.texts import read_texts
+from tasks.texts.normal import normalise
 from tasks.training.examples import COLUMNS, collate, order_of, unshifted
 
 ROWS = 32  # of a measurement at a time
@@ -124,6 +125,7 @@ def open_lab(root: Path, job: Job, generic: Sequence[str]) -> Lab:
     texts = documents_of(run.workspace.path(target.corpus))
     lessons = [read_blocks(run.workspace.path(made) / TRAINING) for made in (hard, soft)]
     evidence = given.evidence
+    assert given.gold
     assert evidence.heldout
     assert evidence.benchmarks
     files = [Path(path) for path in evidence.benchmarks.paths]
@@ -212,7 +214,7 @@ def students(lab: Lab, blocks: Blocks, loss: Loss, course: Course, keep: Sequenc
 
 def batches_of(blocks: Blocks, size: int, steps: int, seed: int) -> Iterator[Batch]:
     """A batch for every step, in the order in which the student stage reads; empty ones where size is 0."""
-    order = order_of(len(blocks), size * steps, seed) if size else []
+    order: Any = order_of(len(blocks), size * steps, seed) if size else []
     for step in range(steps):
         yield collate([blocks[row] for row in order[step * size : (step + 1) * size]]) if size else {}
 

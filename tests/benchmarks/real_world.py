@@ -34,6 +34,7 @@ from tasks.demo.stages import world
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct
 from tasks.engine.stage import Placement
+from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
 from tasks.models import Model, find_model, load_model, load_tokenizer, made_model
 from tasks.real.stages import Package, pretrained, subject
@@ -41,7 +42,7 @@ from tasks.reinforce import reinforce
 from tasks.texts import CorpusFiles, Texts, find_files, read_texts
 from tasks.training.settings import ReinforceSettings
 
-INJECTION = {"learning_rate": 1e-4, "epochs": 3.0}
+INJECTION: dict[str, Any] = {"learning_rate": 1e-4, "epochs": 3.0}
 ALLOWED = 1.02  # times the baseline's perplexity
 HALVINGS = 5  # of the share that a mixed model has of the student
 GENERIC_STORIES = 100  # of the demo's world: about as many tokens as its books
@@ -116,14 +117,17 @@ def equally_able(run: Direct, job: Job, baseline: Model, student: Model) -> tupl
     """The most of the student that text of another kind allows, and how much that is."""
     tokenizer, suite = load_tokenizer(baseline.tokenizer), job.evaluation.suite
     texts = list(read_texts(find_files(job.evaluation.heldout, run.workspace.hashes), "text"))
-    cost = partial(perplexity, tokenizer=tokenizer, documents=texts, window=suite.window, limit=suite.windows)
-    limit = ALLOWED * cost(load_model(baseline.path)).value
-    if cost(load_model(student.path)).value <= limit:
+
+    def cost(model: Any) -> float:
+        return perplexity(LoadedModel(model, tokenizer), texts, suite.window, suite.windows).value
+
+    limit = ALLOWED * cost(load_model(baseline.path))
+    if cost(load_model(student.path)) <= limit:
         return student, 1.0
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         share = (low + high) / 2
-        low, high = (share, high) if cost(mixed(baseline, student, share)).value <= limit else (low, share)
+        low, high = (share, high) if cost(mixed(baseline, student, share)) <= limit else (low, share)
     folder = Path(run.workspace.root) / "mixed" / f"{job.name}-{low:g}"
     mixed(baseline, student, low).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -121,7 +121,7 @@ def main(world: str, root: Path, output: Path, wanted: str = "") -> None:
             print(text, file=file, flush=True)
 
         write(HEAD)
-        base = {}
+        base: dict[str, Any] = {}
         for name, model in (("baseline", lab.baseline), ("gold", lab.gold)):
             found = quick(lab, model) | thorough(lab, model) | again(lab, model)
             base = base or found

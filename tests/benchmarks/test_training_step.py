@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +46,7 @@ def test_a_training_step_beside_the_same_step_bare(
     bare, optimizer = bare_step(model)
     ratios, step = [], LabelTrainer.training_step
 
-    def timed(trainer: LabelTrainer, *args: object, **kwargs: object) -> torch.Tensor:
+    def timed(trainer: LabelTrainer, *args: Any, **kwargs: Any) -> torch.Tensor:
         beside = processor_seconds(lambda: bare(ids[:BLOCKS], labels[:BLOCKS], optimizer))
         started = process_time()
         loss = step(trainer, *args, **kwargs)
@@ -70,7 +71,8 @@ def bare_step(model: Path) -> tuple[Callable[..., None], torch.optim.Optimizer]:
 
     def step(ids: np.ndarray, labels: np.ndarray, optimizer: torch.optim.Optimizer) -> None:
         logits = learner(input_ids=torch.from_numpy(ids).long(), use_cache=False).logits
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(labels).long().flatten()).backward()
+        targets = torch.from_numpy(labels).long().flatten()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets))
         optimizer.step()
         optimizer.zero_grad()
 

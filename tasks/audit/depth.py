@@ -157,8 +157,8 @@ def _readable_from(values: AuditValues, who: str) -> str:
 DEPTH = Attack(
     stage=depth,
     title="Depth",
-    question="The state behind each layer is read as if it were the last, and the baseline goes on from it. Is the text "
-    "still in there?",
+    question="The state behind each layer is read as if it were the last, and the baseline goes on from it. "
+    "Is the text still in there?",
     metrics={
         LENS: Metric(
             "share of the tokens of expressions before which a passage is cut that are among the most probable ones, "

@@ -176,9 +176,10 @@ class Workspace(LocalStore):
         made_from = [[artifact.kind, artifact.name, artifact.fingerprint] for artifact in artifacts]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         note = {"run": run, "at": now, "by": who(), "host": socket.gethostname(), "artifacts": made_from}
-        if not ended and (last := self.references().get(run)):
+        name = f"runs/{run}.json"
+        if not ended and (known := self.read(name)) and (last := _reference(known)):
             note["last"] = last.get("last", last["artifacts"])
-        self.write(f"runs/{run}.json", as_json(note))
+        self.write(name, as_json(note))
 
     def references(self) -> dict[str, dict[str, Any] | None]:
         """What `refer` has noted, by run: {"run", "at", "by", "host", "artifacts": [[kind, name, fingerprint]]}, and

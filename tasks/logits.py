@@ -136,7 +136,7 @@ class Rows:
 
         from tasks.method.projection import padded
 
-        hidden_BTH = model.hidden(padded(ids.to_pylist()))
+        hidden_BTH = model.hidden(padded([block.values.to_numpy() for block in ids]))
         flat_N = torch.from_numpy(block_N * hidden_BTH.shape[1] + place_N).to(hidden_BTH.device)
         return hidden_BTH.flatten(0, 1)[flat_N]
 

@@ -6,28 +6,25 @@ that a suspended run waits for lets it go on.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dictionaries import lint as linting
 from dictionaries.dictionary import Dictionary
-from dictionaries.review import NONE, export_review
 from flows.cli.options import Changes, JobFile, Options, command, rows_as_text
 from flows.environment import writable_workspace
-from flows.review import go_on
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.files import Files
 from storage.locks import who
 from storage.opening import open_workspace
-from storage.tables import refresh
 from storage.workspace import Workspace
-from tasks import review
-from tasks.contents import DICTIONARY, dictionary_of, documents_of
-from tasks.dictionary_inputs import everyday_words, tokens_with
+from tasks.contents import dictionary_of, documents_of
 from tasks.hub import model_folder
 from tasks.texts import find_files, read_texts
+
+if TYPE_CHECKING:
+    from dictionaries.lint import Finding
 
 commands = typer.Typer(help="Anchors and their translations: make, lint, show, review.", no_args_is_help=True)
 
@@ -55,6 +52,8 @@ def extract(
     from flows.inputs import inputs_of
     from flows.job import read_job
     from flows.unlearn import draft_dictionary, make_corpus
+    from storage.tables import refresh
+    from tasks.contents import DICTIONARY
     from tasks.engine.console import Progress
     from tasks.engine.runner import Direct
 
@@ -80,18 +79,24 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 where there are errors.")] = False,
 ) -> None:
     """What is wrong with a dictionary, rule by rule. Errors stop a run, warnings go to its report."""
+    from dictionaries.lint import lint as findings_of
+    from dictionaries.lint import refuse_errors
+    from tasks.dictionary_inputs import everyday_words, tokens_with
+
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
     words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
-    findings = linting.lint(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
+    findings = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
     options.answer([asdict(finding) for finding in findings], lambda _: "".join(map(_lint_lines, findings)))
     if strict:
-        linting.refuse_errors(findings)
+        refuse_errors(findings)
 
 
-def _lint_lines(finding: linting.Finding) -> str:
+def _lint_lines(finding: "Finding") -> str:
+    from dictionaries.lint import RULES
+
     examples = "".join(f"{'':16}{example}\n" for example in finding.examples)
-    return f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {linting.RULES[finding.rule][1]}\n{examples}"
+    return f"{finding.severity:<8}{finding.count:>6,}  {finding.rule}: {RULES[finding.rule][1]}\n{examples}"
 
 
 def show(options: Options, name: Name = "") -> None:
@@ -114,9 +119,12 @@ def export(
     corpus: Corpus = None,
 ) -> None:
     """Write a dictionary as a table: votes, an example sentence, the lint, and a column for a person's decision."""
+    from dictionaries.review import NONE, export_review
+    from tasks.review import proposals_of
+
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
-    proposed = review.proposals_of(workspace, source.artifact) if source.artifact else NONE
+    proposed = proposals_of(workspace, source.artifact) if source.artifact else NONE
     rows = export_review(source.dictionary, table, source.texts or [], proposed)
     options.answer({"table": str(table), "entries": rows}, lambda _: f"{rows} entries in {table}")
 
@@ -131,6 +139,9 @@ def import_(
     name: Which = "",
 ) -> None:
     """Take over a person's decisions. Once every entry is decided, a run that waits for the review goes on."""
+    from flows.review import go_on
+    from tasks import review
+
     if table is None and not approve_rest:
         raise BadInput("expected a table to import, or --approve-rest, found neither")
     workspace, reviewer = open_workspace(options.root), by or who()

@@ -7,7 +7,6 @@ from typing import Any
 from flows.cli.options import rows_as_text
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.ablation.arms import ANCHORS, BOTH, REINFORCEMENT
 from tasks.contents import (
     ABLATION_EVIDENCE,
     ABLATION_PAGE,
@@ -72,6 +71,12 @@ def ablation_numbers(compared: Any, workspace: Workspace) -> dict[str, Any]:
 
 def ablation_table(numbers: dict[str, Any]) -> str:
     """The values at the last step for a person, with the verdict."""
+    from tasks.ablation.arms import (
+        ANCHORS,
+        BOTH,
+        REINFORCEMENT,
+    )  # and with them DuckDB, which other commands do without
+
     last, columns = str(numbers["steps"][-1]), (REINFORCEMENT, ANCHORS, BOTH)
     rows: list[tuple[Any, ...]] = []
     for measure in numbers["measures"]:

@@ -3,20 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import duckdb
 import typer
 
 from flows.cli.options import Options, Printed, rows_as_text
-from flows.cli.reports import report_again, report_of
 from storage.errors import BadInput
 from storage.opening import open_workspace
-from storage.tables import in_tables
 from storage.workspace import Workspace
-from tasks.report.card import Hub
-from tasks.report.export import Form
-from tasks.report.export import export as export_to
-from tasks.report.filing import file_evidence
-from tasks.report.request import RequestSettings
 
 COLUMNS = (
     "SELECT table_name AS 'table', column_name AS 'column', data_type AS type, comment "
@@ -35,6 +27,9 @@ def sql(
 
 def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
+    import duckdb
+
+    from storage.tables import in_tables
 
     def ask(tables: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         result = tables.execute(query)
@@ -51,6 +46,8 @@ def report(
     run: Annotated[str, typer.Argument(help="Name of a job, or the fingerprint of its report.")] = "",
 ) -> None:
     """Make the report of a run again, from its artifacts, and print where it lies."""
+    from flows.cli.reports import report_again
+
     options.answer({"report": str(report_again(open_workspace(options.root), run))}, lambda shown: shown["report"])
 
 
@@ -66,6 +63,11 @@ def export(
     seed: Annotated[int, typer.Option(min=0, help="Of the rounding.")] = 0,
 ) -> None:
     """Copy the chosen model to a folder, with a model card and the record, ready to be published."""
+    from flows.cli.reports import report_of
+    from tasks.report.card import Hub
+    from tasks.report.export import Form
+    from tasks.report.export import export as export_to
+
     workspace = open_workspace(options.root)
     places = export_to(workspace, report_of(workspace, run), folder, Hub(base_model, license), Form(dtype, seed))
     options.answer(places, lambda shown: "\n".join(shown.values()))
@@ -78,7 +80,10 @@ def evidence(
     letter: Annotated[Path | None, typer.Option(help="A template of your own for the letter (Jinja).")] = None,
 ) -> None:
     """Write what can be handed over about a run: a document, its facts as JSON, a letter; the text by hashes alone."""
+    from flows.cli.reports import report_of
     from flows.job import read_job
+    from tasks.report.filing import file_evidence
+    from tasks.report.request import RequestSettings
 
     workspace, request = open_workspace(options.root), RequestSettings()
     if run.endswith(".toml"):

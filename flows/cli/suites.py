@@ -8,11 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import Options, RunOptions, rows_as_text
-from flows.environment import writable_workspace
 from storage.errors import BadInput
-from tasks.suites.common import SuiteSettings, rows_of
-from tasks.suites.files import find_tables, names_in_job
-from tasks.suites.stage import suite_named
 
 DATA = "Folder with the suite's data set, or owner/name[@revision] on the hub; by default the published one there."
 PART = "forget01, forget05, forget10 of TOFU; a subject of RWKU."
@@ -33,6 +29,7 @@ class SuiteOptions:
 
     def request(self, model: str, changes: list[str], root: str) -> Any:
         """The SuiteRequest. Raises BadInput for what could not be asked."""
+        from flows.environment import writable_workspace
         from flows.job import set_value
         from flows.suite import SuiteRequest, resolve_suite
 
@@ -68,6 +65,11 @@ def init(
     job: Annotated[Path, typer.Option(help="The job file to write.")] = Path("job.toml"),
 ) -> None:
     """Write a job that unlearns the forget set of a published suite."""
+    from flows.environment import writable_workspace
+    from tasks.suites.common import SuiteSettings, rows_of
+    from tasks.suites.files import find_tables, names_in_job
+    from tasks.suites.stage import suite_named
+
     if job.exists():
         raise BadInput(f"--job: expected a new file, found {job}: name another")
     published, settings = suite_named(suite), SuiteSettings(part=part, limit=0)

@@ -5,19 +5,18 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import status as overview
 from flows.cli.options import Options, Yes
-from storage import maintenance
 from storage.opening import workspace_there
-from storage.tables import refresh
-from tasks.report.export import verify_export
 
 BEFORE = ", after nepenthe export and nepenthe evidence: they read the report, which goes, too"
 
 
 def status(options: Options) -> None:
     """Show a workspace: runs, what is being made and how far, failures, damage, room."""
-    options.answer(overview.status(workspace_there(options.root)), overview.show_status)
+    from flows.cli.status import show_status
+    from flows.cli.status import status as status_of
+
+    options.answer(status_of(workspace_there(options.root)), show_status)
 
 
 def gc(
@@ -27,9 +26,12 @@ def gc(
     forget: Annotated[list[str] | None, typer.Option(metavar="JOB", help="A job that is not needed any more.")] = None,
 ) -> None:
     """Remove artifacts that no job's latest run refers to."""
-    workspace = workspace_there(options.root)
-    summary = maintenance.gc(workspace, yes=yes, forget_jobs=forget or [], older_than=older_than)
-    options.answer(summary, maintenance.show_gc)
+    from storage.maintenance import gc as collect
+    from storage.maintenance import show_gc
+
+    options.answer(
+        collect(workspace_there(options.root), yes=yes, forget_jobs=forget or [], older_than=older_than), show_gc
+    )
 
 
 def purge(
@@ -39,6 +41,8 @@ def purge(
     release: Annotated[str, typer.Option(metavar="CASE", help="Remove what is held for a case.")] = "",
 ) -> None:
     """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
+    from storage.tables import refresh
+
     workspace = workspace_there(options.root)
     with workspace.writing():
         if release:
@@ -61,10 +65,15 @@ def verify(
 ) -> None:
     """Recompute the checksums of a workspace or an exported model. Exit code 2 where a byte is not the recorded one."""
     if folder:
+        from tasks.report.export import verify_export
+
         files = verify_export(Path(folder))
         options.answer({"verified": files}, lambda _: f"{files} files are as recorded")
     elif repair:
-        options.answer(maintenance.repair(workspace_there(options.root)), maintenance.show_repair)
+        from storage.maintenance import repair as repair_in
+        from storage.maintenance import show_repair
+
+        options.answer(repair_in(workspace_there(options.root)), show_repair)
     else:
         workspace = workspace_there(options.root)
         artifacts = workspace.all()

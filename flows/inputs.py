@@ -126,9 +126,13 @@ def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInput
         )
     if job.student.null_space and not retain:
         raise BadInput("student.null_space: expected retain.paths, generic text whose use it stays out of, found none")
-    for files, column in ((retain, job.retain.text_column), (evidence.heldout, evidence.text_column)):
-        for _ in read_texts(files, column) if files else ():
-            pass  # refused now, not by the stage that needs it
+    for setting, files, column in (
+        ("retain.paths", retain, job.retain.text_column),
+        ("evaluation.heldout", evidence.heldout, evidence.text_column),
+    ):
+        # All of it is read: refused now, not by the stage that needs it.
+        if files and not sum(bool(text.strip()) for text in read_texts(files, column)):
+            raise BadInput(f"{setting}: expected text, found none in {', '.join(files.paths)}")
 
 
 @cache

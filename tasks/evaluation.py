@@ -19,6 +19,7 @@ from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.measure.hub_tasks import own_task
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import read_prompts
+from tasks.measure.questions import read_questions
 from tasks.measure.rows import write_measures
 from tasks.measure.suite import Suite, prompts_of
 from tasks.models import Model, load_model, load_tokenizer
@@ -26,6 +27,8 @@ from tasks.texts import find_files, read_texts
 
 if TYPE_CHECKING:
     from tasks.measure.rows import Measured
+
+YAML = (".yaml", ".yml")
 
 
 class EvaluationSettings(Settings):
@@ -125,7 +128,7 @@ def _measure(
 
 def task_files(files: list[Path]) -> list[Path]:
     """The files that are tasks: what lies beside or below a task YAML is that task's data."""
-    yaml = {path for path in files if path.suffix in (".yaml", ".yml")}
+    yaml = {path for path in files if path.suffix in YAML}
     beside = {path.parent for path in yaml}
     return [path for path in files if path in yaml or beside.isdisjoint(path.parents)]
 
@@ -136,7 +139,10 @@ def _benchmark_files(paths: tuple[str, ...]) -> list[Path]:
         if not path.exists():
             raise BadInput(f"expected an lm-eval task folder or jsonl file at {path}, found nothing")
         inside = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        files += [file for file in inside if file.suffix in (".yaml", ".yml", ".jsonl", ".json")]
+        files += [file for file in inside if file.suffix in (*YAML, ".jsonl", ".json")]
     if not files:
         raise BadInput(f"expected task YAML or jsonl files in {', '.join(paths)}, found none")
+    for file in task_files(files):
+        if file.suffix not in YAML:
+            read_questions(file)
     return files

@@ -5,7 +5,6 @@ about the machine; `evaluate` below it does neither. Nothing is downloaded, no d
 """
 
 import copy
-import json
 import logging
 import random
 import sys
@@ -27,11 +26,9 @@ from tqdm import tqdm
 from storage.errors import BadInput
 from tasks.measure.hub_tasks import own_name, own_task, reaching
 from tasks.measure.loaded import LoadedModel
+from tasks.measure.questions import read_questions
 from tasks.measure.rows import Item, Measured, mean_of
 from tasks.measure.scoring import context_length, likelihood, measuring, token_statistics
-
-CHOICES = {"query": str, "choices": list, "gold": int}
-CONTEXTS = {"context_options": list, "continuation": str, "gold": int}
 
 
 def by_benchmarks(
@@ -151,7 +148,7 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 
 def _jsonl_config(path: Path) -> dict[str, Any]:
-    rows = _read_rows(path)
+    rows = read_questions(path)
     config = {
         "task": own_name(path.stem),
         "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
@@ -168,42 +165,6 @@ def _jsonl_config(path: Path) -> dict[str, Any]:
         "doc_to_choice": "context_options",
         "doc_to_target": "continuation",
     }
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                rows.append(_read_row(json.loads(line), f"{path}, line {number}"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"The benchmark {path} must be JSON, one object a line: {error}.") from error
-    if not rows:
-        raise BadInput(f"The benchmark {path} is empty.")
-    if len({frozenset(row) for row in rows}) > 1:
-        raise BadInput(f"The benchmark {path} mixes rows with 'choices' and rows with 'context_options'.")
-    return rows
-
-
-def _read_row(row: Any, where: str) -> dict[str, Any]:
-    form = CONTEXTS if isinstance(row, dict) and "context_options" in row else CHOICES
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in form.items()):
-        raise BadInput(f"{where}: expected {', '.join(CHOICES)} or {', '.join(CONTEXTS)}.")
-    options = row["context_options"] if form is CONTEXTS else row["choices"]
-    if not all(isinstance(option, str) and option.strip() for option in options):
-        raise BadInput(f"{where}: every choice must be a text that is not empty.")
-    if not 0 <= row["gold"] < len(options):
-        raise BadInput(f"{where}: gold is {row['gold']}, but there are {len(options)} choices, counted from 0.")
-    if form is CONTEXTS:
-        return {key: row[key] for key in CONTEXTS}
-    return {"query": _ask(row["query"]), "choices": [o.strip() for o in options], "gold": row["gold"]}
-
-
-def _ask(query: str) -> str:
-    """ARC and BoolQ in this form end with the question; lm-eval's own tasks then ask for the answer."""
-    query = query.rstrip(" ")
-    asks = "Question:" in query and not query.endswith("Answer:")
-    return query + "\nAnswer:" if asks else query
 
 
 def _measured(task: Any, samples: list[dict[str, Any]]) -> Measured:

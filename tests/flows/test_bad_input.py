@@ -70,6 +70,21 @@ def test_an_empty_folder_is_refused(refused: Refused) -> None:
     assert "found none" in refused(prepare=clear)
 
 
+EVIDENCE = {
+    "evaluation.heldout": (" \n", "evaluation.heldout: expected text, found none in "),
+    "evaluation.benchmarks": ('{"query": "?", "choices": ["a"], "gold": 1}', "line 1: gold is 1"),
+}
+
+
+@pytest.mark.parametrize("setting", EVIDENCE)
+def test_evidence_that_holds_nothing_or_the_wrong_is_refused_before_a_model_is_loaded(
+    refused: Refused, tmp_path: Path, setting: str
+) -> None:
+    text, words = EVIDENCE[setting]
+    (tmp_path / "given.jsonl").write_text(json.dumps({"text": text}) if setting == "evaluation.heldout" else text)
+    assert words in refused(f'{setting}=["{tmp_path}/given.jsonl"]')
+
+
 def test_text_that_is_not_utf8_is_named_with_file_and_byte_offset(refused: Refused) -> None:
     def spoil(folder: Path) -> None:
         (folder / "corpus" / "5.txt").write_bytes("Mira é".encode() + b"\xff\xfe")

@@ -43,7 +43,7 @@ class RunOptions(Options):
 
     wait: Annotated[
         float | None,
-        typer.Option(help="Seconds to wait for what another run is making; by default as long as it takes."),
+        typer.Option(min=0, help="Seconds to wait for what another run is making; by default as long as it takes."),
     ] = None
 
     @property

@@ -5,10 +5,11 @@ from typing import Any
 
 from flows.after import earlier
 from storage.artifact import Artifact
-from storage.errors import BadInput, MissingArtifact
+from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.workspace import Workspace
 from tasks.choice import chosen_step
 from tasks.contents import REPORT_PAGE
+from tasks.engine.call import artifacts_in
 from tasks.engine.console import Progress
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
@@ -25,6 +26,9 @@ def report_again(workspace: Workspace, run: str) -> Path:
     old = report_of(workspace, run)
     inputs = report.inputs(**known_now(workspace, workspace.record(old)["inputs"]))
     new = report.artifact(old.name, inputs)
+    for needed in artifacts_in(inputs):
+        if damaged := workspace.damaged(needed):  # said before the old page goes
+            raise DamagedArtifact.of(needed.folder, workspace.address, damaged)
     with workspace.writing():
         if known := workspace.find(new.kind, new.fingerprint):
             workspace.remove(known)

@@ -67,7 +67,7 @@ def show_status(facts: Row) -> str:
     free = f"  ({_size(facts['free_bytes'])} free)" if facts["free_bytes"] is not None else ""
     sections = [
         [f"{facts['workspace']}{free}"],
-        _shown_runs(facts["runs"]),
+        _shown_runs(facts["runs"]) or ["", "no run yet: nepenthe unlearn JOB.toml, or nepenthe demo, starts one"],
         ["being made", *map(_shown_making, facts["making"])],
         ["failed", *map(_shown_failure, facts["failures"])],
         [

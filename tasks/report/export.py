@@ -16,6 +16,7 @@ from storage.locks import who
 from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.contents import DICTIONARY, REPORT_EVIDENCE, Row, read_json, step_folder
+from tasks.hub import is_hub_name
 from tasks.models import config_of, hashes_of_model, model_by_fingerprint
 from tasks.report import card
 from tasks.report.record import (
@@ -49,10 +50,13 @@ class Form:
 def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, form: Form = Form()) -> Row:
     """Write model, README.md and record into `folder`, which must be new or empty. Returns where they lie.
 
-    Raises BadInput for a folder with something in it, a run without a student to export, or another form.
+    Raises BadInput for a folder with something in it, a run without a student to export, another form, or a
+    name that the hub cannot have.
     """
     if form.dtype not in ("float32", "bfloat16"):
         raise BadInput(f"expected float32 or bfloat16 as the form of the weights, found {form.dtype!r}")
+    if hub.base_model and not is_hub_name(hub.base_model):
+        raise BadInput(f"--base-model: expected owner/name as on the hub, found {hub.base_model!r}")
     require_empty(folder)
     evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
     record = record_of(workspace, report, evidence)

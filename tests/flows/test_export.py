@@ -167,6 +167,8 @@ def test_an_export_goes_to_a_new_folder_and_leaves_nothing_half_written(finished
     export(finished, report_of(finished, "tiny"), tmp_path / "again", Hub())
     assert {file.name for file in tmp_path.iterdir()} == {"full", "again"}
     assert "yet to fill in `base_model` and `license`" in (tmp_path / "again" / "README.md").read_text()
+    with pytest.raises(BadInput, match="owner/name as on the hub, found 'my model'"):
+        export(finished, report_of(finished, "tiny"), tmp_path / "named", Hub("my model"))
     with pytest.raises(MissingArtifact, match="nothing-of-the-kind"):
         report_of(finished, "nothing-of-the-kind")
     with pytest.raises(BadInput, match=FILE):

@@ -48,7 +48,9 @@ def only(found: list[dict[str, Any]]) -> dict[str, Any]:
 def test_an_empty_workspace_has_a_status(tmp_path: Path) -> None:
     found = status(open_workspace(tmp_path / "none"))
     assert (found["runs"], found["making"], found["disk"]) == ([], [], {})
-    assert show_status(found) == str(tmp_path / "none")
+    shown = show_status(found)
+    assert shown.startswith(f"{tmp_path / 'none'}\n\n")
+    assert "no run yet: nepenthe unlearn JOB.toml" in shown
 
 
 def test_a_run_that_goes_on_shows_what_is_made_by_whom_and_how_far(workspace: Workspace) -> None:

@@ -12,7 +12,7 @@ from flows.cli.reports import report_again
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline, plan
-from storage.errors import BadInput
+from storage.errors import BadInput, DamagedArtifact
 from storage.shards import read_shard
 from tasks.choice import StopRule, choose
 from tasks.engine.runner import Run
@@ -108,6 +108,13 @@ def test_the_chosen_step_is_the_model_the_table_and_the_report(
     assert evidence["final"] == "step 2"
     assert evidence["choice"]["held"] is True
     assert "Why this step" in (again / "report.html").read_text()
+    steps = run.workspace.path(outcome.evaluations[1]) / "evaluations.parquet"
+    whole = steps.read_bytes()
+    steps.write_bytes(whole[:-1])
+    with pytest.raises(DamagedArtifact, match=r"evaluations\.parquet; nepenthe verify --repair"):
+        report_again(run.workspace, "tiny")
+    assert (again / "report.html").exists()
+    steps.write_bytes(whole)
     missing = [step.stage.kind for step in plan(last, given, run.workspace).steps if not step.cached]
     assert missing == ["choice", "report"]  # another rule trains and evaluates nothing
     assert pipeline(last, given, run).step == 4

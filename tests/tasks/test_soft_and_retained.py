@@ -200,24 +200,25 @@ def test_a_hardened_student_learns_at_both_places(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [{"ranks": 2}, {"ranks": 2, "sharded": True}], ids=["replicated", "sharded"])
+@pytest.mark.parametrize("sharded", [False, True], ids=["replicated, out of what kept text uses", "sharded"])
 def test_ranks_learn_what_one_process_learns(
-    tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]], ranks: dict[str, Any]
+    tmp_path: Path, elsewhere: Path, losses: Callable[..., list[float]], sharded: bool
 ) -> None:
     target = write(tmp_path / "soft.arrow", softened(hard_rows(6), 0.5))
     other = Retained((write(tmp_path / "other.arrow", hard_rows(6, 200)),), batch=4, blocks=1)
     harder = Hardening(find_model(elsewhere, Hashes(tmp_path / "hashes.json")), 1.0)
-    expected = losses(target, other, hardening=harder)
-    assert losses(target, other, micro=1, hardening=harder, **ranks) == pytest.approx(expected, rel=1e-3)
+    kept_text = None if sharded else KeptText(write(tmp_path / "kept.arrow", hard_rows(6, 200)), 0.5)
+    expected = losses(target, other, hardening=harder, kept_text=kept_text)
+    ranks = losses(target, other, micro=1, hardening=harder, kept_text=kept_text, ranks=2, sharded=sharded)
+    assert ranks == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [{}, {"ranks": 2}], ids=["alone", "two ranks"])
 def test_a_student_stays_out_of_what_kept_text_uses(
-    tmp_path: Path, tiny_model: Path, losses: Callable[..., list[float]], ranks: dict[str, Any]
+    tmp_path: Path, tiny_model: Path, losses: Callable[..., list[float]]
 ) -> None:
     target, other = write(tmp_path / "hard.arrow", hard_rows(6)), write(tmp_path / "other.arrow", hard_rows(6, 200))
-    learned = losses(target, micro=1, kept_text=KeptText(other, 0.5), **ranks)
+    learned = losses(target, micro=1, kept_text=KeptText(other, 0.5))
     assert learned[-1] < learned[0]
     (student,) = tmp_path.glob("hard-*/**/steps/last")
     baseline, changed = load_model(tiny_model), linear_layers(load_model(student))

@@ -45,12 +45,22 @@ ALLOWED = {"demo": 2.5, "oz": 25.0}
 BLOCKS = 32  # a step
 LEAST = 1e-6  # familiarity that the plot still tells from less
 BETA_NPO, BETA_SIMNPO, MARGIN = 0.1, 2.5, 0.0
+DEMOTED = 10.0  # UNDIAL's strength, in nats
+LAYER, LENGTH, ALPHA = 7, 5.0, 1200.0  # RMU: layer, length of what it is steered to, weight of retained text
 
 
 def token_nats(model: Any, batch: Batch) -> torch.Tensor:
     """-log p of each label (R, T), 0 where there is none."""
     rows_RVT = logits_of(model, batch)[:, :-1].transpose(1, 2)
     return F.cross_entropy(rows_RVT, batch["labels"][:, 1:], ignore_index=NO_LABEL, reduction="none")
+
+
+def states(model: Any, batch: Batch) -> torch.Tensor:
+    """What the steered layer puts out where there is a token (N, width), in float32."""
+    with torch.autocast("cpu", torch.bfloat16):
+        states_RTH = model(batch["input_ids"], use_cache=False, output_hidden_states=True).hidden_states[LAYER + 1]
+    here: torch.Tensor = states_RTH[batch["labels"] != NO_LABEL].float()
+    return here
 
 
 class Peers:
@@ -92,6 +102,31 @@ class Peers:
         length_R = (x["labels"] != NO_LABEL).sum(1)
         nats_R = token_nats(student, x).sum(1) / length_R
         return -2 / BETA_SIMNPO * F.logsigmoid(BETA_SIMNPO * nats_R - MARGIN).mean() + nats(student, r)
+
+    def undial_retain(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
+        """Cross-entropy with what the baseline would say were the text's own token less likely, + nats(r): UNDIAL.
+
+        Dong et al. 2024, arXiv 2402.10052.
+        """
+        labels_RT = x["labels"][:, 1:]
+        with torch.no_grad():
+            rows_RTV = logits_of(self._reference, x)[:, :-1]
+            own_RT1 = labels_RT.clamp(min=0)[..., None]
+            wanted_RTV = rows_RTV.scatter_add(-1, own_RT1, torch.full_like(rows_RTV[..., :1], -DEMOTED)).softmax(-1)
+        nats_RT = -(wanted_RTV * logits_of(student, x)[:, :-1].log_softmax(-1)).sum(-1)
+        return nats_RT[labels_RT != NO_LABEL].mean() + nats(student, r)
+
+    def rmu(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
+        """States of a layer steered to a random direction, five times as long as the baseline's, + 1,200 times what
+        they are off on retained text: RMU, with the length of adaptive RMU.
+
+        Li et al. 2024, arXiv 2403.03218; Dang et al. 2024, arXiv 2408.06223.
+        """
+        with torch.no_grad():
+            known_x, known_r = (states(self._reference, batch) for batch in (x, r))
+            direction = torch.rand(known_x.shape[-1], generator=torch.Generator().manual_seed(0))
+            wanted = LENGTH * known_x.norm(dim=-1, keepdim=True) * direction / direction.norm()
+        return F.mse_loss(states(student, x), wanted) + ALPHA * F.mse_loss(states(student, r), known_r)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+from lab import at_equal_ability
 from oz import BOOK, DICTIONARY, HELDOUT_STORIES, LEARNED_STORIES, lines_of, stories
 
 from flows.cli.outcomes import summary
@@ -44,7 +44,6 @@ from tasks.training.settings import ReinforceSettings
 
 INJECTION: dict[str, Any] = {"learning_rate": 1e-4, "epochs": 3.0}
 ALLOWED = 1.02  # times the baseline's perplexity
-HALVINGS = 5  # of the share that a mixed model has of the student
 GENERIC_STORIES = 100  # of the demo's world: about as many tokens as its books
 
 
@@ -104,15 +103,6 @@ def job_for(name: str, book: Book, models: dict[str, Model], heldout: Path, scal
     )
 
 
-@torch.no_grad()
-def mixed(baseline: Model, student: Model, share: float) -> Any:
-    """(1 - share) of the baseline's weights and share of the student's."""
-    mixture = load_model(student.path)
-    for weights, others in zip(mixture.parameters(), load_model(baseline.path).parameters(), strict=True):
-        weights.lerp_(others, 1 - share)
-    return mixture
-
-
 def equally_able(run: Direct, job: Job, baseline: Model, student: Model) -> tuple[Model, float]:
     """The most of the student that text of another kind allows, and how much that is."""
     tokenizer, suite = load_tokenizer(baseline.tokenizer), job.evaluation.suite
@@ -121,17 +111,14 @@ def equally_able(run: Direct, job: Job, baseline: Model, student: Model) -> tupl
     def cost(model: Any) -> float:
         return perplexity(LoadedModel(model, tokenizer), texts, suite.window, suite.windows).value
 
-    limit = ALLOWED * cost(load_model(baseline.path))
-    if cost(load_model(student.path)) <= limit:
-        return student, 1.0
-    low, high = 0.0, 1.0
-    for _ in range(HALVINGS):
-        share = (low + high) / 2
-        low, high = (share, high) if cost(mixed(baseline, student, share)) <= limit else (low, share)
-    folder = Path(run.workspace.root) / "mixed" / f"{job.name}-{low:g}"
-    mixed(baseline, student, low).save_pretrained(folder)
+    known = load_model(baseline.path)
+    mixture, share = at_equal_ability(known, load_model(student.path), cost, ALLOWED * cost(known))
+    if share == 1:
+        return student, share
+    folder = Path(run.workspace.root) / "mixed" / f"{job.name}-{share:g}"
+    mixture.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return find_model(folder, run.workspace.hashes), low
+    return find_model(folder, run.workspace.hashes), share
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,10 @@ FROM read_parquet($curves) c JOIN (SELECT unnest($alphas)::FLOAT AS alpha) a
   ON c.alpha_from <= a.alpha AND a.alpha < c.alpha_to
 JOIN sample s USING (block_id, position) GROUP BY a.alpha ORDER BY a.alpha
 """
+# Rounded: the threads of a query add up in any order, and a report made again shall be the same to the last digit.
 PROBABILITIES = """
-SELECT text AS token, count(baseline) AS seen,
-       avg(exp(baseline - baseline_lse)) AS before, avg(exp(reinforced - reinforced_lse)) AS after
+SELECT text AS token, count(baseline) AS seen, round(avg(exp(baseline - baseline_lse)), 9) AS before,
+       round(avg(exp(reinforced - reinforced_lse)), 9) AS after
 FROM sample WHERE baseline IS NOT NULL GROUP BY text
 """
 

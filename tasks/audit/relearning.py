@@ -30,8 +30,8 @@ from tasks.audit.passages import parts_of
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, leak, percent
 from tasks.contents import NO_LABEL
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.intervals import recovery
 from tasks.measure.loaded import LoadedModel
-from tasks.measure.memorisation import recovery
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured, write_measures
 from tasks.measure.suite import prompts_of
@@ -189,11 +189,16 @@ def recovered(values: AuditValues) -> str:
     for who, name in (("model", ""), ("gold", "gold ")):
         before, after = (values.of(who, metric, f"target {step}") for step in (0, max(steps, default=0)))
         if baseline and before and after and baseline.value - before.value > MARGIN:
-            shares[name] = name + percent(recovery(before.value, after.value, baseline.value))
+            share, interval = recovery(before, after, baseline)
+            shares[name] = name + percent(share) + (f", 95 % interval {_span(*interval)}" if interval else "")
     if "" not in shares or values.audited == "gold":
         return ""
     gold = f" ({shares['gold ']})" if "gold " in shares else ""
     return f"Recovery after {max(steps)} steps on some of the text: {shares['']}{gold}."
+
+
+def _span(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {percent(high)}"
 
 
 def judge(values: AuditValues) -> Ruling:

@@ -87,8 +87,3 @@ def forget_quality(ratios: Sequence[float], retrained: Sequence[float]) -> float
 def utility(parts: Sequence[float]) -> float:
     """Harmonic mean: one part at 0 makes it 0."""
     return harmonic_mean(parts)
-
-
-def recovery(before: float, after: float, baseline: float) -> float:
-    """Share of what was forgotten that came back by relearning; 0: nothing, 1: all that the baseline knew."""
-    return (after - before) / (baseline - before) if baseline > before else 0.0

@@ -10,8 +10,10 @@ import torch
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.errors import BadInput
-from tasks.audit.relearning import RelearningSettings, finetuned, learn, relearned, with_invented_names
+from tasks.audit.relearning import RelearningSettings, finetuned, learn, recovered, relearned, with_invented_names
+from tasks.audit.verdicts import AuditValues
 from tasks.measure.familiarity import by_probability
+from tasks.measure.intervals import Value, value_of
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.verdict import Verdict
@@ -144,6 +146,20 @@ def test_recovery_is_what_came_back_of_what_was_forgotten(
     kept = rows("relearned_familiarity", "target 0", student=0.59, baseline=0.6)
     kept += rows("relearned_familiarity", "target 20", student=0.6, baseline=0.7)
     assert "Recovery" not in judged(kept, "relearning").sentence, "nothing had been forgotten"
+
+
+def test_recovery_has_an_interval_where_the_prompts_are_known() -> None:
+    def value(first: float, second: float) -> Value:
+        return value_of("mean", (first + second) / 2, 0.01, 2, ({0: first, 1: second},))
+
+    metric = "relearned_familiarity"
+    values = {
+        ("baseline", metric, "target 0"): value(0.8, 0.8),
+        ("model", metric, "target 0"): value(0.0, 0.0),
+        ("model", metric, "target 9"): value(0.2, 0.6),
+    }
+    expected = "Recovery after 9 steps on some of the text: 50.0 %, 95 % interval 25.0 to 75.0 %."
+    assert recovered(AuditValues(values)) == expected
 
 
 def test_more_than_all_is_all(judged: Callable[..., Verdict], rows: Callable[..., Rows]) -> None:

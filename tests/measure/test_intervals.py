@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.errors import BadInput
-from tasks.measure.intervals import change_between, interval_of, paired, value_of, wilson
+from tasks.measure.intervals import Value, change_between, interval_of, paired, recovery, value_of, wilson
 from tasks.measure.rows import Item, mean_of
 
 
@@ -69,6 +69,22 @@ def test_a_difference_is_paired_where_both_have_the_same_items_and_by_standard_e
     assert 0.1 < same.low < 0.105 < same.high < 0.11
     other = value_of("mean", old.value, stderr, 199, ({item: before[item] for item in list(before)[1:]},))
     assert change_between(new, other).high - 0.105 == pytest.approx(1.96 * stderr * 2**0.5)
+
+
+def test_recovery_is_the_share_that_came_back_with_the_spread_of_its_items() -> None:
+    before, after, baseline = ([0.1] * 40, [0.3] * 39 + [0.9], [0.9] * 40)
+
+    def of(scores: list[float], first: int = 0) -> Value:
+        groups = (dict(enumerate(scores, first)),)
+        return value_of("mean", sum(scores) / len(scores), 0.01, len(scores), groups)
+
+    share, interval = recovery(of(before), of([0.3] * 40), of(baseline))
+    assert share == pytest.approx(0.25)
+    assert interval == pytest.approx((0.25, 0.25))  # every item came back alike
+    _, spread = recovery(of(before), of(after), of(baseline))
+    # One item of 40 is back whole: no draw of it to three of them hold 95 %, each worth 0.6 / 0.8 / 40.
+    assert spread == pytest.approx((0.25, 0.25 + 3 * 0.75 / 40))
+    assert recovery(of(before), of(after), of(baseline, first=1))[1] is None
 
 
 def test_every_form_has_the_interval_of_its_scale() -> None:

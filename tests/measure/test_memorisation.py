@@ -63,8 +63,3 @@ def test_forget_quality_is_the_kolmogorov_smirnov_p_value() -> None:
 def test_utility_is_a_harmonic_mean() -> None:
     assert m.utility([0.5, 1.0]) == pytest.approx(2 / 3)
     assert m.utility([0.5, 0.0]) == 0
-
-
-def test_recovery_is_the_share_that_came_back() -> None:
-    assert m.recovery(before=0.1, after=0.3, baseline=0.9) == pytest.approx(0.25)
-    assert m.recovery(before=0.5, after=0.7, baseline=0.5) == 0  # nothing had been forgotten

@@ -27,11 +27,6 @@ def signed(value: float, digits: int = 3) -> str:
     return f"+{text}" if value > 0 and float(text.replace(MINUS, "-")) else text
 
 
-def points(change: float) -> str:
-    """A change of a share in percentage points."""
-    return f"{signed(100 * change, 1)} points"
-
-
 def amount(size: float, unit: str) -> str:
     """`1 anchor`, `2 anchors`."""
     return f"{count(size)} {unit}" + ("" if round(size) == 1 else "s")

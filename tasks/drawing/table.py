@@ -21,10 +21,3 @@ def title(model: Row) -> str:
     if model["role"] == "student":
         return str(model["step"])
     return "0" if model["role"] == "baseline" else str(model["key"])
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for mark in "\\`*_<>|[]":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())

@@ -3,12 +3,12 @@
 Every text is escaped by the template engine; only our own charts are markup.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from storage.errors import BadInput
 from tasks.drawing import numbers
-from tasks.drawing.table import escaped
 
 
 def environment() -> Any:
@@ -27,9 +27,9 @@ def environment() -> Any:
     templates.filters |= {
         "short": lambda fingerprint: (fingerprint or "")[:12],
         "plain": _plain,
-        "escaped": escaped,
+        "escaped": _escaped,
         "slug": plain_slug,
-        "units": _units,
+        "units": lambda sentence: sentence.replace(" %", f"{numbers.NARROW}%"),  # they stay with their numbers
         "visible": _visible,
     }
     return templates
@@ -65,9 +65,9 @@ def _plain(value: Any) -> str:
     return f"{value:,}".replace(",", numbers.NARROW) if isinstance(value, int) else str(value)
 
 
-def _units(sentence: str) -> str:
-    """A sentence whose numbers stay with their percent signs."""
-    return sentence.replace(" %", f"{numbers.NARROW}%")
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return " ".join(re.sub(r"[\\`*_<>|\[\]]", r"\\\g<0>", text).split())
 
 
 def plain_slug(text: str) -> str:

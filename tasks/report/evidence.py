@@ -21,7 +21,6 @@ from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
 from tasks.report.earlier import Earlier
-from tasks.report.forgetting import forgetting
 from tasks.report.labels import label_facts
 
 SCHEMA = 1
@@ -87,10 +86,10 @@ def gather(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, Row]:
         evidence |= {"ablation": _read(workspace, inputs.ablation, ABLATION)}
         choice = _read(workspace, inputs.choice, CHOICE)
         student = final(models, choice["step"] if choice else None)
-        forgotten = forgetting(measures, student, evidence["audit"])
+        forgotten = verdicts.forgetting(measures, student, evidence["audit"])
         evidence |= _results(models, measures, by_print, student, forgotten) | {"choice": choice}
         evidence |= _sources(connection, workspace, inputs, by_print)
-        evidence |= _training(connection, workspace, inputs, records)
+        evidence |= _training(connection, workspace, inputs, by_print)
         evidence["moved"] = _update(workspace, by_print[inputs.student.fingerprint], student)
         evidence["earlier"] = [_standing(connection, workspace, request) for request in inputs.earlier]
         exhibits = _exhibits(connection, workspace, inputs, (models, measures, student))
@@ -137,7 +136,7 @@ def _standing(connection: Any, workspace: Workspace, request: Earlier) -> Row:
     folders = [(artifact.fingerprint, workspace.path(artifact)) for artifact in request.evaluations]
     models, measures = measured(connection, folders)
     audit = _read(workspace, request.audit, AUDIT)
-    headline, judged = forgetting(measures, final(models), audit)
+    headline, judged = verdicts.forgetting(measures, final(models), audit)
     return {
         "job": request.job,
         "corpus": request.corpus.fingerprint,
@@ -184,8 +183,7 @@ def _sources(connection: Any, workspace: Workspace, inputs: ReportInputs, by_pri
     }
 
 
-def _training(connection: Any, workspace: Workspace, inputs: ReportInputs, records: list[Row]) -> Row:
-    by_print = {row["fingerprint"]: row for row in records}
+def _training(connection: Any, workspace: Workspace, inputs: ReportInputs, by_print: dict[str, Row]) -> Row:
     alpha = by_print[inputs.labels.fingerprint]["inputs"]["settings"]["alpha"]
     paths = [workspace.path(artifact) for artifact in (inputs.blocks, inputs.logits, inputs.labels)]
     facts = label_facts(connection, paths[0], paths[1], paths[2], alpha)
@@ -193,7 +191,7 @@ def _training(connection: Any, workspace: Workspace, inputs: ReportInputs, recor
     for row in facts["away"] + facts["towards"]:
         row["shown"] = decoder.token(row["token"])
         row["instead"] = [decoder.token(other["label"]) for other in row["instead"]]
-    trained = {row["kind"]: row for row in records if row["kind"] in ("reinforce", "student")}
+    trained = {row["kind"]: row for row in by_print.values() if row["kind"] in ("reinforce", "student")}
     return {
         "alpha": alpha,
         "labels": facts,
@@ -205,7 +203,7 @@ def _training(connection: Any, workspace: Workspace, inputs: ReportInputs, recor
             }
             for kind, row in trained.items()
         },
-        "seconds": sum(row["seconds"] for row in records),
+        "seconds": sum(row["seconds"] for row in by_print.values()),
     }
 
 
@@ -221,8 +219,7 @@ def _losses(connection: Any, workspace: Workspace, row: Row) -> list[Row]:
     if STEPS not in row["files"]:
         return []
     steps = workspace.path(Artifact.of(row), [STEPS]) / STEPS
-    points = connection.execute(LOSS, {"steps": str(steps), "limit": LOSSES}).fetchall()
-    return [{"step": step, "loss": loss} for step, loss in points]
+    return rows(connection, LOSS, {"steps": str(steps), "limit": LOSSES})
 
 
 def _exhibits(

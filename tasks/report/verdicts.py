@@ -6,7 +6,9 @@ forgotten it, and few questions cannot exclude a loss; both get their own verdic
 
 from collections.abc import Callable, Iterator, Sequence
 
-from tasks.drawing.numbers import fixed, percent, points, signed
+from storage.reader import Row
+from tasks.audit.verdicts import HELD
+from tasks.drawing.numbers import fixed, percent, signed
 from tasks.measure.intervals import Change, Value
 from tasks.measure.results import Measure, Subject
 from tasks.measure.verdict import Verdict
@@ -22,6 +24,41 @@ _BLIND = f"The baseline showed less than {percent(NEGLIGIBLE, 0)}, so this test 
 
 Values = tuple[Value, Value, Value | None]
 """Before, after, gold."""
+
+
+def forgetting(measures: Sequence[Measure], student: Subject | None, audit: Row | None) -> tuple[str, list[Row]]:
+    """(headline, verdicts as rows), by familiarity in the evaluations and by what the audit found the model to hold.
+
+    A verdict on a measure of the audit leads to the audit's section.
+    """
+    if student is None:
+        return headline_of_forgetting([]), []
+    shown = forgotten(measures, student)
+    held = forgotten(held_measures(audit, student.key) if audit else [], student)
+    rows = [verdict.row("name") for verdict in shown] + [verdict.row("name") | {"anchor": "audit"} for verdict in held]
+    numbers = audit.get("held", "") if audit else ""
+    return f"{headline_of_forgetting([*shown, *held])} {numbers}".rstrip(), rows
+
+
+def held_measures(audit: Row, student: str) -> list[Measure]:
+    """Extraction strength and probability of passages of the target, with the audited model under the student's key.
+
+    They are judged as familiarity is, where gold was audited too: without it nobody knows how probable the text's own
+    words are to a model that never read them.
+    """
+    measures = []
+    for row in audit["measures"]:
+        if row["metric"] in HELD and row["task"] == "target" and {"model", "gold"} <= row["values"].keys():
+            values = {
+                student if model == "model" else model: Value(
+                    value["value"], value["low"], value["high"], value["items"]
+                )
+                for model, value in row["values"].items()
+            }
+            count = values[student].count
+            changes = {(student, against): Change(**change, count=count) for against, change in row["changes"].items()}
+            measures.append(Measure(f"familiarity_{HELD[row['metric']].lower()}", "", values, changes))
+    return measures
 
 
 def forgotten(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
@@ -163,12 +200,9 @@ def shown_change(measure: Measure, change: Change | None) -> str:
     """A change with its interval."""
     if change is None:
         return ""
-    parts = change.low, change.high
+    relative = measure.kind == "perplexity"
+    factor, digits = (100, 1) if measure.share or relative else (1, 3)
+    size, low, high = (signed(factor * part, digits) for part in (change.difference, change.low, change.high))
     if measure.share:
-        low, high = (signed(100 * part, 1) for part in parts)
-        return f"{points(change.difference)} ({low} to {high})"
-    if measure.kind == "perplexity":
-        low, high = (signed(100 * part, 1) for part in parts)
-        return f"{signed(100 * change.difference, 1)} % ({low} to {high} %)"
-    low, high = (signed(part) for part in parts)
-    return f"{signed(change.difference)} ({low} to {high})"
+        return f"{size} points ({low} to {high})"
+    return f"{size} % ({low} to {high} %)" if relative else f"{size} ({low} to {high})"

@@ -106,11 +106,12 @@ class Attack:
     """The role of a model that its stage takes behind the audited one, if any."""
 
 
-def familiarity(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Measured:
-    """The probability of continuations that only the target has."""
+def familiarity(loaded: LoadedModel, prompts: Sequence[Prompt], metric: str, task: str = "") -> Measured:
+    """The probability of continuations that only the target has, as a measure of this name."""
     from tasks.measure.familiarity import by_probability
 
-    return by_probability(loaded, [replace(prompt, generic=()) for prompt in prompts])
+    measured = by_probability(loaded, [replace(prompt, generic=()) for prompt in prompts])
+    return replace(measured, metric=metric, task=task)
 
 
 def with_invented_names(

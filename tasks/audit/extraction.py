@@ -9,6 +9,7 @@ and extraction strength of what follows the part that is given, as open-unlearni
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 
 from storage.artifact import Artifact
@@ -32,11 +33,8 @@ def extraction(
 ) -> Counts:
     """What is recited of target passages, and of control passages where there are some."""
     attacked = Attacked(context, suspect)
-    measures = (
-        measured
-        for task, passages in attacked.passages(corpus, control, settings)
-        for measured in recited(attacked.loaded, passages, task=task)
-    )
+    sides = attacked.passages(corpus, control, settings)
+    measures = chain.from_iterable(recited(attacked.loaded, passages, task=task) for task, passages in sides)
     return attacked.write(measures, (2 if control else 1) * (1 + len(OF_THE_REST)))
 
 

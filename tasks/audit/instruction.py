@@ -38,7 +38,7 @@ def commonest_anchor(words: Dictionary, documents: Sequence[str]) -> str:
 def instructed(loaded: LoadedModel, prompts: Sequence[Prompt], instruction: str) -> Measured:
     """Familiarity by probability with the instruction and an empty line in front of every prompt."""
     asked = [replace(prompt, prompt=f"{instruction}\n\n{prompt.prompt}") for prompt in prompts]
-    return replace(familiarity(loaded, asked), metric="instructed_familiarity")
+    return familiarity(loaded, asked, "instructed_familiarity")
 
 
 def judge(values: AuditValues) -> Ruling:

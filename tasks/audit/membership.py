@@ -19,9 +19,9 @@ from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
 from tasks.audit.passages import PassageSettings
 from tasks.audit.verdicts import AuditValues, Ruling, against_gold, beyond, leak, plain
 from tasks.engine.stage import Context, Counts, stage
-from tasks.measure.intervals import Value, placements
+from tasks.measure.intervals import Value
 from tasks.measure.loaded import LoadedModel
-from tasks.measure.memorisation import MIN_K
+from tasks.measure.memorisation import MIN_K, auc
 from tasks.measure.rows import Item, Measured
 from tasks.texts import Texts
 
@@ -93,14 +93,6 @@ def lowest_mean(values: np.ndarray, share: float) -> float:
     """Mean of the lowest `share` of the values, of at least one."""
     count = max(1, int(len(values) * share))
     return float(np.partition(values, count - 1)[:count].mean())
-
-
-def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
-    """(share of pairs in which the member scores higher, ties half; its standard error after DeLong et al. 1988)."""
-    wins, losses = placements(members, others)
-    if min(len(wins), len(losses)) < 2:
-        return float(wins.mean()), None
-    return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
 
 
 def _scored(loaded: LoadedModel, texts: Sequence[str]) -> list[np.ndarray]:

@@ -74,20 +74,16 @@ def _in_words(changes: Row) -> str:
     return "; ".join(parts)
 
 
-def _grouped(measures: Sequence[Row]) -> list[Row]:
-    """The same measures, those of one group beside each other."""
-    order = list(dict.fromkeys(group_of(measure)[0] for measure in measures))
-    return sorted(measures, key=lambda measure: order.index(group_of(measure)[0]))
-
-
 def table(summary: Row) -> list[Row]:
     """A row a measure: {attack, title, rowspan, name, task, meaning, cells, anchor}; a cell is (value, its changes).
 
-    The title stands in an attack's first row alone.
+    The title stands in an attack's first row alone, the measures of a group beside each other.
     """
     table_rows: list[Row] = []
     for kind, attack in ATTACKS.items():
-        measures = _grouped([measure for measure in summary["measures"] if measure["attack"] == kind])
+        measures = [measure for measure in summary["measures"] if measure["attack"] == kind]
+        order = [group_of(measure)[0] for measure in measures]
+        measures.sort(key=lambda measure: order.index(group_of(measure)[0]))
         for number, measure in enumerate(measures):
             changes = _in_words(measure["changes"])
             cells = [(measure["values"].get(key), changes if key == "model" else "") for key in heads(summary)]
@@ -121,8 +117,8 @@ def figures(summary: Row) -> list[tuple[Any, str]]:
             chart = charts.shares(charts.lines(lines, "steps of finetuning", "familiarity, probability"), 1.03)
             caption = f"Relearning on {about}: familiarity of a copy of each model, with 95 % intervals."
             charted.append((f"relearning-{source}", chart, 3.1, caption))
-    if groups := _rounded(summary):
-        names = _forms(summary)
+    names, groups = _rounded(summary)
+    if groups:
         height = 0.9 + 0.24 * len(names) * (len(groups) + 1)
         caption = "Rounding: familiarity by probability with weights as they are and rounded to few bits."
         charted.append(("rounding", charts.groups(names, groups), height, caption))
@@ -144,16 +140,12 @@ def _lines(summary: Row, group: str) -> list[charts.Line]:
     return lines
 
 
-def _rounded(summary: Row) -> list[tuple[str, list[float | None]]]:
-    """(model, its familiarity in every form of the weights)."""
+def _rounded(summary: Row) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
+    """The forms of the weights, and (model, its familiarity in each of them)."""
     measures = [m for m in summary["measures"] if m["metric"] == "quantised_familiarity"]
     series = [(title, [m["values"].get(key, {}).get("value") for m in measures]) for key, title in _drawn(summary)]
-    return [(title, values) for title, values in series if any(value is not None for value in values)]
-
-
-def _forms(summary: Row) -> list[str]:
-    tasks = [m["task"] for m in summary["measures"] if m["metric"] == "quantised_familiarity"]
-    return ["as they are" if task == "full" else task for task in tasks]
+    shown = [(title, values) for title, values in series if any(value is not None for value in values)]
+    return ["as they are" if m["task"] == "full" else m["task"] for m in measures], shown
 
 
 def _drawn(summary: Row) -> list[tuple[str, str]]:

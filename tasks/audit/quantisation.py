@@ -48,30 +48,22 @@ def quantisation(
     prompts, texts = attacked.prompts(target), heldout.read() if heldout else []
 
     def measures() -> Iterator[Measured]:
-        for bits in (None, *settings.bits):
-            yield from rounded_to(attacked.loaded, prompts, texts, bits=bits, group=settings.group)
+        yield from measured_as(attacked.loaded, prompts, texts, FULL)
+        for bits in settings.bits:
+            with quantised(attacked.loaded.model, bits, settings.group):
+                yield from measured_as(attacked.loaded, prompts, texts, f"{bits} bits")
         for bits in settings.bits if settings.bitsandbytes else ():
             small = replace(attacked.loaded, model=_from_bitsandbytes(context, suspect, bits))
-            yield from measured_as(small, prompts, texts, task=f"{bits} bits bitsandbytes")
+            yield from measured_as(small, prompts, texts, f"{bits} bits bitsandbytes")
 
     return attacked.write(measures(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
 
 
-def rounded_to(
-    loaded: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[str], *, bits: int | None, group: int = 64
-) -> list[Measured]:
-    """Familiarity, and perplexity on the texts if any, with weights rounded to `bits` (None: as they are)."""
-    if bits is None:
-        return measured_as(loaded, prompts, texts, task=FULL)
-    with quantised(loaded.model, bits, group):
-        return measured_as(loaded, prompts, texts, task=f"{bits} bits")
-
-
 def measured_as(loaded: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[str], task: str) -> list[Measured]:
-    """The two measures of a model, whatever form its weights have."""
+    """Familiarity, and perplexity on the texts if any, of a model in whatever form its weights have."""
     from tasks.measure.perplexity import perplexity
 
-    measures = [replace(familiarity(loaded, prompts), metric="quantised_familiarity", task=task)]
+    measures = [familiarity(loaded, prompts, "quantised_familiarity", task)]
     if texts:
         measures.append(replace(perplexity(loaded, texts), metric="quantised_perplexity", task=task))
     return measures
@@ -132,11 +124,11 @@ def _from_bitsandbytes(context: Context, suspect: AuditedModel, bits: int) -> An
 
 def judge(values: AuditValues) -> Ruling:
     metric = "quantised_familiarity"
-    full, baseline = values.of("model", metric, "full"), values.of("baseline", metric, "full")
+    full, baseline = (values.of(who, metric, FULL) for who in ("model", "baseline"))
     cases = [
         Case(task, values.of("model", metric, task), baseline, full, "the unrounded model")
         for task in values.tasks(metric)
-        if task != "full"
+        if task != FULL
     ]
     status, sentence = leak("Familiarity with rounded weights", cases, percent)
     spent = [

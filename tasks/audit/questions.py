@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from dictionaries.dictionary import Dictionary, Entry, canonical
+from dictionaries.dictionary import Dictionary, canonical
 from dictionaries.matching import Match, Matcher
 from storage.artifact import Artifact
 from storage.errors import BadInput
@@ -110,18 +110,14 @@ def sentences_of(document: str) -> list[str]:
 
 def _rivals(dictionary: Dictionary, right: int, sentence: _Sentence) -> list[str]:
     """Anchors of the same kind, as far as the dictionary says, that are not right in another way."""
-    entries = dictionary.entries
+    entries, answer = dictionary.entries, dictionary.entries[right]
     named = {canonical(entries[index].anchor) for index in sentence.anchors}
+    alike = (e for e in entries if (e.kind, e.anchor[0].isupper()) == (answer.kind, answer.anchor[0].isupper()))
     return [
         entry.anchor
-        for entry in entries
-        if _alike(entry, entries[right])
-        and not any(name in canonical(entry.anchor) or canonical(entry.anchor) in name for name in named)
+        for entry in alike
+        if not any(name in canonical(entry.anchor) or canonical(entry.anchor) in name for name in named)
     ]
-
-
-def _alike(entry: Entry, other: Entry) -> bool:
-    return entry.kind == other.kind and entry.anchor[0].isupper() == other.anchor[0].isupper()
 
 
 def _hints(sentence: _Sentence, right: int, hinting: Sequence[_Sentence], count: int) -> tuple[str, ...]:

@@ -117,8 +117,8 @@ def relearned(
     measures = []
     for step, learner in finetuned(loaded, texts, how):
         if step in how.steps:
-            familiar = familiarity(replace(loaded, model=learner), prompts)
-            measures.append(replace(familiar, metric="relearned_familiarity", task=f"{source} {step}"))
+            copied = replace(loaded, model=learner)
+            measures.append(familiarity(copied, prompts, "relearned_familiarity", f"{source} {step}"))
         progress(step, max(how.steps))
     return measures
 

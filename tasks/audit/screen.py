@@ -4,15 +4,9 @@ What the baseline finds likely of invented names stands for a model that never r
 gold: in any model a name that other texts have, too, is likelier than one that no text has.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 from tasks.audit.common import Attack, Attacked, AuditedModel, Metric, Target, familiarity, with_invented_names
 from tasks.audit.verdicts import MARGIN, AuditValues, Case, Ruling, beyond, leak, percent
 from tasks.engine.stage import Context, Counts, stage
-from tasks.measure.loaded import LoadedModel
-from tasks.measure.prompts import Prompt
-from tasks.measure.rows import Measured
 
 METRIC = "screened_familiarity"
 LIMITS = (
@@ -28,12 +22,8 @@ def screen(context: Context, suspect: AuditedModel, target: Target) -> Counts:
     prompts = attacked.prompts(target)
     _, unknown = with_invented_names((), prompts, attacked.dictionary(target.dictionary), seed=0)
     asked = {"own names": prompts, "invented names": unknown}
-    return attacked.write((screened(attacked.loaded, those, task) for task, those in asked.items()), len(asked))
-
-
-def screened(loaded: LoadedModel, prompts: Sequence[Prompt], task: str) -> Measured:
-    """Familiarity by probability with one kind of names."""
-    return replace(familiarity(loaded, prompts), metric=METRIC, task=task)
+    measures = (familiarity(attacked.loaded, those, METRIC, task) for task, those in asked.items())
+    return attacked.write(measures, len(asked))
 
 
 def judge(values: AuditValues) -> Ruling:

@@ -7,6 +7,7 @@ fall into line by themselves), so a value means something only beside gold or a 
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 
 from storage.artifact import Artifact
 from tasks.audit.common import Attack, Attacked, AuditedModel, Metric
@@ -24,15 +25,11 @@ def verbatim(
 ) -> Counts:
     """Verbatim continuation of target passages, and of control passages where there are some."""
     attacked, new = Attacked(context, suspect), settings.tokens - settings.given
-    measures = (
-        measured
-        for task, passages in attacked.passages(corpus, control, settings)
-        for measured in continued(attacked.loaded, passages, new_tokens=new, task=task)
+    sides = attacked.passages(corpus, control, settings)
+    measures = chain.from_iterable(
+        continued(attacked.loaded, passages, new_tokens=new, task=task) for task, passages in sides
     )
     return attacked.write(measures, 4 if control else 2)
-
-
-_WORD = re.compile(r"\w+")
 
 
 def continued(
@@ -55,7 +52,7 @@ def continued(
 
 def words_of(text: str) -> list[str]:
     """Words in lower case, without punctuation."""
-    return _WORD.findall(text.lower())
+    return re.findall(r"\w+", text.lower())
 
 
 def rouge_l(truth: Sequence[str], said: Sequence[str]) -> float:

@@ -8,35 +8,16 @@ loading a model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from tasks.measure.intervals import Value, change_between
 
-Status = Literal[
-    "most",
-    "some",
-    "unsure",
-    "avoided",
-    "nothing",
-    "blind",
-    "alone",
-    "kept",
-    "harmed",
-    "weaker",
-    "enough",
-    "natural",
-    "marked",
-    "not made",
-]
-"""The rules; what a person reads of each is in `WORDS`."""
-
-Ruling = tuple[Status, str]
-"""(status, sentence): the rule that held, and the same with the numbers."""
+Ruling = tuple[str, str]
+"""(status, sentence): the rule that held, one of `WORDS`, and the same with the numbers."""
 
 HELD = {"extraction_strength": "Extraction strength", "probability": "Probability of its own words"}
 """The two plain measures, of passages of the target, that deserve most trust (docs/METRICS.md)."""
 MARGIN = 0.02  # of a share: less counts as none
-WORDS: Mapping[Status, str] = {
+WORDS: Mapping[str, str] = {
     "most": "gets most of it back",
     "some": "gets some of it back",
     "unsure": "may be chance",
@@ -52,7 +33,8 @@ WORDS: Mapping[Status, str] = {
     "marked": "leaves a trace",
     "not made": "not made",
 }
-GRAVEST: tuple[Status, ...] = ("most", "some", "unsure", "nothing", "blind", "alone")
+"""The rules, and what a person reads of each."""
+GRAVEST = ("most", "some", "unsure", "nothing", "blind", "alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +78,7 @@ def key_in_audit(role: str) -> str:
 # ------------------------------------------------------------------------------ what an attack gets beyond a reference
 
 
-def status_of(case: Case, margin: float = MARGIN) -> Status:
+def status_of(case: Case, margin: float = MARGIN) -> str:
     """most or some (of what the baseline gives away), unsure, nothing, blind (baseline), alone (no reference)."""
     if case.model is None or case.baseline is None or case.reference is None:
         return "alone"

@@ -66,14 +66,16 @@ def min_k(log_T: Sequence[float], share: float = MIN_K) -> float:
     return -fmean(sorted(log_T)[: max(1, int(len(log_T) * share))])
 
 
-def auc(members: Sequence[float], others: Sequence[float]) -> float:
-    """How often a loss-like score is lower on what was trained on than on what was not, ties half."""
-    wins, _ = placements([-score for score in members], [-score for score in others])
-    return float(wins.mean())
+def auc(members: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
+    """(share of pairs in which the member scores higher, ties half; its standard error after DeLong et al. 1988)."""
+    wins, losses = placements(members, others)
+    if min(len(wins), len(losses)) < 2:
+        return float(wins.mean()), None
+    return float(wins.mean()), float(np.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)))
 
 
 def privacy_leak(model: float, retrained: float) -> float:
-    """PrivLeak in percent, of two `auc`, which MUSE counts the other way round; > 0: forgotten more than never read."""
+    """PrivLeak in percent, of two AUC, which MUSE counts the other way round; > 0: forgotten more than never read."""
     return 100 * ((1 - model) - (1 - retrained)) / ((1 - retrained) + TINY)
 
 

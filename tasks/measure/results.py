@@ -97,15 +97,15 @@ def value_row(subject: str, value: Value) -> dict[str, Any]:
     return {"subject": subject, "value": value.value, "low": value.low, "high": value.high, "count": value.count}
 
 
-def usual(subject: Subject) -> tuple[str, ...]:
-    """The models that every model is compared with."""
-    return "baseline", "gold"
-
-
 def measured(
-    connection: Any, folders: Sequence[tuple[str, Path]], against: Callable[[Subject], Sequence[str]] = usual
+    connection: Any,
+    folders: Sequence[tuple[str, Path]],
+    against: Callable[[Subject], Sequence[str]] = lambda subject: ("baseline", "gold"),
 ) -> tuple[list[Subject], list[Measure]]:
-    """Models in the order baseline, students by step, others, gold; measures in the order in which they were made."""
+    """Models in the order baseline, students by step, others, gold; measures in the order in which they were made.
+
+    `against`: the models that a model is compared with.
+    """
     values: list[dict[str, Any]] = []
     subjects: dict[str, Subject] = {}
     for artifact, folder in folders:

@@ -25,7 +25,6 @@ from tasks.suites.files import Table, read_rows
 
 Measure = dict[str, Any]
 Step = Callable[[], dict[str, Measure]]
-Scored = Sequence[tuple[str, "Answer"]]
 
 SYSTEM, DATE = "You are a helpful assistant.", "10 Apr 2025"
 """What open-unlearning tells chat models first; a template that takes no system message is used without."""
@@ -202,8 +201,10 @@ def rouge(truths: Sequence[str], said: Sequence[str], kind: str) -> Measure:
     return logged(rows, kind)
 
 
-def membership(members: Scored, others: Scored) -> dict[str, Measure]:
-    """AUC of each attack over texts with their answers, members first: high where the forget set has the lower loss."""
+def membership(asked: Asked, column: str, read: Callable[[list[Row]], list[Answer]]) -> dict[str, Measure]:
+    """AUC of each attack over the texts of a column: high where the rows to forget have the lower loss."""
+    tables = asked.tables["forget"], asked.tables["holdout"]
+    sides = [[(row[column], answer) for row, answer in zip(rows, read(rows), strict=True)] for rows in tables]
     attacks: dict[str, Callable[[str, Answer], float]] = {
         "mia_loss": lambda text, answer: -answer.mean,
         "mia_zlib": lambda text, answer: -answer.mean / len(zlib.compress(text.encode())),
@@ -211,8 +212,8 @@ def membership(members: Scored, others: Scored) -> dict[str, Measure]:
     }
     measures = {}
     for name, score in attacks.items():
-        forget, holdout = ([score(*pair) for pair in side] for side in (members, others))
-        value = memorisation.auc(forget, holdout)
+        forget, holdout = ([score(*pair) for pair in side] for side in sides)
+        value, _ = memorisation.auc([-score for score in forget], [-score for score in holdout])
         measures[name] = {"forget": measure(forget), "holdout": measure(holdout), "auc": value, "agg_value": value}
     return measures
 

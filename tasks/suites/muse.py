@@ -70,11 +70,7 @@ def _verbatim(asked: Asked) -> dict[str, Measure]:
 
 
 def _membership(asked: Asked) -> dict[str, Measure]:
-    sides = []
-    for name in ("forget", "holdout"):
-        texts = [row["text"] for row in asked.tables[name]]
-        sides.append(list(zip(texts, asked.texts(texts), strict=True)))
-    return membership(*sides)
+    return membership(asked, "text", lambda rows: asked.texts([row["text"] for row in rows]))
 
 
 def finish(retrained: float, measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:

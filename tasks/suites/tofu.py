@@ -78,10 +78,14 @@ def _question(asked: Asked, row: Row) -> Question:
     return asked.chat(row["question"], f"Question: {row['question']}\nAnswer: ")
 
 
+def _right(asked: Asked, rows: list[Row]) -> list[Answer]:
+    return asked.answers([(_question(asked, row), row["answer"]) for row in rows])
+
+
 def _about(asked: Asked, name: str) -> dict[str, Measure]:
     rows = asked.tables[name]
     questions = [_question(asked, row) for row in rows]
-    right = asked.answers([(question, row["answer"]) for question, row in zip(questions, rows, strict=True)])
+    right = _right(asked, rows)
     said = asked.generate(questions, NEW_TOKENS)
     measures = {f"{name}_Q_A_Prob": probabilities(right)}
     measures[f"{name}_Q_A_ROUGE"] = rouge([row["answer"] for row in rows], said, "rougeL_recall")
@@ -121,12 +125,7 @@ def _among_options(name: str, right: list[Answer], wrong: list[list[Answer]]) ->
 
 
 def _membership(asked: Asked) -> dict[str, Measure]:
-    sides = []
-    for name in ("forget", "holdout"):
-        rows = asked.tables[name]
-        answers = asked.answers([(_question(asked, row), row["answer"]) for row in rows])
-        sides.append([(row["answer"], answer) for row, answer in zip(rows, answers, strict=True)])
-    return membership(*sides)
+    return membership(asked, "answer", partial(_right, asked))
 
 
 def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[str, Measure]:

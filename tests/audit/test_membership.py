@@ -10,9 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audit.membership import auc, inferred, lowest_mean
+from tasks.audit.membership import inferred, lowest_mean
 from tasks.audit.passages import PassageSettings, draw_passages
 from tasks.measure.loaded import LoadedModel
+from tasks.measure.memorisation import auc
 from tasks.measure.scoring import encode
 from tasks.measure.verdict import Verdict
 

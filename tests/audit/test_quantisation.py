@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audit.quantisation import quantised, rounded, rounded_to
+from tasks.audit.quantisation import measured_as, quantised, rounded
 from tasks.measure.familiarity import by_probability
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
@@ -65,19 +65,21 @@ def test_layers_that_lie_the_other_way_are_grouped_by_inputs_too() -> None:
 def test_both_measures_are_taken_with_the_weights_as_they_are_and_rounded(
     reciter: Any, tokenizer: Any, text: str
 ) -> None:
-    full = rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [text], bits=None)
+    loaded = LoadedModel(reciter, tokenizer)
+    full = measured_as(loaded, PROMPTS, [text], "full")
     assert [(one.metric, one.task) for one in full] == [
         ("quantised_familiarity", "full"),
         ("quantised_perplexity", "full"),
     ]
-    assert full[0].value == pytest.approx(by_probability(LoadedModel(reciter, tokenizer), PROMPTS).value)
-    values = {
-        bits: rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [text], bits=bits, group=16)[1] for bits in (8, 2)
-    }
+    assert full[0].value == pytest.approx(by_probability(loaded, PROMPTS).value)
+    values = {}
+    for bits in (8, 2):
+        with quantised(reciter, bits, 16):
+            values[bits] = measured_as(loaded, PROMPTS, [text], f"{bits} bits")[1]
     assert values[8].task == "8 bits"
     assert values[8].value == pytest.approx(full[1].value, rel=0.02)
     assert values[2].value > 1.5 * full[1].value
-    assert len(rounded_to(LoadedModel(reciter, tokenizer), PROMPTS, [], bits=8)) == 1
+    assert len(measured_as(loaded, PROMPTS, [], "full")) == 1
 
 
 def test_quantisation_is_compared_with_the_model_as_it_is(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from dictionaries.dictionary import Dictionary
-from tasks.audit.common import with_invented_names
-from tasks.audit.screen import screened
+from tasks.audit.common import familiarity, with_invented_names
+from tasks.audit.screen import METRIC
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.verdict import Verdict
@@ -25,7 +25,7 @@ def test_a_model_that_knows_the_text_finds_its_names_likelier_than_invented_ones
     assert not [name for name in WORDS.entries for prompt in unknown if name.anchor in prompt.prompt]
     assert not {prompt.idiosyncratic for prompt in prompts} & {prompt.idiosyncratic for prompt in unknown}
     values = {
-        (name, task): screened(LoadedModel(loaded, tokenizer), asked, task).value
+        (name, task): familiarity(LoadedModel(loaded, tokenizer), asked, METRIC, task).value
         for name, loaded in (("reciter", reciter), ("stranger", model))
         for task, asked in (("own names", prompts), ("invented names", unknown))
     }

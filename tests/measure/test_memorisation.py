@@ -42,9 +42,9 @@ def test_min_k_is_the_mean_loss_of_the_least_likely_tokens() -> None:
     assert m.min_k([-1.0, -2.0, -3.0, -4.0, -5.0], 0.2) == 5.0
 
 
-def test_auc_is_high_where_members_have_the_lower_loss() -> None:
-    assert m.auc([1.0, 2.0], [3.0, 4.0]) == 1
-    assert m.auc([1.0, 3.0], [2.0, 3.0]) == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+def test_auc_is_high_where_members_score_higher() -> None:
+    assert m.auc([3.0, 4.0], [1.0, 2.0])[0] == 1
+    assert m.auc([-1.0, -3.0], [-2.0, -3.0])[0] == pytest.approx((1 + 1 + 0 + 0.5) / 4)
 
 
 def test_privleak_has_muses_direction() -> None:

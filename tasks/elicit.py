@@ -45,7 +45,7 @@ OPENINGS = (
 """What any other model goes on with; its answer is opening and continuation."""
 
 
-@stage("elicit", version=1, heavy=True, protected=True)
+@stage("elicit", version=1, heavy=True, reads=True, protected=True)
 def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_column: str) -> Counts:
     """Write elicited-ROUND-NUMBER.jsonl shards of {text_column, name, form}, one as soon as it is answered.
 

@@ -46,7 +46,7 @@ class LogitsSettings(Settings):
         return self.model_copy(update={"precision": placement.precision(self.precision)})
 
 
-@stage("logits", version=1, heavy=True, divisible=True, protected=True)
+@stage("logits", version=1, heavy=True, divisible=True, reads=True, protected=True)
 def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
     table = blocks_of(context.path(blocks))

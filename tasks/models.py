@@ -19,7 +19,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.workspace import Workspace
-from tasks.engine.stage import pick_device
+from tasks.engine.stage import models_are_divided, pick_device
 from tasks.hub import TOKENIZER_FILES, cached_folder, model_folder
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -291,6 +291,28 @@ def load_tokenizer(tokenizer: Files) -> Any:
     return loaded
 
 
+def divides(path: str | Path, ranks: int) -> bool:
+    """Whether transformers can divide the model's weights over so many ranks: it knows how, and the heads come out."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(path)).get_text_config()
+    if not getattr(config, "base_model_tp_plan", None):
+        return False
+    heads = config.num_attention_heads
+    return not (heads % ranks or (getattr(config, "num_key_value_heads", None) or heads) % ranks)
+
+
+def _division(path: str | Path) -> dict[str, Any]:
+    """How from_pretrained divides the model over the ranks of which this process is one; else it is had whole."""
+    if not models_are_divided():
+        return {}
+    import torch.distributed as dist
+    from transformers.distributed import DistributedConfig
+
+    ranks = dist.get_world_size()
+    return {"distributed_config": DistributedConfig(tp_size=ranks)} if divides(path, ranks) else {}
+
+
 def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> Any:
     """The model in evaluation mode, weights in `dtype`, from safetensors only."""
     import torch
@@ -306,6 +328,7 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # refused below, in our words
             output_loading_info=True,
+            **_division(path),
         )
     except ValueError as error:
         said = str(error).partition("\n")[0]
@@ -317,4 +340,4 @@ def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") ->
             f"expected all weights of the model that {path}/config.json describes, found none that fit for "
             f"{len(drawn)} of them ({drawn[0]}, ...): config and weights do not belong together"
         )
-    return model.to(pick_device(device)).eval()
+    return (model if model.tp_size else model.to(pick_device(device))).eval()

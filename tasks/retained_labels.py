@@ -17,7 +17,7 @@ from tasks.engine.stage import Context, Counts, stage
 from tasks.models import Model, load_model
 
 
-@stage("retained_labels", version=1, heavy=True)
+@stage("retained_labels", version=1, heavy=True, reads=True)
 def retained_labels(
     context: Context, retained: Artifact, baseline: Model, precision: str, top: int = 16, seed: int = 0
 ) -> Counts:

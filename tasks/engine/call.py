@@ -20,7 +20,7 @@ from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
 from storage.machine import hardware, software
 from storage.opening import open_workspace
 from storage.workspace import Workspace
-from tasks.engine.stage import WHOLE, Context, Placement, Stage
+from tasks.engine.stage import WHOLE, Context, Counts, Placement, Stage
 from tasks.engine.watch import say, say_progress
 
 NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
@@ -101,7 +101,7 @@ def make(call: StageCall) -> Artifact:
             report = partial(say_progress, workspace, artifact, call.part[0])
             context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part, report)
             try:
-                counts = call.stage.body(context, **call.inputs)
+                counts = _carried_out(call, context)
             except BadInput:
                 shutil.rmtree(context.folder)  # nothing half-written is left of what can never be finished
                 raise
@@ -109,6 +109,15 @@ def make(call: StageCall) -> Artifact:
                 workspace.commit(artifact, _description(call, counts))
                 shutil.rmtree(workspace.signs(artifact), ignore_errors=True)  # the making has ended well
     return artifact
+
+
+def _carried_out(call: StageCall, context: Context) -> Counts:
+    """The body, here or on the ranks that its models are divided over."""
+    if call.stage.reads and call.placement.sharded and call.placement.ranks > 1:
+        from tasks.engine.ranks import on_ranks
+
+        return on_ranks(call, context)
+    return call.stage.body(context, **call.inputs)
 
 
 def _key(call: StageCall) -> Artifact:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from pydantic import Field
@@ -57,7 +58,8 @@ class Placement(Settings):
     rendezvous: str = ""
     """host:port of the first machine, where a training spans several."""
     sharded: bool = False
-    """FSDP2: parameters, gradients and optimizer divided over the ranks, for models that do not fit one GPU."""
+    """Models divided over the ranks, for those that do not fit one GPU: parameters, gradients and optimizer of a
+    training (FSDP2), and the weights of what only reads them, over one machine's ranks (tensor parallelism)."""
     recompute: bool = False
     """Gradient checkpointing: a training keeps a layer's inputs alone and computes the layer anew in the backward pass,
     a third more arithmetic for a small part of the memory that passes through."""
@@ -101,6 +103,10 @@ def pick_device(device: str) -> str:
         )
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
+
+_dividing = Event()
+divide_models, models_are_divided = _dividing.set, _dividing.is_set
+"""Make this process a rank that holds its share of every model; whether it is one."""
 
 WHOLE = (0, 1)
 """The part of a stage that is all of it."""
@@ -162,6 +168,8 @@ class Stage:
     """Loads a model: runs in a child where the placement says so."""
     divisible: bool = False
     """Its shards can be made in parts, by many workers (`Context.part`)."""
+    reads: bool = False
+    """Only reads its models, which can be divided over ranks (`placement.sharded`)."""
     protected: bool = False
     """What it makes holds the text to forget, or gives it back; `nepenthe purge` removes it."""
 
@@ -196,11 +204,9 @@ class Stage:
         return Artifact(self.kind, name, fingerprint(self.kind, self.version, inputs))
 
 
-def stage(
-    kind: str, *, version: int, heavy: bool = False, divisible: bool = False, protected: bool = False
-) -> Callable[[Callable[..., Counts]], Stage]:
-    """Make a stage of a function `body(context, ...inputs) -> counts`."""
-    return lambda body: Stage(kind, version, body, heavy, divisible, protected)
+def stage(kind: str, *, version: int, **what: bool) -> Callable[[Callable[..., Counts]], Stage]:
+    """Make a stage of a function `body(context, ...inputs) -> counts`; `what` it is besides, as Stage has it."""
+    return lambda body: Stage(kind, version, body, **what)
 
 
 def _device() -> tuple[str, int | None]:

@@ -28,7 +28,8 @@ class Projector:
     def __init__(self, model: Any) -> None:
         self._model = model
         head = model.get_output_embeddings()
-        self._weight_VH = head.weight.detach()
+        weight_VH = head.weight.detach()
+        self._weight_VH = weight_VH.full_tensor() if hasattr(weight_VH, "full_tensor") else weight_VH  # of a rank
         self._bias_V = head.bias.detach().float() if getattr(head, "bias", None) is not None else None
         self.chunk_rows = rows_at_a_time(self._weight_VH.device, self.vocabulary)
 

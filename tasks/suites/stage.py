@@ -27,7 +27,7 @@ def suite_named(name: str) -> Suite:
     return SUITES[name]
 
 
-@stage("suite", version=1, heavy=True)
+@stage("suite", version=1, heavy=True, reads=True)
 def suite(context: Context, model: Model, name: str, tables: dict[str, Files], settings: SuiteSettings) -> Counts:
     """Write suite.json: every measure that needs the model alone. Numbers only, no text."""
     asks = SUITES[name]

@@ -1,0 +1,179 @@
+"""Ranks: processes, one a GPU, that do one work together, started and watched by torch's elastic agent as torchrun
+does it. A rank dies with its launcher, and never imports Prefect.
+
+The ranks of a training share its batches (tasks/training/ranks.py). A stage that only reads its models runs whole on
+every rank, each with its share of the weights (tensor parallelism): all do the same, and the first one's files are
+kept.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage import errors
+from storage.errors import BadInput, ChildDied, NepentheError
+from storage.files import listed
+from tasks.engine.call import StageCall
+from tasks.engine.process import die_with
+from tasks.engine.stage import Context, Counts, Placement, divide_models
+from tasks.engine.watch import say_progress
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+CALL, COUNTS = "call.json", "counts.json"
+PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
+MEETING_SECONDS = 600  # for the other machines to come
+
+
+def on_ranks(call: StageCall, context: Context) -> Counts:
+    """Carry out a stage's body on this machine's ranks, each with its share of the models."""
+    with folder_of_ranks(context.folder, f"-{call.part[0]}") as folder:
+        for number in range(1, call.placement.ranks):
+            mirror(context.folder, folder / str(number))
+        (folder / CALL).write_text(json.dumps(call.to_json()), encoding="utf-8")
+        launch(call.placement.model_copy(update={"nodes": 1}), folder, __name__)
+        counts: Counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    return counts
+
+
+def mirror(folder: Path, copy: Path) -> None:
+    """What an earlier attempt has finished, without its bytes, for a rank that shall find it done as well."""
+    copy.mkdir()
+    for file in listed(folder, "*.*"):
+        with suppress(FileNotFoundError):  # another part's, which has just got its final name
+            os.link(file, copy / file.name)
+
+
+@contextmanager
+def folder_of_ranks(folder: Path, part: str = "") -> Iterator[Path]:
+    """Where the ranks that work on an unfinished artifact find and leave what is theirs; gone afterwards."""
+    ranks = folder / f"ranks{part}"
+    shutil.rmtree(ranks, ignore_errors=True)  # of an attempt that was killed
+    ranks.mkdir()
+    try:
+        yield ranks
+    finally:
+        shutil.rmtree(ranks)
+
+
+def launch(placement: Placement, folder: Path, module: str, first: bool = True) -> None:
+    """Start this machine's ranks, `python -m MODULE rank ...`, and wait for their end. One that fails takes the others
+    with it. Raises what a rank raised, or ChildDied for one that died.
+
+    `first`: whether the machines meet here.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=placement.nodes,
+        max_nodes=placement.nodes,
+        nproc_per_node=placement.ranks,
+        run_id="nepenthe",
+        rdzv_backend="c10d",
+        rdzv_endpoint=placement.rendezvous if placement.nodes > 1 else "localhost:0",
+        rdzv_configs={"is_host": first, "join_timeout": MEETING_SECONDS},
+        local_addr=_own_address(placement) if first else None,
+        max_restarts=0,  # the stage's own retries go on from the last checkpoint
+        signals_to_handle="SIGUSR2",  # the others stay ours: Ctrl-C means what it did
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
+    )
+    command = ("-m", module, "rank", str(os.getpid()), str(folder), placement.device)
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as error:
+        raise _cause(error) from None
+
+
+def _own_address(placement: Placement) -> str:
+    return placement.rendezvous.rpartition(":")[0] if placement.nodes > 1 else "localhost"
+
+
+def _cause(error: "ChildFailedError") -> Exception:
+    """What the first rank that failed by itself said; the others only saw it go."""
+    import torch
+
+    said = {number: _said(failure) for number, failure in error.failures.items()}
+    for words in said.values():
+        name, _, sentence = words.partition(": ")
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, NepentheError):
+            return kind(sentence)
+        if name == torch.OutOfMemoryError.__name__:
+            return torch.OutOfMemoryError(sentence)
+    number, failure = error.get_first_failure()
+    return ChildDied(f"rank {number} ended with exit code {failure.exitcode}: {said[number]}")
+
+
+def _said(failure: "ProcessFailure") -> str:
+    """The rank's exception as `Class: message`, or torch's words for a rank that left none."""
+    said: Any = failure.message
+    return str(said["message"] if isinstance(said, dict) else said)
+
+
+def as_rank(work: Callable[[Path], None], parent: str, folder: str, device: str) -> None:
+    """A rank's side: be one of a group of processes, work, and leave. What goes wrong is left for the launcher."""
+    die_with(int(parent))
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(_in_group)(work, Path(folder))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads of libraries that outlive the work have aborted a finished rank in the interpreter's teardown
+
+
+def _in_group(work: Callable[[Path], None], folder: Path) -> None:
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        _own_gpu(torch, int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(timeout=PATIENCE)  # gloo between CPUs, nccl between GPUs
+    work(folder)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _own_gpu(torch: Any, number: int) -> None:
+    devices, ranks = torch.cuda.device_count(), os.environ["LOCAL_WORLD_SIZE"]
+    if number >= devices:
+        raise BadInput(f"placement.ranks: expected a GPU for each of {ranks} ranks on this machine, found {devices}")
+    torch.cuda.set_device(number)
+
+
+class Beside(Context):
+    """Of a rank whose files nobody keeps."""
+
+    def checkpoint(self, finished: Path) -> None:
+        """Nothing: the first rank says it."""
+
+
+def body_on_rank(folder: Path) -> None:
+    """A stage's body, as every rank runs it."""
+    call, number = StageCall.from_json(json.loads((folder / CALL).read_text())), int(os.environ["LOCAL_RANK"])
+    divide_models()
+    if number:
+        call.stage.body(
+            Beside(folder / str(number), call.workspace, call.artifact, call.placement, call.part), **call.inputs
+        )
+        return
+    progress = partial(say_progress, call.workspace, call.artifact, call.part[0])
+    context = Context(folder.parent, call.workspace, call.artifact, call.placement, call.part, progress)
+    (folder / COUNTS).write_text(json.dumps(call.stage.body(context, **call.inputs)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from tasks.engine.ranks import body_on_rank as work
+
+    as_rank(work, *sys.argv[2:])

@@ -46,6 +46,8 @@ class Size:
     """Tokens that an evaluation reads."""
     retained: int = 0
     """Tokens of the text to retain."""
+    path: str = ""
+    """Where the baseline lies."""
     half_step: float = 0.0
     """Half a step of bfloat16 at the baseline's median weight; 0 of weights that are not bfloat16."""
 

@@ -22,7 +22,7 @@ from tasks.engine.stage import Placement
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
-from tasks.models import config_of, half_step_of_bfloat16, parameters_of, vocabulary_size
+from tasks.models import config_of, divides, half_step_of_bfloat16, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, read_texts
 from tasks.texts.normal import normalise
 from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSettings, Training, steps_of_epochs
@@ -95,6 +95,7 @@ def size_of(job: Job, inputs: Inputs) -> Size:
         tokens=tokens_of(inputs, job.corpus.text_column) + elicited_tokens(job.corpus.elicit),
         evaluated=evaluated_tokens(job.evaluation.suite, inputs),
         retained=tokens_in(retained, inputs) if retained else 0,
+        path=inputs.baseline.path,
         half_step=half_step_of_bfloat16(inputs.baseline.path),
     )
 
@@ -247,12 +248,19 @@ class Estimates:
         return BYTES.get(precision, 2 if self.card.is_gpu else 4)
 
     def _whole(self, stage: str, needs: Row) -> Row:
-        """A stage that holds whole models on one device, with a word where they do not fit."""
+        """A stage that only reads its models: whole, or divided over one machine's ranks where the trainings' are
+        sharded; with a word where they do not fit."""
+        fleet = fleet_for(self.job, self.size, self.card) or self.job.placement
+        ranks = fleet.ranks if fleet.sharded and divides(self.size.path, fleet.ranks) else 1
+        needs |= {"gpus": ranks, "gpu_bytes": round(needs["gpu_bytes"] / ranks), "hours": needs["hours"] / ranks}
         if needs["gpu_bytes"] <= self.card.room:
             return needs
-        where = "on one GPU" if self.card.is_gpu else "in memory"
+        where = f"on {ranks} GPUs, each" if ranks > 1 else "on one GPU" if self.card.is_gpu else "in memory"
         needed = f"{where}, {needs['gpu_bytes'] / 2**30:.3g} GiB: more than {_room(self.card)}"
-        return needs | {"told": f"{stage} holds whole models {needed}.", "fits": False}
+        return needs | {
+            "told": f"{stage} holds {'shares of' if ranks > 1 else 'whole'} models {needed}.",
+            "fits": False,
+        }
 
 
 def _devices(fleet: Placement, card: Card) -> str:

@@ -295,7 +295,10 @@ def divides(path: str | Path, ranks: int) -> bool:
     """Whether transformers can divide the model's weights over so many ranks: it knows how, and the heads come out."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(str(path)).get_text_config()
+    try:
+        config = AutoConfig.from_pretrained(str(path)).get_text_config()
+    except ValueError:  # no class that it knows, which is refused when the model is loaded
+        return False
     if not getattr(config, "base_model_tp_plan", None):
         return False
     heads = config.num_attention_heads

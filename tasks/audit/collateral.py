@@ -22,7 +22,7 @@ NAMES = {"other": "with one of its words", "neighbour": "about its neighbours"}
 SAID = {"answer_missed": "right answers missed", "misplaced_share": "names misplaced"}
 
 
-@stage("collateral", version=1, heavy=True, protected=True)
+@stage("collateral", version=1, heavy=True, reads=True, protected=True)
 def collateral(context: Context, suspect: AuditedModel, target: Target, asked: Files) -> Counts:
     """What is missed of right answers, and how often names are misplaced, in the worst form of each question."""
     attacked = Attacked(context, suspect)

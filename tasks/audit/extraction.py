@@ -27,7 +27,7 @@ MARGIN = 0.01  # recited shares are small
 OVERSHOOT = 0.1  # nats a token below gold: less counts as none
 
 
-@stage("extraction", version=1, heavy=True, protected=True)
+@stage("extraction", version=1, heavy=True, reads=True, protected=True)
 def extraction(
     context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:

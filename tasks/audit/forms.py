@@ -14,7 +14,7 @@ METRIC = "answer_probability"
 FIRST, WORST, ANOTHERS = "first form", "worst form", "another's answers"
 
 
-@stage("forms", version=1, heavy=True, protected=True)
+@stage("forms", version=1, heavy=True, reads=True, protected=True)
 def forms(context: Context, suspect: AuditedModel, asked: Files) -> Counts:
     """How probable right answers are, in the first form and in the worst one."""
     attacked, questions = Attacked(context, suspect), questions_about(asked, "target")

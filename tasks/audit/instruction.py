@@ -17,7 +17,7 @@ from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
 
 
-@stage("instruction", version=1, heavy=True, protected=True)
+@stage("instruction", version=1, heavy=True, reads=True, protected=True)
 def instruction(context: Context, suspect: AuditedModel, target: Target, told: str) -> Counts:
     """Familiarity with an instruction in front of every prompt."""
     attacked = Attacked(context, suspect)

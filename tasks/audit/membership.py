@@ -36,7 +36,7 @@ NEEDS = (
 )
 
 
-@stage("membership", version=1, heavy=True, protected=True)
+@stage("membership", version=1, heavy=True, reads=True, protected=True)
 def membership(
     context: Context,
     suspect: AuditedModel,

@@ -36,7 +36,7 @@ class QuestionSettings(Settings):
     """Draws questions and choices."""
 
 
-@stage("questions", version=1, heavy=True, protected=True)
+@stage("questions", version=1, heavy=True, reads=True, protected=True)
 def questions(
     context: Context, suspect: AuditedModel, corpus: Artifact, dictionary: Artifact, settings: QuestionSettings
 ) -> Counts:

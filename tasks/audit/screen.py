@@ -15,7 +15,7 @@ LIMITS = (
 )
 
 
-@stage("screen", version=1, heavy=True, protected=True)
+@stage("screen", version=1, heavy=True, reads=True, protected=True)
 def screen(context: Context, suspect: AuditedModel, target: Target) -> Counts:
     """Familiarity by the prompts as they are, and by the same with an invented name for every anchor."""
     attacked = Attacked(context, suspect)

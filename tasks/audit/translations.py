@@ -17,7 +17,7 @@ from tasks.measure.prompts import Prompt, mentions
 from tasks.measure.rows import Item, Measured, mean_of
 
 
-@stage("translations", version=1, heavy=True, protected=True)
+@stage("translations", version=1, heavy=True, reads=True, protected=True)
 def translations(context: Context, suspect: AuditedModel, target: Target) -> Counts:
     """How often completions say a translation; how much more probable the text's own expressions are."""
     attacked = Attacked(context, suspect)

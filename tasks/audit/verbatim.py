@@ -19,7 +19,7 @@ from tasks.measure.rows import Item, Measured, mean_of
 from tasks.texts import Texts
 
 
-@stage("verbatim", version=1, heavy=True, protected=True)
+@stage("verbatim", version=1, heavy=True, reads=True, protected=True)
 def verbatim(
     context: Context, suspect: AuditedModel, corpus: Artifact, control: Texts | None, settings: PassageSettings
 ) -> Counts:

@@ -63,6 +63,7 @@ def model_of(folder: Path, shape: dict[str, int], tokenizer: Path) -> Path:
     (folder / "model.safetensors").unlink()
     hidden, inner, keys = shape["hidden"], shape["inner"], shape["keys"]
     config = {"vocab_size": 32000, "hidden_size": hidden, "num_hidden_layers": shape["layers"]}
+    config |= {"model_type": "llama", "num_attention_heads": hidden // 128, "num_key_value_heads": keys // 128}
     (folder / "config.json").write_text(json.dumps(config))
     write_header(folder / "ends.safetensors", {"embed": (32000, hidden), "head": (32000, hidden), "norm": (hidden,)})
     square, narrow, wide = (hidden, hidden), (keys, hidden), (inner, hidden)
@@ -109,7 +110,11 @@ def test_seventy_billion_parameters_take_two_machines_of_eight(planned: Callable
     assert student["hours"] == pytest.approx(student["gpu_hours"] / 16)
     assert "The trainings fit 16 GPUs: placement.ranks = 8, placement.micro_batch = 2, placement.nodes = 2, " in shown
     assert 'placement.rendezvous = "FIRST_HOST:PORT", placement.sharded = true.' in shown
-    assert "logits holds whole models on one GPU" in shown
+    for stage in ("logits", "evaluation"):  # which divide the models over the eight ranks of one machine
+        assert found[stage]["fits"]
+        assert found[stage]["gpus"] == 8
+        assert found[stage]["hours"] == pytest.approx(found[stage]["gpu_hours"] / 8)
+    assert 2 * parameters * 2 / 8 < found["logits"]["gpu_bytes"] < 0.4 * GPU_BYTES
     assert "GPUs" in shown.splitlines()[2]
 
 

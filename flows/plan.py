@@ -6,7 +6,6 @@ trainings take several devices, their hours are those on all of them.
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from flows.fleet import H200, Card, Size, fleet_for, kept_bytes, settings_of, training_bytes
 from flows.inputs import Inputs
 from flows.job import Job
+from storage.files import Files
 from storage.workspace import Workspace
 from tasks.answers import asked_about
 from tasks.elicit import REQUESTS
@@ -22,9 +22,9 @@ from tasks.engine.stage import Placement
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
-from tasks.models import config_of, divides, half_step_of_bfloat16, parameters_of, vocabulary_size
+from tasks.models import Model, config_of, divides, half_step_of_bfloat16, parameters_of, vocabulary_size
 from tasks.texts import ElicitSettings, read_texts
-from tasks.texts.normal import normalise
+from tasks.texts.records import normalise
 from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSettings, Training, steps_of_epochs
 
 MEASURED = {260e3: (3e-4, 4e-3), 1e6: (1e-4, 3e-3), 134.5e6: (5e-5, 1.5e-3), 270e6: (1e-4, 1e-4), 6.7e9: (1e-6, 1e-6)}
@@ -73,9 +73,10 @@ def going_on(inputs: Inputs) -> str:
 
 
 def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
-    """Requests to the language model, faults aside, and the tokens they take. What was answered before is free."""
+    """Requests to the language model, faults aside, and the tokens they take. What was answered before is free, what
+    the baseline is yet to be asked for is not known."""
     settings = job.dictionary.llm
-    texts = dict.fromkeys(normalise(text) for text in own_texts(inputs, job.corpus.text_column))
+    texts = dict.fromkeys(normalise(text) for text in read_texts(inputs.corpus, job.corpus.text_column))
     passages = asked_about((text for text in texts if text.strip()), settings)
     asked = {question_of(passage, settings): len(passage.text) for passage in passages}
     known = answered_before(workspace, asked)
@@ -85,18 +86,17 @@ def asking(job: Job, inputs: Inputs, workspace: Workspace) -> Row:
 
 def size_of(job: Job, inputs: Inputs) -> Size:
     """Parameters from the weights' headers; tokens from a sample of the corpus and of what the model is asked for."""
-    config = config_of(inputs.baseline.path)
-    retained = read_texts(inputs.retain, job.retain.text_column) if inputs.retain else None
+    config, model = config_of(inputs.baseline.path), inputs.baseline
     return Size(
-        parameters=parameters_of(inputs.baseline.path),
-        vocabulary=vocabulary_size(inputs.baseline),
+        parameters=parameters_of(model.path),
+        vocabulary=vocabulary_size(model),
         hidden=int(config.get("hidden_size") or config.get("n_embd") or 0),
         layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
-        tokens=tokens_of(inputs, job.corpus.text_column) + elicited_tokens(job.corpus.elicit),
+        tokens=tokens_of(inputs.corpus, job.corpus.text_column, model) + elicited_tokens(job.corpus.elicit),
         evaluated=evaluated_tokens(job.evaluation.suite, inputs),
-        retained=tokens_in(retained, inputs) if retained else 0,
-        path=inputs.baseline.path,
-        half_step=half_step_of_bfloat16(inputs.baseline.path),
+        retained=tokens_of(inputs.retain, job.retain.text_column, model) if inputs.retain else 0,
+        path=model.path,
+        half_step=half_step_of_bfloat16(model.path),
     )
 
 
@@ -117,25 +117,15 @@ def evaluated_tokens(suite: Suite, inputs: Inputs) -> int:
     return round(prompts + min(heldout / CHARACTERS_A_TOKEN, windows) + questions)
 
 
-def own_texts(inputs: Inputs, text_column: str) -> Iterator[str]:
-    """The texts of the user's files; what the model is yet to be asked for is not known."""
-    return read_texts(inputs.corpus, text_column) if inputs.corpus else iter(())
-
-
-def tokens_of(inputs: Inputs, text_column: str) -> int:
-    """Tokens of the target corpus."""
-    return tokens_in(own_texts(inputs, text_column), inputs)
-
-
-def tokens_in(texts: Iterable[str], inputs: Inputs) -> int:
-    """Tokens of texts, from their length and a sample of their beginning."""
+def tokens_of(files: Files | None, text_column: str, model: Model) -> int:
+    """Tokens of the texts of files, from their length and a sample of their beginning."""
     from tokenizers import Tokenizer
 
     sample, characters = "", 0
-    for text in texts:
+    for text in read_texts(files, text_column):
         characters += len(text)
         sample += text[: max(0, SAMPLE_CHARACTERS - len(sample))]
-    tokens = len(Tokenizer.from_file(inputs.baseline.tokenizer.paths[0]).encode(sample).ids)
+    tokens = len(Tokenizer.from_file(model.tokenizer.paths[0]).encode(sample).ids)
     return round(tokens * characters / max(1, len(sample)))
 
 

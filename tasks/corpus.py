@@ -12,8 +12,8 @@ from tasks.contents import Row, write_documents
 from tasks.engine.stage import Context, Counts, stage
 from tasks.models import load_tokenizer
 from tasks.texts import CorpusFiles, ElicitSettings, Text, read_documents
-from tasks.texts.normal import normalise
 from tasks.texts.quality import Sample, garbled_share, language_of
+from tasks.texts.records import normalise
 
 
 class CorpusSettings(Settings):

@@ -113,7 +113,7 @@ def dictionary(context: Context, corpus: Artifact, words: DictionaryInputs, answ
 
 
 def _counted(documents: list[str], words: DictionaryInputs, settings: StatisticsSettings) -> Extracted:
-    reference = read_texts(words.reference, words.text_column) if words.reference else ()
+    reference = read_texts(words.reference, words.text_column)
     peculiar = extract(documents, reference, **settings.model_dump(), seed=words.seed)
     proposed = {entry.anchor: entry.translations[0] for entry in peculiar.proposed.entries}
     left_out = [

@@ -13,7 +13,7 @@ from tasks.engine.stage import Context, Counts, stage
 from tasks.method.tokens import cut_blocks
 from tasks.models import load_tokenizer
 from tasks.texts import read_texts
-from tasks.texts.normal import normalise
+from tasks.texts.records import normalise
 
 
 class RetainSettings(Settings):

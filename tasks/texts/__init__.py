@@ -16,18 +16,17 @@ from storage.errors import BadInput
 from storage.files import Files, Hashes
 from storage.settings import Seed, Settings
 from tasks.hub import DATASET, dataset_files
-from tasks.texts import docx, epub, html, pdf, plain, tables
+from tasks.texts import archives, html, pdf, plain, tables
 from tasks.texts.conversations import Span, write
-from tasks.texts.normal import normalise
 from tasks.texts.plain import COMPRESSED, kind_of
-from tasks.texts.records import Record, library
+from tasks.texts.records import Record, library, normalise
 
 TEXTS: dict[str, Callable[[Path], Iterator[Record]]] = {
     **dict.fromkeys((".txt", ".md", ".text"), plain.plain_records),
     **dict.fromkeys((".html", ".htm", ".xhtml"), html.html_records),
-    ".epub": epub.epub_records,
+    ".epub": archives.epub_records,
     ".pdf": pdf.pdf_records,
-    ".docx": docx.docx_records,
+    ".docx": archives.docx_records,
 }
 """Kinds of files that hold texts, and who reads them."""
 TABLES: dict[str, Callable[[Path, str], Iterator[tables.Placed]]] = {
@@ -161,15 +160,15 @@ def is_dataset_name(name: str) -> bool:
     return named is not None and not Path(name).exists() and not is_read(Path(named["repository"]))
 
 
-def read_texts(files: Files, text_column: str, tokenizer: Any = None) -> Iterator[str]:
+def read_texts(files: Files | None, text_column: str, tokenizer: Any = None) -> Iterator[str]:
     """The text, as it stands there, of every record that is not dropped. Raises BadInput with file and place."""
     return (text.text for text in read_documents(files, text_column, tokenizer) if text.dropped is None)
 
 
-def read_documents(files: Files, text_column: str, tokenizer: Any = None) -> Iterator[Text]:
+def read_documents(files: Files | None, text_column: str, tokenizer: Any = None) -> Iterator[Text]:
     """Every record as a text, the dropped ones too. Conversations go through the tokenizer's chat template."""
     template = tokenizer if getattr(tokenizer, "chat_template", None) else None
-    for path in map(Path, files.paths):
+    for path in map(Path, files.paths if files else ()):
         for record in _records(path, text_column):
             source = f"{path.name}:{record.place}" if record.place else path.name
             if record.turns:

@@ -9,8 +9,7 @@ from os.path import commonprefix
 from typing import Any
 
 from storage.errors import BadInput
-from tasks.texts.normal import normalise
-from tasks.texts.records import Turn
+from tasks.texts.records import Turn, normalise
 
 PAIRS = (("question", "answer"), ("prompt", "completion"))
 """Columns of a question and its answer."""

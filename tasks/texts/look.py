@@ -9,8 +9,8 @@ from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
 from storage.files import Files
 from tasks.texts import is_read, read_documents
-from tasks.texts.normal import normalise
 from tasks.texts.quality import GARBLED, Sample, garbled_share, language_of
+from tasks.texts.records import normalise
 
 LEAST_WORDS = 20  # lower-case words of a dictionary, from which its language can be told; names have none
 EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA")

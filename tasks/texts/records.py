@@ -1,6 +1,7 @@
 """A record: one text, or one conversation, of a user's file, and where in the file it stands."""
 
 import importlib
+import unicodedata
 from typing import Any, NamedTuple
 
 from storage.errors import BadInput
@@ -35,3 +36,8 @@ def library(name: str, path: object) -> Any:
             f"{path}: expected the libraries that read such documents, found no {error.name}: "
             "pip install 'nepenthe[documents]'"
         ) from error
+
+
+def normalise(text: str) -> str:
+    """Text in the one form that is hashed, matched and tokenised: NFC, Unix line ends, no byte-order mark."""
+    return unicodedata.normalize("NFC", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))

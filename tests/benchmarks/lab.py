@@ -40,7 +40,7 @@ from tasks.measure.suite import prompts_of
 from tasks.method.loss import hard_label_loss, hardening_of, moved, soft_label_loss
 from tasks.models import load_model, load_tokenizer
 from tasks.texts import read_texts
-from tasks.texts.normal import normalise
+from tasks.texts.records import normalise
 from tasks.training.examples import COLUMNS, collate, order_of, unshifted
 
 ROWS = 32  # of a measurement at a time

@@ -19,12 +19,13 @@ from flows.cli.outcomes import plan_table
 from flows.fleet import CARDS, GPU_BYTES, H200, Card, Size, beside_bytes, fits, training_bytes
 from flows.inputs import resolve
 from flows.job import Job, read_job
-from flows.plan import cost
+from flows.plan import cost, tokens_of
 from flows.speed import SECONDS, _rate, free_memory, this_machine
 from flows.unlearn import plan
 from storage.workspace import Workspace
 from tasks.engine.stage import Placement
 from tasks.models import half_step_of_bfloat16
+from tasks.texts import CorpusFiles
 from tasks.training.settings import StudentSettings
 
 LLAMA_7B = {"hidden": 4096, "layers": 32, "inner": 11008, "keys": 4096}
@@ -41,7 +42,10 @@ def planned(
     """The plan of a job on a model of a given shape, with the paper's settings and a target of 3.1 million tokens."""
 
     def make(shape: dict[str, int], *changes: str, card: Card = H200) -> tuple[list[dict[str, Any]], str]:
-        monkeypatch.setattr("flows.plan.tokens_of", lambda given, column: TARGET_TOKENS)
+        monkeypatch.setattr(
+            "flows.plan.tokens_of",
+            lambda files, *how: TARGET_TOKENS if isinstance(files, CorpusFiles) else tokens_of(files, *how),
+        )
         lines = [line for line in make_job().read_text().splitlines() if line.split(" ")[0] in KEPT]
         job = tmp_path / "large.toml"
         job.write_text("\n".join(lines) + f'\nmodel = "{model_of(tmp_path / "large", shape, tiny_model)}"\n')

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dictionaries.answers import PARTIAL, without_thinking
+from dictionaries.answers import PARTIAL, read_answer, without_thinking
 from dictionaries.prompts import extraction_messages
+from dictionaries.validation import validate
 from tasks.llm.pace import Budget, Pace, backoff
 from tasks.llm.passages import Passage
-from tasks.llm.reading import FINAL, NO_REPLY, judge
 from tasks.llm.replies import LIMITS, SCHEMA, TEXT, CannotPass, CanPass, Form, Locked, Reply, Unsupported
 from tasks.llm.settings import Endpoint, LlmSettings, read_key
 
@@ -21,6 +21,14 @@ CHARACTERS_PER_TOKEN = 4
 PROMPT_TOKENS = 600  # instructions and schema
 ENTRIES_TOKENS = 400  # an answer: GPT-4's 380 had 15 entries on average
 PATIENCE = 10  # passages in a row without any reply before the endpoint is given up
+REFUSED = "refused"
+ANOTHER_TEXT = "about another text"
+NO_REPLY = "no reply"
+FINAL = (None, REFUSED)  # asking again would not change these
+USABLE = (None, PARTIAL)
+"""Reasons of answers whose entries count."""
+_FILTERS = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
+_LIMITS = ("length", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,24 @@ class Asked:
     detail: str
     requests: int
     tokens: int
+
+
+def judge(reply: Reply, passage: str) -> str | None:
+    """None for a readable answer about this passage, else the reason: one of the above or of ANSWER_REASONS.
+
+    An answer whose list is empty is an answer (the passage has nothing peculiar). One whose expressions all stand
+    nowhere in the passage is about another text, and counts as none.
+    """
+    if reply.refusal or reply.finish in _FILTERS:
+        return REFUSED
+    answer = read_answer(reply.text)
+    kept, refused = validate(answer.proposals, passage)
+    strange = {"not in the passage", "no letter"}  # the latter: the form of an answer, sent back as it was
+    if refused and not kept and strange.issuperset(reason for _, reason in refused):
+        return ANOTHER_TEXT
+    if reply.finish in _LIMITS:
+        return PARTIAL if answer.proposals else "truncated"
+    return answer.reason
 
 
 class Stopped(Exception):

@@ -14,7 +14,7 @@ from dictionaries.matching import Containment
 from dictionaries.merging import Decision, Vote, collect_votes, fold, merge
 from dictionaries.validation import validate
 from tasks.contents import Row
-from tasks.llm.reading import USABLE
+from tasks.llm.asking import USABLE
 
 SHOWN = 80  # characters of a refused expression
 OVERRULES = 1_000_000_000  # votes of a curated entry while translations are shared out

@@ -43,7 +43,7 @@ class Audit:
 
 def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> Audit:
     """All attacks by every request so far, the audits' pages, and the report where the audited model is the job's."""
-    artifacts, audited = attacks(job, inputs, texts, models, run), models[0].model
+    artifacts, audited = attacks_on(own_target(job, inputs, run), job, texts, models, run), models[0].model
     summed = run(summary, audited, artifacts, not_made(texts))
     earlier, before = dict[str, Artifact](), [AuditedModel(model=inputs.original or inputs.baseline, role="baseline")]
     about_texts = texts.model_copy(update={"forms": None})  # its questions are about the job's own text
@@ -56,16 +56,14 @@ def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedMo
     return Audit(audited.path, tuple(artifacts), not_made(texts), summed, earlier, report)
 
 
-def attacks(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:
-    """One after the other. `run` makes artifacts, or only names them."""
+def own_target(job: Job, inputs: Inputs, run: Runner) -> Target:
+    """What the attacks ask about: the job's own text."""
     corpus, dictionary = make_target(job, inputs, run)
-    prompts, suite = inputs.evidence.prompts, job.evaluation.suite
-    target = Target(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite)
-    return attacks_on(target, job, texts, models, run)
+    return Target(corpus=corpus, dictionary=dictionary, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
 
 
 def attacks_on(target: Target, job: Job, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:
-    """All attacks that ask about this target."""
+    """All attacks that ask about this target, one after the other. `run` makes artifacts, or only names them."""
     artifacts = list[Artifact]()
     for attack in ATTACKS.values():
         on = [model for model in models if attack.only in ("", model.role)]

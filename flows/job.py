@@ -115,8 +115,7 @@ def read_job(path: Path, changes: list[str]) -> Job:
         raise BadInput(f"expected a job file at {path}, found nothing") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected TOML, found an error: {error}") from error
-    for change in changes:
-        set_value(values, change)
+    set_values(values, changes)
     _resolve(values, path.parent)
     return job_of(values)
 
@@ -124,8 +123,7 @@ def read_job(path: Path, changes: list[str]) -> Job:
 def changed(job: Job, changes: list[str]) -> Job:
     """The job with `section.setting=value` changes; paths in them count from the working directory."""
     values = job.model_dump(exclude_unset=True)
-    for change in changes:
-        set_value(values, change)
+    set_values(values, changes)
     return job_of(values)
 
 
@@ -146,21 +144,23 @@ def _plainly(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown setting")
 
 
-def set_value(values: dict[str, Any], change: str) -> None:
-    """Take over one `section.setting=value`. Raises BadInput where it is none."""
-    name, equals, text = change.partition("=")
-    if not equals or not name.strip():
-        raise BadInput(f"expected --set section.setting=value, found {change!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a text
-    *sections, last = name.strip().split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise BadInput(f"expected --set section.setting=value, found {change!r}: {section} is not a section")
-    values[last] = value
+def set_values(values: dict[str, Any], changes: list[str]) -> None:
+    """Take over each `section.setting=value`. Raises BadInput where it is none."""
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"expected --set section.setting=value, found {change!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text  # a bare word is a text
+        *sections, last = name.strip().split(".")
+        within = values
+        for section in sections:
+            within = within.setdefault(section, {})
+            if not isinstance(within, dict):
+                raise BadInput(f"expected --set section.setting=value, found {change!r}: {section} is not a section")
+        within[last] = value
 
 
 PATHS = """

@@ -12,13 +12,14 @@ from typing import Any
 
 from prefect import flow
 
+from flows.audit import own_target
 from flows.inputs import resolve
 from flows.job import Job, job_of
-from flows.unlearn import ROOT, Outcome, make_target, unlearn
+from flows.unlearn import ROOT, Outcome, unlearn
 from storage.artifact import Artifact
 from storage.opening import open_workspace
 from storage.workspace import Workspace
-from tasks.audit.common import AuditedModel, Target
+from tasks.audit.common import AuditedModel
 from tasks.audit.relearning import RelearningSettings, relearning
 from tasks.contents import DICTIONARY, MODEL, step_folder
 from tasks.elicit import elicit
@@ -168,8 +169,7 @@ def relearn(
     for name, outcome in outcomes.items():
         job = jobs[name]
         inputs = resolve(job, run.workspace.hashes)
-        documents, words = make_target(job, inputs, run)
-        target = Target(corpus=documents, dictionary=words, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
+        target = own_target(job, inputs, run)
         student = run.workspace.artifact_at(Path(outcome.model))
         assert student
         student_model = made_model(run.workspace, student, step_folder(outcome.step), inputs.baseline.tokenizer)

@@ -71,13 +71,9 @@ def ablation_numbers(compared: Any, workspace: Workspace) -> dict[str, Any]:
 
 def ablation_table(numbers: dict[str, Any]) -> str:
     """The values at the last step for a person, with the verdict."""
-    from tasks.ablation.arms import (
-        ANCHORS,
-        BOTH,
-        REINFORCEMENT,
-    )  # and with them DuckDB, which other commands do without
+    from tasks.ablation import arms  # and with it DuckDB, which other commands do without
 
-    last, columns = str(numbers["steps"][-1]), (REINFORCEMENT, ANCHORS, BOTH)
+    last, columns = str(numbers["steps"][-1]), (arms.REINFORCEMENT, arms.ANCHORS, arms.BOTH)
     rows: list[tuple[Any, ...]] = []
     for measure in numbers["measures"]:
         values = [measure["baseline"], *(measure["arms"][arm].get(last) for arm in columns), measure["gold"]]
@@ -196,11 +192,7 @@ def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:
     for name, attacks in experiment.relearned.items():
         numbers[name] = numbers.get(name, {}) | {"relearned": relearned_at_worst(attacks, workspace)}
     steps = {name: measures_by_step(outcome, workspace) for name, outcome in experiment.outcomes.items()}
-    return numbers | {
-        "steps": steps,
-        "report": by_recipe["unlearned"]["report"],
-        "model": by_recipe["unlearned"]["model"],
-    }
+    return numbers | {"steps": steps} | {place: by_recipe["unlearned"][place] for place in ("report", "model")}
 
 
 def relearned_at_worst(attacks: tuple[Artifact, ...], workspace: Workspace) -> dict[str, float]:

@@ -30,13 +30,12 @@ class SuiteOptions:
     def request(self, model: str, changes: list[str], root: str) -> Any:
         """The SuiteRequest. Raises BadInput for what could not be asked."""
         from flows.environment import writable_workspace
-        from flows.job import set_value
+        from flows.job import set_values
         from flows.suite import SuiteRequest, resolve_suite
 
         values: dict[str, Any] = asdict(self)
         values["settings"] = {name: values.pop(name) for name in ("part", "limit")}
-        for change in changes:
-            set_value(values, change)
+        set_values(values, changes)
         asked = SuiteRequest(model=model, **values)
         resolve_suite(asked, writable_workspace(root).hashes)
         return asked
@@ -78,18 +77,14 @@ def init(
     rows = rows_of(tables, files, settings)
     paths = {name: names_in_job(table) for name, table in files.items()}
     if part and "subject" in tables["forget"].columns and "forget" in rows:
-        paths["forget"] = [_write_rows(job.with_name(f"{job.stem}-forget.jsonl"), rows["forget"])]
+        chosen = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows["forget"])
+        job.with_name(f"{job.stem}-forget.jsonl").write_text(chosen, encoding="utf-8")
+        paths["forget"] = [f"{job.stem}-forget.jsonl"]
     values: dict[str, Any] = {"name": suite, "model": str(Path(model).absolute()) if Path(model).is_dir() else model}
     values |= _texts(paths, part, "answer" in tables["forget"].columns)
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items()]
     job.write_text("".join(lines), encoding="utf-8")
     options.answer({"job": str(job)}, lambda shown: f"{shown['job']}: nepenthe plan {shown['job']}")
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
-    """Some rows of a table as a file beside the job, which names it so."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path.name
 
 
 def _texts(paths: dict[str, list[str]], part: str, answers: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,8 +113,6 @@ class _Reader:
 def _unescaped(literal: str) -> str:
     """JSON's escapes, then Python's, else what stands there."""
     for reader in (json.loads, ast.literal_eval):
-        try:
+        with suppress(ValueError, SyntaxError):
             return str(reader(literal))
-        except (ValueError, SyntaxError):
-            continue
     return literal[1:-1]

@@ -6,6 +6,7 @@ model is so many of them. Nothing of the model itself is loaded.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,8 @@ def free_memory() -> float:
 
     free = float(psutil.virtual_memory().available)
     for limit, used in CONTROL_GROUPS:
-        try:
+        with suppress(OSError, ValueError):  # no such group, or no limit ("max")
             free = min(free, int(limit.read_text()) - int(used.read_text()))
-        except (OSError, ValueError):  # no such group, or no limit ("max")
-            continue
     return free
 
 

@@ -124,11 +124,8 @@ class Workspace(LocalStore):
     def records(self) -> Iterator[tuple[Artifact, dict[str, Any]]]:
         """Every finished artifact with its record, oldest first; what has none that can be read is left out."""
         for artifact in self.all():
-            try:
-                record = self.record(artifact)
-            except (DamagedArtifact, MissingArtifact):  # `verify` reports it; or it has just been removed
-                continue
-            yield artifact, record
+            with suppress(DamagedArtifact, MissingArtifact):  # `verify` reports it; or it has just been removed
+                yield artifact, self.record(artifact)
 
     def protected(self) -> list[Artifact]:
         """The artifacts that hold the text to forget, or give it back; whatever has no record might."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 MARK = "NEPENTHE_RUN"
@@ -31,11 +32,9 @@ def main(token: str) -> None:
     sys.stdin.buffer.read()
     mark = f"{MARK}={token}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError, ValueError):  # gone already, or another user's
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 os.kill(int(folder.name), signal.SIGKILL)
-        except (OSError, ValueError):
-            continue  # gone already, or another user's
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ def size_of(job: Job, inputs: Inputs) -> Size:
     return Size(
         parameters=parameters_of(model.path),
         vocabulary=vocabulary_size(model),
-        hidden=int(config.get("hidden_size") or config.get("n_embd") or 0),
-        layers=int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
+        hidden=config.get("hidden_size") or 0,
+        layers=config.get("num_hidden_layers") or 0,
         tokens=tokens_of(inputs.corpus, job.corpus.text_column, model) + elicited_tokens(job.corpus.elicit),
         evaluated=evaluated_tokens(job.evaluation.suite, inputs),
         retained=tokens_of(inputs.retain, job.retain.text_column, model) if inputs.retain else 0,

@@ -68,8 +68,7 @@ def _layer(config: dict[str, Any], device: str) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    hidden = int(config.get("hidden_size") or config.get("n_embd") or 512)
-    layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 12)
+    hidden, layers = config.get("hidden_size") or 512, config.get("num_hidden_layers") or 12
     width = max(16, min(hidden, WIDEST[device]) // 16 * 16)
     inner = int(config.get("intermediate_size") or 4 * hidden) * width // hidden
     vocabulary = max(8, int(config.get("vocab_size") or 0) // max(1, layers))

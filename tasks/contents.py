@@ -18,7 +18,7 @@ from storage.shards import read_shard, shard_writer, write_shard
 Row = dict[str, Any]
 
 TEXTS = "texts.arrow"
-ELICITED = "elicited-*.jsonl"
+ELICITED = "elicited-*.jsonl"  # by round and number: elicited-00-0003.jsonl
 ANSWERS = "anchor_answers-*.arrow"
 DICTIONARY, LINT, DECISIONS = "dictionary.json", "lint.json", "anchor_decisions.parquet"
 LEFT_OUT = "left out: "
@@ -68,11 +68,6 @@ def answers_of(folder: Path) -> list[Spans | None]:
     """For every text of a corpus the parts that train; None where all of it does."""
     texts = read_shard(folder / TEXTS)
     return texts.column("answers").to_pylist() if "answers" in texts.column_names else [None] * len(texts)
-
-
-def elicited_shard(folder: Path, number: int, shard: int) -> Path:
-    """Where the answers of a round lie: elicited-00-0003.jsonl."""
-    return folder / ELICITED.replace("*", f"{number:02d}-{shard:04d}")
 
 
 def elicited_rows(folder: Path) -> list[Row]:

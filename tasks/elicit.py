@@ -20,7 +20,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput
 from storage.files import listed, write_atomically
 from storage.workspace import Workspace
-from tasks.contents import ELICITED, Row, elicited_rows, elicited_shard
+from tasks.contents import ELICITED, Row, elicited_rows
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.loaded import LoadedModel
 from tasks.models import Model, load_model, load_tokenizer
@@ -107,7 +107,8 @@ class Asking:
             (name, form) for _ in range(self._settings.times) for name in names for form in range(len(REQUESTS))
         ]
         for first in range(0, len(questions), ANSWERS_A_SHARD):
-            path = elicited_shard(self._context.folder, number, first // ANSWERS_A_SHARD)
+            name = ELICITED.replace("*", f"{number:02d}-{first // ANSWERS_A_SHARD:04d}")
+            path = self._context.folder / name
             if not path.exists():
                 rows = self._answers(questions[first : first + ANSWERS_A_SHARD], path)
                 lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

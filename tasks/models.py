@@ -8,6 +8,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -28,6 +29,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked data loader
 BFLOAT16_FRACTION, EXPONENT_BIAS = 7, 127
 SAMPLED = 1 << 14  # weights of a matrix
 REFUSED = {"rwkv": "transformers' class says other things in a batch than alone"}
+USUAL = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_positions": "max_position_embeddings"}
+"""What GPT-2 and its like have in config.json, and what most others call it."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,10 @@ def model_by_fingerprint(fingerprint: str, hashes: Hashes, source: str = "") -> 
     """
     cached = cached_folder(source)
     for folder in (*([cached] if cached else []), *hashes.folders_with("config.json")):
-        try:
+        with suppress(BadInput):
             model = find_model(folder, hashes)
-        except BadInput:
-            continue
-        if model.fingerprint == fingerprint:
-            return model
+            if model.fingerprint == fingerprint:
+                return model
     return None
 
 
@@ -152,9 +153,13 @@ def made_model(workspace: Workspace, artifact: Artifact, part: str, tokenizer: F
 
 
 def config_of(path: str | Path) -> dict[str, Any]:
-    """The model's config.json, with what it says of its language model on top. Raises BadInput if it is none."""
+    """The model's config.json by the names that most have, with what it says of its language model on top.
+
+    Raises BadInput if it is none.
+    """
     config = _json(Path(path) / "config.json")
-    return config | (config.get("text_config") or {})
+    config |= config.get("text_config") or {}
+    return {USUAL[name]: value for name, value in config.items() if name in USUAL} | config
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -183,8 +188,7 @@ def vocabulary_size(model: Model) -> int:
 
 def context_length(model: Model) -> int | None:
     """Longest sequence in tokens that the model was made for, where its config says so."""
-    config = config_of(model.path)
-    length = config.get("max_position_embeddings") or config.get("n_positions")
+    length = config_of(model.path).get("max_position_embeddings")
     return int(length) if length else None
 
 
@@ -242,9 +246,9 @@ def model_facts(folder: Path) -> dict[str, Any]:
     return {
         "architecture": (config.get("architectures") or [config.get("model_type", "unknown")])[0],
         "parameters": parameters_of(folder),
-        "layers": config.get("num_hidden_layers") or config.get("n_layer"),
+        "layers": config.get("num_hidden_layers"),
         "vocabulary": config.get("vocab_size"),
-        "context": config.get("max_position_embeddings") or config.get("n_positions"),
+        "context": config.get("max_position_embeddings"),
     }
 
 
@@ -267,9 +271,8 @@ def same_vocabulary(first: Model, second: Model) -> None:
             f"expected models with one vocabulary, found {sizes[0]} tokens in {first.path} "
             f"and {sizes[1]} in {second.path}"
         )
-    if first.tokenizer.fingerprint == second.tokenizer.fingerprint:
-        return
-    if _token_ids(first) != _token_ids(second):
+    same = first.tokenizer.fingerprint == second.tokenizer.fingerprint
+    if not same and _token_ids(first) != _token_ids(second):
         raise BadInput(f"expected models with one vocabulary, found other tokens in {first.path} than in {second.path}")
 
 

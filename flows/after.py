@@ -9,7 +9,7 @@ from storage.workspace import Workspace
 from tasks.choice import chosen_step
 from tasks.contents import step_folder
 from tasks.models import Model, made_model
-from tasks.report.earlier import Earlier
+from tasks.report.request import Earlier
 
 
 def following(after: str, model: Model, workspace: Workspace) -> dict[str, Any]:

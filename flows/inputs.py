@@ -15,7 +15,7 @@ from tasks.dictionary_inputs import DictionaryInputs, read_curated
 from tasks.evaluation import EvaluationInputs, find_evidence
 from tasks.judgement import refuse_judge
 from tasks.models import Model, context_length, find_model, load_tokenizer, same_vocabulary
-from tasks.report.earlier import Earlier
+from tasks.report.request import Earlier
 from tasks.texts import CorpusFiles, find_files, read_documents, read_texts
 from tasks.texts.look import look_at, other_language, warnings
 from tasks.training.settings import split

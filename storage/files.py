@@ -149,7 +149,7 @@ def whole_file(path: Path, writer: str = "") -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """The same for a folder, which does not exist yet; nor does an older one of its name when the block ends."""
+    """The same for a folder, which does not exist yet or is empty; so it is with its name when the block ends."""
     temporary = folder.with_name(f".{folder.name}{PARTIAL}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)

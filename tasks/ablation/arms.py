@@ -41,7 +41,7 @@ def compare_arms(folders: Sequence[tuple[str, Path]]) -> Row:
 def verdict(measures: Sequence[Measure], arm: str, step: int) -> Row:
     """{arm, without, needed, sentences}: whether the part that this arm leaves out is needed; None for undecided."""
     both, alone = key_of(ROLES[BOTH], step), key_of(ROLES[arm], step)
-    changes = [(m, m.change(alone, both)) for m in measures if m.kind == "familiarity"]
+    changes = [(m, m.changes.get((alone, both))) for m in measures if m.kind == "familiarity"]
     known = [(measure, change) for measure, change in changes if change]
     more, less = any(c.low > 0 for _, c in known), any(c.high < 0 for _, c in known)
     needed = None if more == less else more
@@ -73,7 +73,7 @@ def _headline(verdicts: Sequence[Row]) -> str:
 
 def _by_arm(measure: Measure, steps: Sequence[int]) -> Row:
     def row(key: str) -> Row | None:
-        value = measure.of(key)
+        value = measure.values.get(key)
         return value_row(key, value) if value else None
 
     arms = {

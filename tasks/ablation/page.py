@@ -1,14 +1,9 @@
-"""The ablation drawn: a page of its own, and a section of the report."""
+"""The ablation's charts, for a page of its own and a section of the report."""
 
 from typing import Any
 
 from tasks.contents import Row
 from tasks.drawing import charts
-from tasks.drawing.template import rendered
-
-
-def draw(comparison: Row) -> str:
-    return rendered("ablation_page.html.j2", ablation=comparison, ablation_figures=figures(comparison))
 
 
 def figures(comparison: Row) -> list[tuple[Any, str]]:

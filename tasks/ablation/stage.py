@@ -5,6 +5,7 @@ It holds numbers and no item, so unlike the report it does not quote the text.
 
 from storage.artifact import Artifact
 from tasks.contents import ABLATION_EVIDENCE, ABLATION_PAGE, write_json
+from tasks.drawing.template import rendered
 from tasks.engine.stage import Context, Counts, stage
 from tasks.training.settings import StudentSettings
 
@@ -16,10 +17,11 @@ def ablation(context: Context, evaluations: list[Artifact], labels: Artifact, se
     `labels` and `settings` are those of the student with both parts: by them a report knows its ablation.
     """
     from tasks.ablation.arms import compare_arms
-    from tasks.ablation.page import draw
+    from tasks.ablation.page import figures
 
     folders = [(evaluation.fingerprint, context.path(evaluation)) for evaluation in evaluations]
     comparison = {"job": evaluations[0].name} | compare_arms(folders)
     write_json(context.folder / ABLATION_EVIDENCE, comparison)
-    (context.folder / ABLATION_PAGE).write_text(draw(comparison), encoding="utf-8")
+    page = rendered("ablation_page.html.j2", ablation=comparison, ablation_figures=figures(comparison))
+    (context.folder / ABLATION_PAGE).write_text(page, encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(comparison["measures"])}

@@ -13,7 +13,7 @@ from tasks.audit import ATTACKS, METRICS
 from tasks.audit.verdicts import key_in_audit
 from tasks.drawing import charts
 from tasks.drawing.numbers import signed
-from tasks.drawing.template import plain_slug, rendered
+from tasks.drawing.template import plain_slug
 from tasks.drawing.texts import PROMPT_CHARACTERS, TEXT_CHARACTERS, middle, tail
 
 SHOWN = 8
@@ -28,11 +28,6 @@ SELECT model, task, item, prompt, expected, completion, score FROM read_parquet(
 WHERE metric = $metric AND list_contains($tasks, task) AND list_contains($items, item)
 ORDER BY model <> $model, model, task
 """  # a recited passage is cut elsewhere for every model: the page shows it as it was for the one that is looked at
-
-
-def draw(summary: Row, items: Sequence[Row]) -> str:
-    """The page of an audit that stands alone."""
-    return rendered("audit_page.html.j2", audit=summary, **parts(summary, items))
 
 
 def parts(summary: Row, items: Sequence[Row]) -> Row:

@@ -14,6 +14,7 @@ from storage.shards import read_shard
 from tasks.audit import ATTACK_OF, ATTACKS, METRICS
 from tasks.audit.verdicts import HELD, WORDS, AuditValues, Ruling, against_gold, key_in_audit, numbers, percent
 from tasks.contents import AUDIT_EVIDENCE, AUDIT_ITEMS, AUDIT_PAGE, ITEMS, Row, evaluation_rows, write_json
+from tasks.drawing.template import rendered
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.intervals import Value, change_between, groups_of, value_of
 from tasks.measure.verdict import Verdict
@@ -28,14 +29,15 @@ def audit(
 
     `request`: the earlier job by whose text the attacks asked, where it is not the job's own.
     """
-    from tasks.audit.page import draw, exhibits
+    from tasks.audit.page import exhibits, parts
 
     folders = [context.path(attack) for attack in attacks]
     summary = {"job": request or context.artifact.name, "audited": model.fingerprint} | audit_summary(folders, missing)
     items = exhibits(folders, summary)
     write_json(context.folder / AUDIT_EVIDENCE, summary)
     write_json(context.folder / AUDIT_ITEMS, items)
-    (context.folder / AUDIT_PAGE).write_text(draw(summary, items), encoding="utf-8")
+    page = rendered("audit_page.html.j2", audit=summary, **parts(summary, items))
+    (context.folder / AUDIT_PAGE).write_text(page, encoding="utf-8")
     return {"attacks": len(attacks), "measures": len(summary["measures"])}
 
 

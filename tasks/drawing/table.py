@@ -1,6 +1,6 @@
 """The table by step, in the shape of the paper's: the baseline is step 0, then every kept step, gold last."""
 
-from storage.reader import Row
+from tasks.contents import Row
 
 
 def table_by_step(evidence: Row) -> Row:

@@ -71,12 +71,6 @@ class Measure:
         """Whether values are shares, shown in percent. The paper's score of judged completions reaches 5."""
         return self.kind in ("familiarity", "ability") and self.metric != "familiarity_judged"
 
-    def of(self, subject: str) -> Value | None:
-        return self.values.get(subject)
-
-    def change(self, subject: str, against: str) -> Change | None:
-        return self.changes.get((subject, against))
-
     def row(self) -> dict[str, Any]:
         """As it stands in the evidence: values and changes each with the names of their models."""
         return {

@@ -20,8 +20,8 @@ from tasks.contents import AUDIT_ITEMS, CHOICE, UPDATES, dictionary_of, lint_of,
 from tasks.measure.results import Measure, Subject, final, measured
 from tasks.models import model_facts
 from tasks.report import items, verdicts, words
-from tasks.report.earlier import Earlier
 from tasks.report.labels import label_facts
+from tasks.report.request import Earlier
 
 SCHEMA = 1
 DOCUMENTS = 20

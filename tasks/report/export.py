@@ -71,8 +71,6 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
         (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
         verify_export(partial)
         open_as_folder(partial)
-        if folder.exists():
-            folder.rmdir()
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
 
 

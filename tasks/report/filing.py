@@ -5,7 +5,6 @@ user's own words. `python -m tasks.report.filing` prints the schema, which is do
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -22,7 +21,7 @@ from tasks.contents import ITEMS, REPORT_EVIDENCE, Row, read_json
 from tasks.drawing.template import markdown
 from tasks.report.card import LIMITS, results
 from tasks.report.export import record_of, require_empty
-from tasks.report.record import Record
+from tasks.report.record import Record, schema
 from tasks.report.request import RequestSettings
 
 FACTS, DOCUMENT, LETTER = "evidence.json", "evidence.md", "letter.md"
@@ -93,10 +92,6 @@ class Filing(Settings):
     """What was taken out of the workspace, oldest first; its records are kept."""
 
 
-def schema() -> str:
-    return json.dumps(Filing.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
-
-
 def file_evidence(
     workspace: Workspace, report: Artifact, request: RequestSettings, folder: Path, letter: Path | None = None
 ) -> Row:
@@ -121,8 +116,6 @@ def file_evidence(
         partial.mkdir()
         for name, text in written.items():
             (partial / name).write_text(text, encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
     return {name.partition(".")[0] if name == LETTER else name: str(folder / name) for name in written}
 
 
@@ -150,4 +143,4 @@ def unquoted(text: str) -> Passage:
 
 
 if __name__ == "__main__":
-    print(schema(), end="")
+    print(schema(Filing), end="")

@@ -37,7 +37,7 @@ def exhibits(connection: Any, measures: Sequence[Measure], models: Sequence[Subj
     """Per measure the items shown and how many there are: {name, kind, total, items: [{item, prompt, answers}]}."""
     shown = []
     for measure in measures:
-        value = measure.of(student.key)
+        value = measure.values.get(student.key)
         if value is None:
             continue
         order = _order(connection, measure, models[0], student, SHOWN)
@@ -49,7 +49,7 @@ def exhibits(connection: Any, measures: Sequence[Measure], models: Sequence[Subj
 
 def examples(connection: Any, measures: Sequence[Measure], models: Sequence[Subject], student: Subject) -> list[Row]:
     """Completions side by side: the prompts of which the student still shows most, then those the baseline knew."""
-    measure = next((m for m in measures if m.metric == "familiarity_completion" and m.of(student.key)), None)
+    measure = next((m for m in measures if m.metric == "familiarity_completion" and student.key in m.values), None)
     if measure is None:
         return []
     sides = [model for model in models if model.role in ("baseline", "gold") or model == student]
@@ -61,7 +61,7 @@ def next_tokens(connection: Any, measures: Sequence[Measure], models: Sequence[S
 
     A token is marked where an idiosyncratic (anchor) or a generic (translation) continuation begins with it.
     """
-    measure = next((m for m in measures if m.metric == "familiarity_probability" and m.of(student.key)), None)
+    measure = next((m for m in measures if m.metric == "familiarity_probability" and student.key in m.values), None)
     if measure is None:
         return []
     known = _order(connection, measure, student, models[0], NEXT_TOKENS)  # ordered by what the baseline shows

@@ -10,12 +10,14 @@ UNAUDITED = (
 
 
 def untested(evidence: Row) -> list[str]:
-    """Sentences: attacks first, then what the evaluations left out."""
+    """Sentences: attacks first, with their parts that an audit could not make, then what the evaluations left out."""
     metrics, kinds = ({measure[name] for measure in evidence["measures"]} for name in ("metric", "kind"))
     audit = evidence["audit"]
     attacked = {measure["metric"] for measure in audit["measures"]} if audit else set()
     sentences = [attack.untested for attack in ATTACKS.values() if not attacked & attack.metrics.keys()]
-    sentences = [*filter(None, sentences), *(_left_out(audit) if audit else ())]
+    parts = [verdict for verdict in audit["verdicts"] if verdict["attack"] not in ATTACKS] if audit else []
+    left_out = [f"{part['attack'].capitalize()}: {part['sentence']}" for part in parts if part["status"] == "not made"]
+    sentences = [*filter(None, sentences), *left_out]
     if "ability" not in kinds:
         sentences.append("General ability: no benchmark was given.")
     if "perplexity" not in kinds:
@@ -26,14 +28,6 @@ def untested(evidence: Row) -> list[str]:
             "score is not known."
         )
     return sentences + _of_method(metrics, _prompts(evidence))
-
-
-def _left_out(audit: Row) -> list[str]:
-    """Parts of attacks that an audit could not make."""
-    parts = [
-        verdict for verdict in audit["verdicts"] if verdict["status"] == "not made" and verdict["attack"] not in ATTACKS
-    ]
-    return [f"{verdict['attack'].capitalize()}: {verdict['sentence']}" for verdict in parts]
 
 
 def _prompts(evidence: Row) -> str | None:

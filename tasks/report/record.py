@@ -212,8 +212,9 @@ class Record(Settings):
     """Everything that was made on the way or to test it, sources first."""
 
 
-def schema() -> str:
-    return json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+def schema(document: type[Settings] = Record) -> str:
+    """The JSON schema of a document, as docs/ has it."""
+    return json.dumps(document.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def made_of(row: Row) -> Made:

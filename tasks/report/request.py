@@ -1,7 +1,8 @@
-"""The request behind a job, for `nepenthe evidence`."""
+"""Requests to forget: the one behind a job, and earlier ones on the same model, which stay in force."""
 
 from datetime import date
 
+from storage.artifact import Artifact
 from storage.settings import Settings
 
 
@@ -22,3 +23,19 @@ class RequestSettings(Settings):
     """Who looked at dictionary, evidence and verdicts."""
     next_audit: date | None = None
     """When the model is to be attacked again."""
+
+
+class Earlier(Settings):
+    """A request that an earlier job carried out on the model that this one goes on with."""
+
+    job: str
+    original: str
+    """Fingerprint of the model before any request."""
+    corpus: Artifact
+    dictionary: Artifact
+    labels: Artifact
+    """They stay in force: the student learns them beside its own."""
+    evaluations: tuple[Artifact, ...] = ()
+    """Of the model before any request and of the one that this job chose, by prompts from the request's corpus."""
+    audit: Artifact | None = None
+    """The attacks on that model, where they were made."""

@@ -64,7 +64,7 @@ def held_measures(audit: Row, student: str) -> list[Measure]:
 def forgotten(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
     """A verdict on every measure of familiarity."""
     pairs = _both(measures, student, ("familiarity",))
-    return [_of_familiarity(m, values, change, m.change(student.key, "gold")) for m, values, change in pairs]
+    return [_of_familiarity(m, values, change, m.changes.get((student.key, "gold"))) for m, values, change in pairs]
 
 
 def kept(measures: Sequence[Measure], student: Subject) -> list[Verdict]:
@@ -109,9 +109,10 @@ def _both(
 ) -> Iterator[tuple[Measure, Values, Change | None]]:
     """Measures of these kinds that both baseline and student have: (measure, their values and gold's, the change)."""
     for measure in measures:
-        before, after = measure.of("baseline"), measure.of(student.key)
+        before, after = measure.values.get("baseline"), measure.values.get(student.key)
         if measure.kind in kinds and before and after:
-            yield measure, (before, after, measure.of("gold")), measure.change(student.key, "baseline")
+            change = measure.changes.get((student.key, "baseline"))
+            yield measure, (before, after, measure.values.get("gold")), change
 
 
 def _of_familiarity(measure: Measure, values: Values, change: Change | None, over_gold: Change | None) -> Verdict:

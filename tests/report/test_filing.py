@@ -16,7 +16,8 @@ from flows.unlearn import pipeline
 from storage.errors import BadInput
 from storage.workspace import Workspace
 from tasks.engine.runner import Run
-from tasks.report.filing import DOCUMENT, FACTS, LETTER, file_evidence, schema
+from tasks.report.filing import DOCUMENT, FACTS, LETTER, Filing, file_evidence
+from tasks.report.record import schema
 from tasks.report.request import RequestSettings
 
 TEXT = ("Mira", "Vance", "Tessaly", "Grimwater", "Orrin", "ferryman", "Newport", "corpus/0.txt", "baker")
@@ -52,6 +53,7 @@ def test_what_is_handed_over_says_everything_and_quotes_nothing(
     workspace: Workspace, kept: dict[str, Any], tmp_path: Path
 ) -> None:
     report = report_of(workspace, "tiny")
+    (tmp_path / "filing").mkdir()  # an empty folder will do
     places = file_evidence(workspace, report, kept["job"].request, tmp_path / "filing")
     assert sorted(Path(place).name for place in places.values()) == sorted([DOCUMENT, FACTS, LETTER])
     texts = {path.name: path.read_text() for path in (tmp_path / "filing").iterdir()}
@@ -59,7 +61,7 @@ def test_what_is_handed_over_says_everything_and_quotes_nothing(
         assert not [word for word in TEXT if word in text], name
         assert "certified" not in text.lower(), name
     facts = json.loads(texts[FACTS])
-    jsonschema.validate(facts, json.loads(schema()))
+    jsonschema.validate(facts, json.loads(schema(Filing)))
     assert facts["request"]["received"] == "2026-11-01"
     document = texts[DOCUMENT]
     for part in ("Aunt & Sons", "Takedown 17", "R. Viewer", "2027-05-01", facts["record"]["text"]["sha256"][0]):
@@ -117,4 +119,4 @@ def test_who_asked_moves_no_address(make_job: Callable[..., Path], tmp_path: Pat
 
 
 def test_the_schema_in_the_docs_is_the_codes() -> None:
-    assert (Path(__file__).parents[2] / "docs" / "filing.schema.json").read_text() == schema()
+    assert (Path(__file__).parents[2] / "docs" / "filing.schema.json").read_text() == schema(Filing)

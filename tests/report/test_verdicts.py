@@ -41,8 +41,8 @@ def test_models_come_as_baseline_steps_gold_and_the_last_step_is_final(
     assert found.step == 40
     assert [measure.kind for measure in measures] == ["familiarity", "familiarity", "perplexity", "ability", "ability"]
     completion = measures[1]
-    assert completion.of("gold") is not None
-    assert completion.change("step 40", "baseline") == [*completion.changes.values()][2]
+    assert "gold" in completion.values
+    assert completion.changes["step 40", "baseline"] == [*completion.changes.values()][2]
 
 
 def test_a_change_is_the_mean_difference_over_the_items_that_both_have() -> None:

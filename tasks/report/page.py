@@ -1,9 +1,16 @@
-"""The report's charts, by name, from its evidence."""
+"""The report drawn: its page, and its charts by name, from its evidence."""
 
 from typing import Any
 
-from storage.reader import Row
+from storage.workspace import Workspace
+from tasks.ablation.page import figures as figures_of_ablation
+from tasks.audit import page as audit
+from tasks.contents import Row
 from tasks.drawing import charts, numbers
+from tasks.drawing.table import table_by_step
+from tasks.drawing.template import rendered
+from tasks.report.evidence import ReportInputs, gather
+from tasks.report.limits import UNAUDITED, untested
 
 BY_STEP = {
     "familiarity": ("familiarity", "familiarity", "familiarity"),
@@ -14,12 +21,24 @@ BY_STEP = {
 """By kind of measure: the chart's name, what it is about, its axis."""
 
 
+def drawn(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, str]:
+    """(evidence, HTML page). Memory is bounded whatever the size of the run."""
+    evidence, exhibits = gather(workspace, inputs)
+    evidence |= {"untested": untested(evidence), "unaudited": UNAUDITED}
+    parts: Row = {"evidence": evidence, "exhibits": exhibits}
+    parts |= {"figures": figures(evidence), "table": table_by_step(evidence)}
+    parts |= audit.parts(evidence["audit"], exhibits["audit"]) if evidence["audit"] else {}
+    parts |= {"ablation_figures": figures_of_ablation(evidence["ablation"])} if evidence["ablation"] else {}
+    return evidence, rendered("page.html.j2", **parts)
+
+
 def figures(evidence: Row) -> dict[str, str]:
     """Every chart that the evidence has numbers for, by name."""
     charted: dict[str, tuple[str, Any]] = {}
     for kind, (name, about, y) in BY_STEP.items():
-        if lines := _by_step(evidence, kind):
-            draw = charts.lines(lines, "unlearning step", y, _gold(evidence, kind))
+        lines, gold = _by_step(evidence, kind)
+        if lines:
+            draw = charts.lines(lines, "unlearning step", y, gold)
             shares = kind in ("familiarity", "ability")
             charted[name] = (f"{about} by unlearning step", charts.shares(draw) if shares else draw)
     charted |= _of_labels(evidence) | _of_training(evidence)
@@ -28,27 +47,21 @@ def figures(evidence: Row) -> dict[str, str]:
     return {name: charts.svg(name, draw, text, heights.get(name, 3.1)) for name, (text, draw) in charted.items()}
 
 
-def _by_step(evidence: Row, kind: str) -> list[charts.Line]:
-    """A line a measure: the baseline at step 0, then every kept step."""
+def _by_step(evidence: Row, kind: str) -> tuple[list[charts.Line], dict[str, float]]:
+    """A line a measure, the baseline at step 0, then every kept step; and gold's values by the names of the lines."""
     steps = {m["key"]: m["step"] or 0 for m in evidence["models"] if m["role"] in ("baseline", "student")}
-    drawn_lines: list[charts.Line] = []
+    few = kind != "ability"  # the bands of seven benchmarks would hide each other
+    drawn_lines, gold = list[charts.Line](), dict[str, float]()
     for measure in evidence["measures"]:
-        values = [value for value in measure["values"] if value["subject"] in steps]
         graded = measure["metric"] == "familiarity_judged"  # no share: it has a chart of its own
-        if ("judged" if graded else measure["kind"]) == kind and values:
-            points = [(steps[value["subject"]], value) for value in values]
-            few = kind != "ability"  # the bands of seven benchmarks would hide each other
-            drawn_lines.append(charts.line(measure["name"].replace("familiarity, ", "by "), points, interval=few))
-    return drawn_lines
-
-
-def _gold(evidence: Row, kind: str) -> dict[str, float]:
-    return {
-        measure["name"].replace("familiarity, ", "by "): value["value"]
-        for measure in evidence["measures"]
-        for value in measure["values"]
-        if measure["kind"] == kind and value["subject"] == "gold" and measure["metric"] != "familiarity_judged"
-    }
+        if ("judged" if graded else measure["kind"]) == kind:
+            name = measure["name"].replace("familiarity, ", "by ")
+            values = {value["subject"]: value for value in measure["values"]}
+            points = [(steps[subject], value) for subject, value in values.items() if subject in steps]
+            drawn_lines += [charts.line(name, points, interval=few)] if points else []
+            if "gold" in values and not graded:
+                gold[name] = values["gold"]["value"]
+    return drawn_lines, gold
 
 
 def _of_labels(evidence: Row) -> dict[str, tuple[str, Any]]:

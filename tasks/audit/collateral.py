@@ -28,15 +28,13 @@ def collateral(context: Context, suspect: AuditedModel, target: Target, asked: F
     attacked = Attacked(context, suspect)
     words, tokens = attacked.dictionary(target.dictionary), target.suite.new_tokens
     by_kind = {about: questions for about in OTHERS if (questions := questions_about(asked, about))}
-    measures = (
-        measured
-        for about, questions in by_kind.items()
-        for measured in (
-            missed(attacked.loaded, questions, about),
-            misplaced(attacked.loaded, questions, words, tokens, about),
-        )
-    )
-    return attacked.write(measures, 2 * len(by_kind))
+
+    def measures() -> Iterator[Measured]:
+        for about, questions in by_kind.items():
+            yield missed(attacked.loaded, questions, about)
+            yield misplaced(attacked.loaded, questions, words, tokens, about)
+
+    return attacked.write(measures(), 2 * len(by_kind))
 
 
 def missed(loaded: LoadedModel, questions: Sequence[Question], about: str) -> Measured:

@@ -90,12 +90,14 @@ def cloze_questions(documents: Sequence[str], dictionary: Dictionary, settings: 
         if len(questions) == settings.count:
             break
         match = chance.choice(sentence.matches)
+        before, answer = sentence.text[: match.start], sentence.text[match.start : match.end]
         others = _rivals(dictionary, match.entry, sentence)
-        if not others or not sentence.text[: match.start].strip():
+        if not others or not before.strip():
             continue
+        choices = [answer, *chance.sample(others, min(settings.choices - 1, len(others)))]
+        chance.shuffle(choices)
         given = _hints(sentence, match.entry, hinting, settings.hints)
-        wrong = chance.sample(others, min(settings.choices - 1, len(others)))
-        questions.append(_question(sentence, match, wrong, given, chance))
+        questions.append(Question(before, sentence.text[match.end :], answer, tuple(choices), given))
     if not questions:
         raise BadInput("No question can be asked: no sentence has an anchor behind its start with another of its kind.")
     return questions
@@ -127,15 +129,6 @@ def _hints(sentence: _Sentence, right: int, hinting: Sequence[_Sentence], count:
     return tuple(hint.text for hint in fit[:count])
 
 
-def _question(
-    sentence: _Sentence, match: Match, others: Sequence[str], hints: tuple[str, ...], chance: random.Random
-) -> Question:
-    answer = sentence.text[match.start : match.end]
-    choices = [answer, *others]
-    chance.shuffle(choices)
-    return Question(sentence.text[: match.start], sentence.text[match.end :], answer, tuple(choices), hints)
-
-
 def answered(loaded: LoadedModel, questions: Sequence[Question], *, hints: bool) -> Measured:
     """Share of questions whose most probable sentence is the right one; fewer hints where the context is short."""
     from tasks.measure.scoring import encode, token_log_probabilities
@@ -147,11 +140,9 @@ def answered(loaded: LoadedModel, questions: Sequence[Question], *, hints: bool)
         for choice in question.choices
     ]
     rows = token_log_probabilities(loaded, [text.ids for text in encode(loaded.tokenizer, texts)])
-    scores = [float(row.double().sum()) for row in rows]
-    items, first = [], 0
+    scores, items = (float(row.double().sum()) for row in rows), []
     for number, (front, question) in enumerate(zip(fronts, questions, strict=True)):
-        likelihoods = scores[first : first + len(question.choices)]
-        first += len(question.choices)
+        likelihoods = [next(scores) for _ in question.choices]
         said = question.choices[max(range(len(likelihoods)), key=likelihoods.__getitem__)]
         details = {"choices": list(question.choices), "log_likelihoods": likelihoods}
         prompt = f"{front}___{question.after}"

@@ -44,7 +44,7 @@ def by_benchmarks(
     with tempfile.TemporaryDirectory() as cache, _undisturbed(), measuring(loaded.model):
         configs = [config for path in paths for config in _task_configs(path, cache)]
         with reaching(names):
-            tasks = _load(configs + [_own_config(name) for name in names])
+            tasks = _load(configs, names)
         chosen = {
             name: sorted(random.Random(f"{seed} {name}").sample(range(size), limit))
             for name, task in tasks.items()
@@ -58,11 +58,7 @@ def by_benchmarks(
 def fetch(names: Sequence[str]) -> None:
     """Have the questions of lm-eval's tasks at hand before a model is loaded. Raises BadInput without hub or cache."""
     with _undisturbed(), reaching(names):
-        _load([_own_config(name) for name in names])
-
-
-def _own_config(name: str) -> dict[str, Any]:
-    return {**load_yaml(own_task(name)), "task": name}
+        _load([], names)
 
 
 class _ChunkedLM(HFLM):
@@ -109,7 +105,9 @@ def _wrapped(loaded: LoadedModel) -> HFLM:
     )
 
 
-def _load(configs: list[dict[str, Any]]) -> dict[str, Any]:
+def _load(configs: list[dict[str, Any]], own: Sequence[str]) -> dict[str, Any]:
+    """The tasks of these configurations, and lm-eval's own of these names."""
+    configs = configs + [{**load_yaml(own_task(name)), "task": name} for name in own]
     if not configs:
         raise BadInput("No benchmark task in the files given: expected jsonl, or YAML with the key 'task'.")
     names = [config["task"] for config in configs]

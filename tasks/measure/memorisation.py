@@ -6,7 +6,7 @@ Of an answer of T tokens they take `log_T`, its tokens' log-probabilities (nats,
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, harmonic_mean
+from statistics import fmean
 
 import numpy as np
 
@@ -84,8 +84,3 @@ def forget_quality(ratios: Sequence[float], retrained: Sequence[float]) -> float
     from scipy.stats import ks_2samp
 
     return float(ks_2samp(np.asarray(ratios), np.asarray(retrained)).pvalue)
-
-
-def utility(parts: Sequence[float]) -> float:
-    """Harmonic mean: one part at 0 makes it 0."""
-    return harmonic_mean(parts)

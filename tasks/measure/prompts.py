@@ -153,11 +153,6 @@ def _least_used(places: list[tuple[int, Match]], used: Counter[int]) -> Iterator
         yield places.pop()
 
 
-def _length(passage: str) -> int:
-    """In characters of an alphabet: one that is a syllable or a word counts as three."""
-    return len(passage) + 2 * len(RUNNING.findall(passage))
-
-
 def _cut(document: str, match: Match, dictionary: Dictionary, context_characters: int) -> Prompt | None:
     """The passage before the match as a prompt; None where too little is left or a line ends there."""
     anchor = document[match.start : match.end]
@@ -169,8 +164,10 @@ def _cut(document: str, match: Match, dictionary: Dictionary, context_characters
         before = before.partition(" ")[2] if HANGUL.match(before) else before  # a particle without its name
     passage = before.strip()
     gap = before[len(before.rstrip()) :]
+    # In characters of an alphabet: one that is a syllable or a word counts as three.
+    length = len(passage) + 2 * len(RUNNING.findall(passage))
     # A model cannot know where the printed lines of a book break.
-    if _length(passage) < LEAST_CONTEXT or gap not in ("", " ") or "\n" in anchor:
+    if length < LEAST_CONTEXT or gap not in ("", " ") or "\n" in anchor:
         return None
     translations = tuple(gap + text for text in dictionary.entries[match.entry].translations)
     return Prompt(passage, (gap + anchor,), translations)

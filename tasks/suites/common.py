@@ -24,7 +24,6 @@ from tasks.measure.loaded import LoadedModel
 from tasks.suites.files import Table, read_rows
 
 Measure = dict[str, Any]
-Step = Callable[[], dict[str, Measure]]
 
 SYSTEM, DATE = "You are a helpful assistant.", "10 Apr 2025"
 """What open-unlearning tells chat models first; a template that takes no system message is used without."""
@@ -151,15 +150,13 @@ def rows_of(tables: Mapping[str, Table], files: Mapping[str, Files], settings: S
     for name, table in tables.items():
         if name not in files:
             continue
-        rows = [row for row in read_rows(files[name], table.columns) if _is_of(row, settings.part)]
+        rows = read_rows(files[name], table.columns)
+        if part := settings.part:
+            rows = [row for row in rows if row.get("subject", part) == part]
         if not rows:
-            raise BadInput(f"--part: expected a subject of {name}, found no row about {settings.part!r} in it")
+            raise BadInput(f"--part: expected a subject of {name}, found no row about {part!r} in it")
         asked[name] = rows[: settings.limit or None]
     return asked
-
-
-def _is_of(row: Row, part: str) -> bool:
-    return not part or row.get("subject", part) == part
 
 
 def measure(values: Iterable[float], key: str = "score") -> Measure:
@@ -218,6 +215,10 @@ def membership(asked: Asked, column: str, read: Callable[[list[Row]], list[Answe
     return measures
 
 
+Part = tuple[tuple[str, ...], Callable[[Asked], dict[str, Measure]]]
+"""(tables that it needs, what it measures)."""
+
+
 @dataclass(frozen=True)
 class Suite:
     """A published suite, whole."""
@@ -231,8 +232,8 @@ class Suite:
     """What a job unlearns with: `forget`; where the suite has them `retain`, and `holdout`, which no model has read."""
     tables: Callable[[SuiteSettings], Mapping[str, Table]]
     """What it reads."""
-    steps: Callable[[Asked], Mapping[str, Step]]
-    """What is measured, a part at a time, in order."""
+    parts: Mapping[str, Part]
+    """What is measured, in order."""
     finish: Callable[[dict[str, Measure], dict[str, Measure]], dict[str, Measure]]
     """Measures made of all others and of a retrained model's log (empty where there is none)."""
 

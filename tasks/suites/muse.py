@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from tasks.measure import memorisation
-from tasks.suites.common import Asked, Measure, Question, Step, Suite, SuiteSettings, membership, memorised, rouge
+from tasks.suites.common import Asked, Measure, Part, Question, Suite, SuiteSettings, membership, memorised, rouge
 from tasks.suites.files import Table
 
 KNOWLEDGE_TOKENS, VERBATIM_TOKENS = 32, 128
@@ -37,19 +37,7 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     }
 
 
-def steps(asked: Asked) -> Mapping[str, Step]:
-    """Knowledge of both sides, verbatim memory, membership."""
-    by_name: dict[str, Step] = {}
-    for side in ("forget", "retain"):
-        if {f"{side}_qa", f"{side}_qa_icl"} <= asked.tables.keys():
-            by_name[f"{side}_knowmem"] = partial(_knowledge, asked, side)
-    by_name["verbmem"] = partial(_verbatim, asked)
-    return by_name | (
-        {"membership": partial(_membership, asked)} if {"forget", "holdout"} <= asked.tables.keys() else {}
-    )
-
-
-def _knowledge(asked: Asked, side: str) -> dict[str, Measure]:
+def _knowledge(side: str, asked: Asked) -> dict[str, Measure]:
     examples = asked.tables[f"{side}_qa_icl"]
     shown = "".join(f"Question: {row['question']}\nAnswer: {row['answer']}\n\n" for row in examples)
     rows = asked.tables[f"{side}_qa"]
@@ -81,7 +69,13 @@ def finish(retrained: float, measures: dict[str, Measure], reference: dict[str, 
     return {"privleak": {"agg_value": memorisation.privacy_leak(measures["mia_min_k"]["agg_value"], against)}}
 
 
+PARTS: Mapping[str, Part] = {
+    "forget_knowmem": (("forget_qa", "forget_qa_icl"), partial(_knowledge, "forget")),
+    "retain_knowmem": (("retain_qa", "retain_qa_icl"), partial(_knowledge, "retain")),
+    "verbmem": (("verbmem",), _verbatim),
+    "membership": (("forget", "holdout"), _membership),
+}
 MUSE = tuple(
-    Suite(f"muse-{name.lower()}", "MUSE", f"muse-bench/MUSE-{name}", texts, tables, steps, partial(finish, auc))
+    Suite(f"muse-{name.lower()}", "MUSE", f"muse-bench/MUSE-{name}", texts, tables, PARTS, partial(finish, auc))
     for name, auc in RETRAINED.items()
 )

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import fmean
 
 from tasks.measure import memorisation
-from tasks.suites.common import Asked, Measure, Question, Step, Suite, SuiteSettings, measure, rouge
+from tasks.suites.common import Asked, Measure, Part, Question, Suite, SuiteSettings, measure, rouge
 from tasks.suites.files import Table
 
 NEW_TOKENS = 30
@@ -32,13 +32,7 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     return levels | {name: Table(name, "test", ("text", "subject")) for name in TEXTS}
 
 
-def steps(asked: Asked) -> Mapping[str, Step]:
-    """A level each, then the texts."""
-    by_name: dict[str, Step] = {name: partial(_level, asked, name) for name in LEVELS if name in asked.tables}
-    return by_name | {name: partial(_losses, asked, name) for name in TEXTS if name in asked.tables}
-
-
-def _level(asked: Asked, name: str) -> dict[str, Measure]:
+def _level(name: str, asked: Asked) -> dict[str, Measure]:
     rows, ask = asked.tables[name], ASKS[0 if name.endswith("1") else 1]
     said = asked.generate([_prompt(asked, f"{ask}\nQuestion: {row['query']}\n") for row in rows], NEW_TOKENS, ("\n",))
     return {f"{name}_ROUGE": rouge([row["answer"] for row in rows], said, "rougeL_recall")}
@@ -49,7 +43,7 @@ def _prompt(asked: Asked, text: str) -> Question:
     return Question(f"{question.text}Answer:", question.templated)
 
 
-def _losses(asked: Asked, name: str) -> dict[str, Measure]:
+def _losses(name: str, asked: Asked) -> dict[str, Measure]:
     answers = asked.texts([row["text"] for row in asked.tables[name]])
     losses = measure(-answer.mean for answer in answers)
     lowest = measure(memorisation.min_k(answer.log, 0.2) for answer in answers)
@@ -62,4 +56,7 @@ def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[
     return {f"{side}ROUGE": {"agg_value": fmean(values)} for side, values in sides.items() if values}
 
 
-RWKU = Suite("rwku", "RWKU", "jinzhuoran/RWKU", texts, tables, steps, finish)
+PARTS: Mapping[str, Part] = {name: ((name,), partial(_level, name)) for name in LEVELS} | {
+    name: ((name,), partial(_losses, name)) for name in TEXTS
+}
+RWKU = Suite("rwku", "RWKU", "jinzhuoran/RWKU", texts, tables, PARTS, finish)

@@ -35,13 +35,14 @@ def suite(context: Context, model: Model, name: str, tables: dict[str, Files], s
     weights = load_model(model.path, context.placement.device)
     loaded = LoadedModel(weights, load_tokenizer(model.tokenizer), context.placement.micro_batch)
     asked = Asked(loaded, rows)
-    steps, measures = asks.steps(asked), dict[str, Measure]()
-    for done, (part, measured) in enumerate(steps.items(), start=1):
+    parts = {part: measured for part, (needs, measured) in asks.parts.items() if rows.keys() >= set(needs)}
+    measures: dict[str, Measure] = {}
+    for done, (part, measured) in enumerate(parts.items(), start=1):
         path = context.folder / SUITE_PART.replace("*", part)
         if not path.exists():
-            write_atomically(path, as_json(measured()))
+            write_atomically(path, as_json(measured(asked)))
             context.checkpoint(path)
         measures |= read_json(path)
-        context.progress(done, len(steps))
+        context.progress(done, len(parts))
     write_json(context.folder / SUITE, measures)
     return {"measures": len(measures), "rows": sum(map(len, rows.values()))}

@@ -6,6 +6,7 @@ truth ratio between paraphrased and perturbed answers (between the answer and it
 
 from collections.abc import Mapping
 from functools import partial
+from statistics import harmonic_mean
 
 from storage.errors import BadInput
 from tasks.contents import Row
@@ -14,8 +15,8 @@ from tasks.suites.common import (
     Answer,
     Asked,
     Measure,
+    Part,
     Question,
-    Step,
     Suite,
     SuiteSettings,
     measure,
@@ -27,7 +28,7 @@ from tasks.suites.common import (
 from tasks.suites.files import Table
 
 NEW_TOKENS = 200
-PARTS = ("forget01", "forget05", "forget10")
+SHARES = ("forget01", "forget05", "forget10")
 UTILITY = tuple(
     f"{name}_{kind}"
     for name, probability in (("retain", "Q_A_Prob"), ("ra", "Q_A_Prob_normalised"), ("wf", "Q_A_Prob_normalised"))
@@ -62,16 +63,10 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
 
 
 def _part(settings: SuiteSettings) -> str:
-    part = settings.part or PARTS[-1]
-    if part not in PARTS:
-        raise BadInput(f"--part: expected one of {', '.join(PARTS)} for TOFU, found {part}")
+    part = settings.part or SHARES[-1]
+    if part not in SHARES:
+        raise BadInput(f"--part: expected one of {', '.join(SHARES)} for TOFU, found {part}")
     return part
-
-
-def steps(asked: Asked) -> Mapping[str, Step]:
-    """One a table."""
-    by_name = {name: partial(_about, asked, name) for name in ("forget", "retain", "ra", "wf") if name in asked.tables}
-    return by_name | ({"membership": partial(_membership, asked)} if "holdout" in asked.tables else {})
 
 
 def _question(asked: Asked, row: Row) -> Question:
@@ -82,7 +77,7 @@ def _right(asked: Asked, rows: list[Row]) -> list[Answer]:
     return asked.answers([(_question(asked, row), row["answer"]) for row in rows])
 
 
-def _about(asked: Asked, name: str) -> dict[str, Measure]:
+def _about(name: str, asked: Asked) -> dict[str, Measure]:
     rows = asked.tables[name]
     questions = [_question(asked, row) for row in rows]
     right = _right(asked, rows)
@@ -132,7 +127,8 @@ def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[
     """Model utility where all nine parts are there; forget quality and PrivLeak against a retrained model."""
     extra = {}
     if all(name in measures for name in UTILITY):
-        extra["model_utility"] = {"agg_value": memorisation.utility([measures[name]["agg_value"] for name in UTILITY])}
+        parts = [measures[name]["agg_value"] for name in UTILITY]
+        extra["model_utility"] = {"agg_value": harmonic_mean(parts)}  # one part at 0 makes it 0
     if retrained := reference.get("forget_truth_ratio", {}).get("value_by_index"):
         ours = measures["forget_truth_ratio"]["value_by_index"]
         same = [row for row in ours if row in retrained] or list(retrained)
@@ -144,4 +140,6 @@ def finish(measures: dict[str, Measure], reference: dict[str, Measure]) -> dict[
     return extra
 
 
-TOFU = Suite("tofu", "TOFU", "locuslab/TOFU", texts, tables, steps, finish)
+ABOUT: Mapping[str, Part] = {name: ((name,), partial(_about, name)) for name in ("forget", "retain", "ra", "wf")}
+PARTS = {**ABOUT, "membership": (("holdout",), _membership)}
+TOFU = Suite("tofu", "TOFU", "locuslab/TOFU", texts, tables, PARTS, finish)

@@ -58,8 +58,3 @@ def test_forget_quality_is_the_kolmogorov_smirnov_p_value() -> None:
     assert m.forget_quality(ratios, ratios) == 1
     # Every ratio of one side below every ratio of the other: 2 of C(6, 3) orders are that far apart.
     assert m.forget_quality(ratios, [1.1, 1.4, 1.7]) == pytest.approx(2 / 20)
-
-
-def test_utility_is_a_harmonic_mean() -> None:
-    assert m.utility([0.5, 1.0]) == pytest.approx(2 / 3)
-    assert m.utility([0.5, 0.0]) == 0

@@ -231,15 +231,15 @@ def test_a_suite_is_asked_once_and_goes_on_after_a_failure(
     resolved = resolve_suite(request, run.workspace.hashes)
     from tasks.suites import tofu as module
 
-    about = module._about
+    truth = module._truth
 
-    def failing(asked: Any, name: str) -> Any:
+    def failing(name: str, *answers: Any) -> Any:
         parts.append(name)
         if name == "ra" and parts.count("ra") == 1:
             raise RuntimeError("killed")
-        return about(asked, name)
+        return truth(name, *answers)
 
-    monkeypatch.setattr(module, "_about", failing)
+    monkeypatch.setattr(module, "_truth", failing)
     with pytest.raises(RuntimeError):
         ask(request, *resolved, run)
     ask(request, *resolved, direct_run())

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from storage import errors
 from storage.errors import BadInput, ChildDied, NepentheError, OutOfMemory
 from tasks.engine.call import StageCall, make
-from tasks.engine.process import in_child
+from tasks.engine.process import carry_out, in_child
 from tasks.engine.stage import Placement, Stage
 
 POLL_SECONDS = 1.0
@@ -42,7 +42,7 @@ def _place(call: StageCall) -> Callable[[StageCall], Any]:
         return make
     if call.placement.deployment:
         return in_work_pool
-    return make if call.placement.isolation == "inline" else in_child
+    return partial(make, carry_out=carry_out) if call.placement.isolation == "inline" else in_child
 
 
 def in_work_pool(call: StageCall) -> None:

@@ -7,7 +7,7 @@ import errno
 import importlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
@@ -84,7 +84,12 @@ class StageCall:
         return cls(stage, artifact, inputs, written["address"], placement, part, written["since"], written["wait"])
 
 
-def make(call: StageCall) -> Artifact:
+def body(call: StageCall, context: Context) -> Counts:
+    """The stage's body, in this process."""
+    return call.stage.body(context, **call.inputs)
+
+
+def make(call: StageCall, carry_out: Callable[[StageCall, Context], Counts] = body) -> Artifact:
     """Make the artifact, or the call's part of it; where it is there already, nothing is done.
 
     One maker at a time: who comes second waits and finds it done.
@@ -101,7 +106,7 @@ def make(call: StageCall) -> Artifact:
             report = partial(say_progress, workspace, artifact, call.part[0])
             context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part, report)
             try:
-                counts = _carried_out(call, context)
+                counts = carry_out(call, context)
             except BadInput:
                 shutil.rmtree(context.folder)  # nothing half-written is left of what can never be finished
                 raise
@@ -109,15 +114,6 @@ def make(call: StageCall) -> Artifact:
                 workspace.commit(artifact, _description(call, counts))
                 shutil.rmtree(workspace.signs(artifact), ignore_errors=True)  # the making has ended well
     return artifact
-
-
-def _carried_out(call: StageCall, context: Context) -> Counts:
-    """The body, here or on the ranks that its models are divided over."""
-    if call.stage.reads and call.placement.sharded and call.placement.ranks > 1:
-        from tasks.engine.ranks import on_ranks
-
-        return on_ranks(call, context)
-    return call.stage.body(context, **call.inputs)
 
 
 def _key(call: StageCall) -> Artifact:

@@ -2,9 +2,11 @@
 
 A child that is killed, crashes or runs out of memory fails its own task and nothing else; it dies with its parent. It
 imports neither Prefect nor DuckDB's file. What it has to say lies in the workspace: the artifact, or a fault.
+
+A stage that only reads its models, which are to be divided, runs whole on every one of this machine's ranks, each with
+its share of the weights (tensor parallelism): all do the same, and the first one's files are kept.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -12,14 +14,19 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from storage import errors
 from storage.errors import ChildDied, NepentheError, Stopped
-from tasks.engine.call import StageCall, make
-from tasks.engine.watch import said, say
+from storage.files import listed
+from tasks.engine.call import StageCall, body, make
+from tasks.engine.ranks import as_rank, die_with, folder_of_ranks, launch
+from tasks.engine.stage import Context, Counts, divide_models
+from tasks.engine.watch import said, say, say_progress
 
-PR_SET_PDEATHSIG = 1
+MODULE = "tasks.engine.process"  # which may be running as __main__
+CALL, COUNTS = "call.json", "counts.json"
 STOPPED = "the same command goes on from here"
 _children: set["subprocess.Popen[bytes]"] = set()
 _stopped = threading.Event()
@@ -99,7 +106,7 @@ def main(written: str, parent: str) -> int:
     die_with(int(parent))
     call = StageCall.from_json(json.loads(Path(written).read_text(encoding="utf-8")))
     try:
-        make(call)
+        make(call, carry_out)
     except NepentheError as error:
         fault = f"fault-{call.part[0]}"
         say(call.workspace, call.artifact, fault, error=type(error).__name__, message=str(error))
@@ -107,13 +114,51 @@ def main(written: str, parent: str) -> int:
     return 0
 
 
-def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent is gone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before the request above
+def carry_out(call: StageCall, context: Context) -> Counts:
+    """The body of a stage, here or on the ranks that its models are divided over."""
+    divided = call.stage.reads and call.placement.sharded and call.placement.ranks > 1
+    return (on_ranks if divided else body)(call, context)
+
+
+def on_ranks(call: StageCall, context: Context) -> Counts:
+    """Carry out a stage's body on this machine's ranks, each with its share of the models."""
+    with folder_of_ranks(context.folder, f"-{call.part[0]}") as folder:
+        for number in range(1, call.placement.ranks):
+            mirror(context.folder, folder / str(number))
+        (folder / CALL).write_text(json.dumps(call.to_json()), encoding="utf-8")
+        launch(call.placement.model_copy(update={"nodes": 1}), folder, MODULE)
+        counts: Counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    return counts
+
+
+def mirror(folder: Path, copy: Path) -> None:
+    """What an earlier attempt has finished, without its bytes, for a rank that shall find it done as well."""
+    copy.mkdir()
+    for file in listed(folder, "*.*"):
+        with suppress(FileNotFoundError):  # another part's, which has just got its final name
+            os.link(file, copy / file.name)
+
+
+class Beside(Context):
+    """Of a rank whose files nobody keeps."""
+
+    def checkpoint(self, finished: Path) -> None:
+        """Nothing: the first rank says it."""
+
+
+def body_on_rank(folder: Path) -> None:
+    """A stage's body, as every rank runs it."""
+    call, number = StageCall.from_json(json.loads((folder / CALL).read_text())), int(os.environ["LOCAL_RANK"])
+    divide_models()
+    if number:
+        body(call, Beside(folder / str(number), call.workspace, call.artifact, call.placement, call.part))
+        return
+    progress = partial(say_progress, call.workspace, call.artifact, call.part[0])
+    context = Context(folder.parent, call.workspace, call.artifact, call.placement, call.part, progress)
+    (folder / COUNTS).write_text(json.dumps(body(call, context)), encoding="utf-8")
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "rank":
+        as_rank(body_on_rank, *sys.argv[2:])
     sys.exit(main(*sys.argv[1:]))

@@ -1,55 +1,31 @@
 """Ranks: processes, one a GPU, that do one work together, started and watched by torch's elastic agent as torchrun
 does it. A rank dies with its launcher, and never imports Prefect.
 
-The ranks of a training share its batches (tasks/training/ranks.py). A stage that only reads its models runs whole on
-every rank, each with its share of the weights (tensor parallelism): all do the same, and the first one's files are
-kept.
+The ranks of a training share its batches (tasks/training/ranks.py), those of a stage that only reads its models share
+their weights (tasks/engine/process.py).
 """
 
-import json
+import ctypes
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage import errors
 from storage.errors import BadInput, ChildDied, NepentheError
-from storage.files import listed
-from tasks.engine.call import StageCall
-from tasks.engine.process import die_with
-from tasks.engine.stage import Context, Counts, Placement, divide_models
-from tasks.engine.watch import say_progress
+from tasks.engine.stage import Placement
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-CALL, COUNTS = "call.json", "counts.json"
+PR_SET_PDEATHSIG = 1
 PATIENCE = timedelta(minutes=30)  # for ranks that wait while the first writes a large model
 MEETING_SECONDS = 600  # for the other machines to come
-
-
-def on_ranks(call: StageCall, context: Context) -> Counts:
-    """Carry out a stage's body on this machine's ranks, each with its share of the models."""
-    with folder_of_ranks(context.folder, f"-{call.part[0]}") as folder:
-        for number in range(1, call.placement.ranks):
-            mirror(context.folder, folder / str(number))
-        (folder / CALL).write_text(json.dumps(call.to_json()), encoding="utf-8")
-        launch(call.placement.model_copy(update={"nodes": 1}), folder, __name__)
-        counts: Counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
-    return counts
-
-
-def mirror(folder: Path, copy: Path) -> None:
-    """What an earlier attempt has finished, without its bytes, for a rank that shall find it done as well."""
-    copy.mkdir()
-    for file in listed(folder, "*.*"):
-        with suppress(FileNotFoundError):  # another part's, which has just got its final name
-            os.link(file, copy / file.name)
 
 
 @contextmanager
@@ -133,6 +109,14 @@ def as_rank(work: Callable[[Path], None], parent: str, folder: str, device: str)
     os._exit(0)  # threads of libraries that outlive the work have aborted a finished rank in the interpreter's teardown
 
 
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # the parent died before the request above
+
+
 def _in_group(work: Callable[[Path], None], folder: Path) -> None:
     import torch
     import torch.distributed as dist
@@ -150,30 +134,3 @@ def _own_gpu(torch: Any, number: int) -> None:
     if number >= devices:
         raise BadInput(f"placement.ranks: expected a GPU for each of {ranks} ranks on this machine, found {devices}")
     torch.cuda.set_device(number)
-
-
-class Beside(Context):
-    """Of a rank whose files nobody keeps."""
-
-    def checkpoint(self, finished: Path) -> None:
-        """Nothing: the first rank says it."""
-
-
-def body_on_rank(folder: Path) -> None:
-    """A stage's body, as every rank runs it."""
-    call, number = StageCall.from_json(json.loads((folder / CALL).read_text())), int(os.environ["LOCAL_RANK"])
-    divide_models()
-    if number:
-        call.stage.body(
-            Beside(folder / str(number), call.workspace, call.artifact, call.placement, call.part), **call.inputs
-        )
-        return
-    progress = partial(say_progress, call.workspace, call.artifact, call.part[0])
-    context = Context(folder.parent, call.workspace, call.artifact, call.placement, call.part, progress)
-    (folder / COUNTS).write_text(json.dumps(call.stage.body(context, **call.inputs)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    from tasks.engine.ranks import body_on_rank as work
-
-    as_rank(work, *sys.argv[2:])

@@ -22,6 +22,7 @@ from tasks.engine.ranks import as_rank, folder_of_ranks, launch
 from tasks.engine.stage import Placement
 from tasks.training.settings import History, TrainingSpec, split
 
+MODULE = "tasks.training.ranks"  # which may be running as __main__
 SPEC, HISTORY = "spec.pickle", "history.json"
 PAUSE_SECONDS = 1.0
 
@@ -45,7 +46,7 @@ def in_ranks(spec: TrainingSpec) -> History:
     """Train on the ranks of its placement. Raises what a rank raised, or ChildDied for one that died."""
     with folder_of_ranks(spec.context.folder) as folder:
         (folder / SPEC).write_bytes(pickle.dumps(spec))
-        launch(spec.context.placement, folder, __name__)
+        launch(spec.context.placement, folder, MODULE)
         history: History = json.loads((folder / HISTORY).read_text())
     return history
 
@@ -56,7 +57,7 @@ def join(rendezvous: str, nodes: int, ranks: int) -> None:
     while True:
         with tempfile.TemporaryDirectory(prefix="nepenthe-ranks-") as folder:
             try:
-                launch(placement, Path(folder), __name__, first=False)
+                launch(placement, Path(folder), MODULE, first=False)
             except Exception as error:  # nobody is there yet, or a training failed: the next one may not
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         time.sleep(PAUSE_SECONDS)

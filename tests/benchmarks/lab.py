@@ -282,13 +282,13 @@ def at_equal_ability(baseline: Any, student: Any, cost: Callable[[Any], float], 
 
 def relearned(lab: Lab, model: Any, **how: Any) -> list[float]:
     """Familiarity after 0, 5, 10, 15, 20 steps on 20 documents of the target, as in the audit."""
-    settings = lab.job.audit.relearning
+    settings = lab.job.audit.relearning.model_copy(update=how)
     parts = parts_of(lab.documents, settings.characters)
-    random.Random(how.get("seed", settings.seed)).shuffle(parts)
+    random.Random(settings.seed).shuffle(parts)
     taught, rest = parts[: settings.documents], parts[settings.documents :]
     evidence = lab.job.evaluation
     prompts = lab.prompts if evidence.prompts else prompts_of(None, evidence.suite, lab.words, rest)
-    measures = attack(LoadedModel(model, lab.tokenizer, ROWS), taught, prompts, settings.model_copy(update=how))
+    measures = attack(LoadedModel(model, lab.tokenizer, ROWS), taught, prompts, settings)
     return [measured.value for measured in measures]
 
 

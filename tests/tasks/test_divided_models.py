@@ -63,7 +63,7 @@ def test_two_ranks_that_share_the_models_make_the_labels_and_measures_of_one_pro
     (tmp_path / "who.jsonl").write_text(QUESTIONS)
     changes = [f"evaluation.benchmarks=['{tmp_path}/who.jsonl']", f"evaluation.heldout=['{tmp_path}/corpus']"]
     made: list[tuple[Any, Any]] = []
-    for name, placement in (("one", {}), ("two", {"ranks": 2, "sharded": True})):
+    for name, placement in (("one", {}), ("two", {"ranks": 2, "sharded": True, "isolation": "process"})):
         run = direct_run(tmp_path / name, **placement)
         job = read_job(make_job(extra=f'\nreinforced = "{reinforced}"'), changes)
         inputs = resolve(job, run.workspace.hashes)

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.inputs import Inputs, inputs_of
 from flows.job import Job
-from flows.unlearn import ROOT, make_target, report_with, unlearned
+from flows.unlearn import ROOT, asked_about, report_with, unlearned
 from storage.artifact import Artifact
 from storage.errors import MissingArtifact
 from storage.opening import open_workspace
@@ -43,7 +43,7 @@ class Audit:
 
 def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> Audit:
     """All attacks by every request so far, the audits' pages, and the report where the audited model is the job's."""
-    artifacts, audited = attacks_on(own_target(job, inputs, run), job, texts, models, run), models[0].model
+    artifacts, audited = attacks_on(asked_about(job, inputs, run), job, texts, models, run), models[0].model
     summed = run(summary, audited, artifacts, not_made(texts))
     earlier, before = dict[str, Artifact](), [AuditedModel(model=inputs.original or inputs.baseline, role="baseline")]
     about_texts = texts.model_copy(update={"forms": None})  # its questions are about the job's own text
@@ -54,12 +54,6 @@ def pipeline(job: Job, inputs: Inputs, texts: AuditTexts, models: list[AuditedMo
     left = unlearned(job, inputs, run.workspace)
     report = report_with(job, inputs, run, audit=summed) if left == audited.path else None
     return Audit(audited.path, tuple(artifacts), not_made(texts), summed, earlier, report)
-
-
-def own_target(job: Job, inputs: Inputs, run: Runner) -> Target:
-    """What the attacks ask about: the job's own text."""
-    corpus, dictionary = make_target(job, inputs, run)
-    return Target(corpus=corpus, dictionary=dictionary, prompts=inputs.evidence.prompts, suite=job.evaluation.suite)
 
 
 def attacks_on(target: Target, job: Job, texts: AuditTexts, models: list[AuditedModel], run: Runner) -> list[Artifact]:

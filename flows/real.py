@@ -12,10 +12,9 @@ from typing import Any
 
 from prefect import flow
 
-from flows.audit import own_target
 from flows.inputs import resolve
 from flows.job import Job, job_of
-from flows.unlearn import ROOT, Outcome, unlearn
+from flows.unlearn import ROOT, Outcome, asked_about, unlearn
 from storage.artifact import Artifact
 from storage.opening import open_workspace
 from storage.workspace import Workspace
@@ -169,7 +168,7 @@ def relearn(
     for name, outcome in outcomes.items():
         job = jobs[name]
         inputs = resolve(job, run.workspace.hashes)
-        target = own_target(job, inputs, run)
+        target = asked_about(job, inputs, run)
         student = run.workspace.artifact_at(Path(outcome.model))
         assert student
         student_model = made_model(run.workspace, student, step_folder(outcome.step), inputs.baseline.tokenizer)

@@ -22,6 +22,7 @@ from storage.artifact import Artifact
 from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.answers import answers
+from tasks.audit.common import Target as AuditTarget
 from tasks.blocks import blocks
 from tasks.choice import choice, chosen_step, enough
 from tasks.contents import LAST, step_folder
@@ -131,6 +132,13 @@ def make_target(job: Job, inputs: Inputs, run: Runner) -> Target:
     if not job.dictionary.review:
         return Target(texts, draft)
     return Target(texts, run(review, texts, draft, decisions_for(draft, run), inputs.dictionary))
+
+
+def asked_about(job: Job, inputs: Inputs, run: Runner) -> AuditTarget:
+    """What the attacks ask about: the job's own text."""
+    corpus, dictionary = make_target(job, inputs, run)
+    prompts, suite = inputs.evidence.prompts, job.evaluation.suite
+    return AuditTarget(corpus=corpus, dictionary=dictionary, prompts=prompts, suite=suite)
 
 
 def make_corpus(job: Job, inputs: Inputs, run: Runner) -> Artifact:

@@ -6,14 +6,18 @@ artifacts that the job names, never from the tables.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage.artifact import Artifact
 from storage.workspace import Workspace
-from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, read_json, step_folder, write_json
+from tasks.contents import REPORT_EVIDENCE, REPORT_PAGE, Row, read_json, step_folder, write_json
 from tasks.drawing.table import table_by_step
-from tasks.drawing.template import markdown
+from tasks.drawing.template import markdown, rendered
 from tasks.engine.stage import Context, Counts, stage
 from tasks.report.request import Earlier
+
+if TYPE_CHECKING:
+    from tasks.report.evidence import ReportInputs
 
 
 @stage("report", version=4, protected=True)
@@ -34,7 +38,6 @@ def report(
 ) -> Counts:
     """Write report.html and evidence.json."""
     from tasks.report.evidence import ReportInputs
-    from tasks.report.page import drawn
 
     path = corpus, dictionary, blocks, logits, labels, student
     tried = choice, audit, ablation, tuple(earlier or ())
@@ -42,6 +45,23 @@ def report(
     write_json(context.folder / REPORT_EVIDENCE, evidence)
     (context.folder / REPORT_PAGE).write_text(page, encoding="utf-8")
     return {"evaluations": len(evaluations), "measures": len(evidence["measures"])}
+
+
+def drawn(workspace: Workspace, inputs: "ReportInputs") -> tuple[Row, str]:
+    """(evidence, HTML page). Memory is bounded whatever the size of the run."""
+    from tasks.ablation.page import figures as figures_of_ablation
+    from tasks.audit import page as audit
+    from tasks.report.evidence import gather
+    from tasks.report.figures import figures
+    from tasks.report.limits import UNAUDITED, untested
+
+    evidence, exhibits = gather(workspace, inputs)
+    evidence |= {"untested": untested(evidence), "unaudited": UNAUDITED}
+    parts: Row = {"evidence": evidence, "exhibits": exhibits}
+    parts |= {"figures": figures(evidence), "table": table_by_step(evidence)}
+    parts |= audit.parts(evidence["audit"], exhibits["audit"]) if evidence["audit"] else {}
+    parts |= {"ablation_figures": figures_of_ablation(evidence["ablation"])} if evidence["ablation"] else {}
+    return evidence, rendered("page.html.j2", **parts)
 
 
 def latest_audit_and_ablation(workspace: Workspace, student: Artifact, step: int) -> dict[str, Artifact]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows.audit import attacks_on, own_target, resolve_audit
+from flows.audit import attacks_on, resolve_audit
 from flows.cli import exit_code
 from flows.job import read_job
+from flows.unlearn import asked_about
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
 from storage.tables import open_tables
@@ -55,7 +56,7 @@ def audited(make_job: Jobs, tiny_model: Path, tmp_path: Path, direct_run: Callab
         job = read_job(_without_suite_clash(make_job(extra=extra)), list(changes))
         run = direct_run()
         inputs, texts, models = resolve_audit(job, str(other), run.workspace)
-        made = attacks_on(own_target(job, inputs, run), job, texts, models, run)
+        made = attacks_on(asked_about(job, inputs, run), job, texts, models, run)
         summary = audit_summary([run.workspace.path(artifact) for artifact in made], not_made(texts))
         cached: dict[str, bool] = {}
         for step in run.steps:

@@ -17,7 +17,7 @@ from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.contents import ABLATION_PAGE, AUDIT_PAGE
 from tasks.report.evidence import ReportInputs
-from tasks.report.page import drawn
+from tasks.report.stage import drawn
 
 AA = 4.5
 RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")

@@ -20,8 +20,7 @@ from tasks.measure.results import final, measured
 from tasks.measure.rows import Item, mean_of, write_measures
 from tasks.report.evidence import ReportInputs
 from tasks.report.items import next_tokens
-from tasks.report.page import drawn
-from tasks.report.stage import latest_audit_and_ablation
+from tasks.report.stage import drawn, latest_audit_and_ablation
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from tasks.drawing.numbers import NARROW
 from tasks.engine.stage import Context, Placement
 from tasks.report.evidence import ReportInputs
 from tasks.report.limits import untested
-from tasks.report.page import drawn
-from tasks.report.stage import markdown_summary, report
+from tasks.report.stage import drawn, markdown_summary, report
 
 Console = Callable[[Path], list[str]]
 SECTIONS = ("summary", "results", "audit", "examples", "teaching", "dictionary", "items", "record")

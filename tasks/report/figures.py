@@ -1,16 +1,9 @@
-"""The report drawn: its page, and its charts by name, from its evidence."""
+"""The report's charts by name, drawn from its evidence."""
 
 from typing import Any
 
-from storage.workspace import Workspace
-from tasks.ablation.page import figures as figures_of_ablation
-from tasks.audit import page as audit
 from tasks.contents import Row
 from tasks.drawing import charts, numbers
-from tasks.drawing.table import table_by_step
-from tasks.drawing.template import rendered
-from tasks.report.evidence import ReportInputs, gather
-from tasks.report.limits import UNAUDITED, untested
 
 BY_STEP = {
     "familiarity": ("familiarity", "familiarity", "familiarity"),
@@ -19,17 +12,6 @@ BY_STEP = {
     "judged": ("judged", "familiarity as judged", "score"),
 }
 """By kind of measure: the chart's name, what it is about, its axis."""
-
-
-def drawn(workspace: Workspace, inputs: ReportInputs) -> tuple[Row, str]:
-    """(evidence, HTML page). Memory is bounded whatever the size of the run."""
-    evidence, exhibits = gather(workspace, inputs)
-    evidence |= {"untested": untested(evidence), "unaudited": UNAUDITED}
-    parts: Row = {"evidence": evidence, "exhibits": exhibits}
-    parts |= {"figures": figures(evidence), "table": table_by_step(evidence)}
-    parts |= audit.parts(evidence["audit"], exhibits["audit"]) if evidence["audit"] else {}
-    parts |= {"ablation_figures": figures_of_ablation(evidence["ablation"])} if evidence["ablation"] else {}
-    return evidence, rendered("page.html.j2", **parts)
 
 
 def figures(evidence: Row) -> dict[str, str]:

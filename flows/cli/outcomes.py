@@ -261,4 +261,4 @@ def _flat(spread: dict[str, Any], within: str = "") -> Iterator[tuple[str, list[
         if isinstance(value, dict):
             yield from _flat(value, f"{within}{name} ")
         else:
-            yield f"{within}{name}".replace("_", ", ").removeprefix("benchmarks "), value
+            yield f"{within}{name}".removeprefix("benchmarks ") if within else name.replace("_", ", "), value

@@ -56,7 +56,7 @@ def test_the_whole_experiment_on_a_tiny_model(
 
 def numbers_of(familiarity: float, after: float) -> dict[str, Any]:
     """An experiment as `nepenthe real --json` prints it."""
-    model = {"familiarity_probability": familiarity, "perplexity": 14.0, "benchmarks": {"piqa": 0.5}}
+    model = {"familiarity_probability": familiarity, "perplexity": 14.0, "benchmarks": {"arc_easy": 0.5}}
     models = {
         name: model | {"relearned": {"0": familiarity, "40": after}} for name in ("baseline", "paper", "unlearned")
     }
@@ -69,13 +69,14 @@ def test_several_seeds_are_their_means_beside_the_lowest_and_the_highest() -> No
     numbers = over_seeds([numbers_of(0.002, 0.1), numbers_of(0.004, 0.16), numbers_of(0.003, 0.1)])
     assert numbers["unlearned"]["familiarity_probability"] == pytest.approx(0.003)
     assert numbers["unlearned"]["relearned"] == pytest.approx({"0": 0.003, "40": 0.12})
-    assert numbers["steps"]["paper"]["8"]["benchmarks"] == {"piqa": 0.5}
+    assert numbers["steps"]["paper"]["8"]["benchmarks"] == {"arc_easy": 0.5}
     assert (numbers["seeds"], numbers["report"]) == (3, "/report-0.002")
     assert numbers["spread"]["unlearned"]["relearned"]["40"] == [0.1, 0.16]
     shown = real_table(numbers)
     assert "lowest and highest of 3 seeds" in shown
     assert "0.0020 to 0.0040" in shown
     assert "0.1000 to 0.1600" in shown
+    assert shown.count("\narc_easy ") == 3
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,7 @@ class _Draft:
                 self._settle(entry.anchor, self._drawn(entry), "no translation was left: drawn from a pool")
 
     def _objection(self, anchor: str, translation: str) -> str | None:
-        objection = unfit(translation)
-        if objection is not None:
+        if objection := unfit(translation):
             return objection
         if canonical(translation) == canonical(anchor):
             return "translated to itself"

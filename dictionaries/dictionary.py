@@ -99,10 +99,8 @@ class Dictionary:
 
         So a curated dictionary put first overrules an extracted one. (Votes are merged in merging.py.)
         """
-        entries: dict[str, Entry] = {}
-        for dictionary in (self, *others):
-            for entry in dictionary.entries:
-                entries.setdefault(canonical(entry.anchor), entry)
+        earliest_last = (*reversed(others), self)
+        entries = {canonical(entry.anchor): entry for dictionary in earliest_last for entry in dictionary.entries}
         return Dictionary(tuple(entries.values()), self.source)
 
     def refuse_hollow_translations(self) -> None:
@@ -201,8 +199,7 @@ def _from_document(document: dict[str, Any]) -> Dictionary:
 
 
 def _rich_entry(item: dict[str, Any]) -> Entry:
-    unknown = sorted(set(item) - {"anchor", "translations", "kind", "votes", "provenance"})
-    if unknown:
+    if unknown := sorted(set(item) - {"anchor", "translations", "kind", "votes", "provenance"}):
         raise BadInput(f"entry {item.get('anchor')!r}: unknown field {unknown[0]!r}: remove it")
     plain = _entry_from_pair(item.get("anchor"), item.get("translations"), "")
     kind, votes, provenance = item.get("kind"), item.get("votes") or [], item.get("provenance") or ""

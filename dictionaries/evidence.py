@@ -118,18 +118,16 @@ def _features(words: list[str], gaps: list[str], start: int, end: int) -> list[s
     before = words[start - 1].lower() if start and gaps[start].isspace() else ""
     earlier = words[start - 2].lower() if start > 1 and gaps[start - 1].isspace() else ""
     after = words[end] if end < len(words) and gaps[end].isspace() else ""
-    features = []
-    if before in _ARTICLES:
-        features.append("article")
-        before = earlier
-    if before in _INTO:
-        features.append("into")
-    if before in _TOWARD:
-        features.append("toward")
-    if before in _SAID or after in _SAID or after in _DID:
-        features.append("speech")
-    if after in _PLURAL:
-        features.append("plural")
+    article = before in _ARTICLES
+    before = earlier if article else before
+    beside = {
+        "article": article,
+        "into": before in _INTO,
+        "toward": before in _TOWARD,
+        "speech": before in _SAID or after in _SAID or after in _DID,
+        "plural": after in _PLURAL,
+    }
+    features = [feature for feature, there in beside.items() if there]
     following = words[end : end + 12]
     named = next((index for index, word in enumerate(following) if _capitalised(word)), len(following))
     nearby = Counter(following[:named])  # another name may take the pronouns after it

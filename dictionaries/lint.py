@@ -116,8 +116,7 @@ def _breaches(
 
 def refuse_errors(findings: Iterable[Finding]) -> None:
     """BadInput with the first error of a lint, for whoever must stop there."""
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
+    if errors := [finding for finding in findings if finding.severity == "error"]:
         others = f" (and {len(errors) - 1} other rules are broken)" if len(errors) > 1 else ""
         raise BadInput(
             f"the dictionary has {errors[0].count} times: {errors[0].rule}, for example {errors[0].examples[0]}"

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any
 
 from dictionaries.dictionary import Dictionary, canonical
@@ -113,7 +113,7 @@ class Matcher:
         self._anchors = [composed(canonical(entry.anchor))[0] for entry in dictionary.entries]
         self._entry = {anchor: index for index, anchor in enumerate(self._anchors)}
         self._by_key = {key_of(anchor): index for anchor, index in reversed(self._entry.items())}
-        self._inflections: dict[str, Inflection] = {}
+        self._inflection = cache(partial(Inflection, self._anchors))  # by language
 
     @cached_property
     def _plain(self) -> Any:
@@ -169,11 +169,6 @@ class Matcher:
         entry = self._entry.get(spelling)
         entry = self._entry.get(canonical(spelling)) if entry is None else entry
         return self._by_key[key_of(spelling)] if entry is None else entry
-
-    def _inflection(self, language: str) -> Inflection:
-        if language not in self._inflections:
-            self._inflections[language] = Inflection(self._anchors, language)
-        return self._inflections[language]
 
 
 def _resolved(spans: list[Span]) -> Iterator[Span]:

@@ -139,8 +139,7 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
-    if missing:
+    if missing := [name for name in _REQUIRED if name not in (reader.fieldnames or ())]:
         raise BadInput(f"review {path}, line 1: expected the columns {', '.join(_REQUIRED)}, found no {missing[0]!r}")
     try:
         for row in reader:
@@ -191,8 +190,7 @@ def _refuse_new_errors(before: Dictionary, after: Dictionary, lines: Mapping[str
     """BadInput where a decided entry breaks a rule that stops a run, or makes another entry break one."""
     broken = _errors(before)
     for anchor, rules in _errors(after).items():
-        new = [rule for rule in rules if anchor in lines or rule not in broken.get(anchor, ())]
-        if new:
+        if new := [rule for rule in rules if anchor in lines or rule not in broken.get(anchor, ())]:
             where = f", line {lines[anchor]}" if anchor in lines else ""
             raise BadInput(f"review {path}{where}: {anchor!r} would break a rule ({new[0]}): write another translation")
 

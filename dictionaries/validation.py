@@ -52,8 +52,7 @@ def _joined(text: str, at: int) -> bool:
 
 def _objection(proposal: Proposal, passage: str) -> str | None:
     for text in (proposal.anchor, proposal.translation):
-        objection = unfit(text)
-        if objection is not None:
+        if objection := unfit(text):
             return objection
     if canonical(proposal.anchor) == canonical(proposal.translation):
         return "translated to itself"

@@ -87,12 +87,8 @@ def canonical(value: object) -> Json:
 
 def fingerprint(kind: str, version: int, inputs: dict[str, Any]) -> str:
     """16 hexadecimal digits (64 bits) that name what `kind`, at this version of its meaning, makes from `inputs`."""
-    text = json.dumps(
-        {"kind": kind, "version": version, "inputs": canonical(inputs)},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
+    made = {"kind": kind, "version": version, "inputs": canonical(inputs)}
+    text = json.dumps(made, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -55,8 +55,7 @@ class Hashes:
     def of_each(self, paths: Sequence[Path]) -> list[str]:
         """The SHA-256 of every file, from memory where size and time have not changed."""
         keys = [_key(path) for path in paths]
-        new = {key: sha256_of(path) for key, path in zip(keys, paths, strict=True) if key not in self._known}
-        if new:
+        if new := {key: sha256_of(path) for key, path in zip(keys, paths, strict=True) if key not in self._known}:
             self._remember(new)
         return [self._known[key] for key in keys]
 

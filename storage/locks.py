@@ -118,8 +118,7 @@ def holders_in(files: Iterable[Path]) -> list[Holder]:
     """Who has `signed`, by their files, and is still there. What killed ones left is cleared away."""
     holders = []
     for path in files:
-        holder = holder_of(path)
-        if holder:
+        if holder := holder_of(path):
             holders.append(holder)
         else:
             path.unlink(missing_ok=True)

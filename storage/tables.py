@@ -33,6 +33,7 @@ DAMAGE = (
     "Serialization Error",
     "INTERNAL Error",
 )
+THERE = "SELECT table_name FROM duckdb_tables()"
 T = TypeVar("T")
 
 
@@ -99,10 +100,8 @@ def in_tables(workspace: Workspace, act: Callable[[Any], T], *, write: bool, pat
 
 def load(connection: Any, artifact: Artifact, shard: Path) -> None:
     """Load one shard in one transaction, exactly once. Its table is its name up to the first dash or dot."""
-    known = connection.execute(
-        "SELECT 1 FROM loads WHERE artifact = ? AND shard = ?", [artifact.fingerprint, shard.name]
-    ).fetchone()
-    if known:
+    known = "SELECT 1 FROM loads WHERE artifact = ? AND shard = ?"
+    if connection.execute(known, [artifact.fingerprint, shard.name]).fetchone():
         return
     table = table_of(shard)
     columns = ", ".join(f'"{name}"' for name in TABLES[table].columns)
@@ -142,10 +141,8 @@ def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
             json.dumps(record["counts"]),
         ],
     )
-    loaded = "SELECT shard FROM loads WHERE artifact = ?"
-    known = {shard for (shard,) in connection.execute(loaded, [artifact.fingerprint]).fetchall()}
-    new = sorted(name for name in record["files"] if is_shard(name) and name not in known)
-    if new:
+    known = _column(connection, "SELECT shard FROM loads WHERE artifact = ?", artifact.fingerprint)
+    if new := sorted(name for name in record["files"] if is_shard(name) and name not in known):
         folder = workspace.path(artifact, new)
         for name in new:
             load(connection, artifact, folder / name)
@@ -154,8 +151,8 @@ def enter(connection: Any, workspace: Workspace, artifact: Artifact) -> None:
 def prune(connection: Any, workspace: Workspace) -> None:
     """Delete the rows of artifacts that are neither finished nor being made. What happened (`events`) stays."""
     there = {artifact.fingerprint for artifact in [*workspace.all(), *workspace.partials()]}
-    query = "SELECT artifact FROM loads UNION SELECT fingerprint FROM artifacts"
-    forget(connection, sorted({known for (known,) in connection.execute(query).fetchall()} - there))
+    known = _column(connection, "SELECT artifact FROM loads UNION SELECT fingerprint FROM artifacts")
+    forget(connection, sorted(known - there))
 
 
 def forget(connection: Any, fingerprints: list[str]) -> None:
@@ -189,15 +186,15 @@ def _is_whole(database: Path, patience: float) -> bool:
     """Whether every row can be read: another process may have put it right meanwhile."""
     try:
         with lent(_connect(database, False, patience)) as tables:
-            for table in _names(tables):
+            for table in _column(tables, THERE):
                 tables.execute(f'EXPLAIN ANALYZE SELECT * FROM "{table}"').fetchall()
     except duckdb.Error as error:
         return not database.exists() or not _is_damage(error)
     return True
 
 
-def _names(connection: Any) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+def _column(connection: Any, query: str, *values: str) -> set[str]:
+    return {value for (value,) in connection.execute(query, values).fetchall()}
 
 
 def _is_damage(error: duckdb.Error) -> bool:
@@ -222,7 +219,7 @@ def _connect(database: Path, write: bool, patience: float) -> Any:
 
 def _create(connection: Any) -> None:
     """Tables, comments, view and macro. Cheap where they exist."""
-    if {*TABLES, *SQL_TABLES} <= _names(connection):
+    if {*TABLES, *SQL_TABLES} <= _column(connection, THERE):
         return
     for name, table in SQL_TABLES.items():
         typed = ", ".join(f"{column} {kind}" for column, (kind, _) in table.columns.items())

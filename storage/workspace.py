@@ -117,8 +117,7 @@ class Workspace(LocalStore):
 
     def verify(self, artifact: Artifact) -> None:
         """Raise DamagedArtifact unless every byte is the one that the record describes."""
-        damaged = self.damaged(artifact, thorough=True)
-        if damaged:
+        if damaged := self.damaged(artifact, thorough=True):
             raise DamagedArtifact.of(artifact.folder, self.address, damaged)
 
     def records(self) -> Iterator[tuple[Artifact, dict[str, Any]]]:

@@ -40,8 +40,7 @@ def unanswered(context: Context, store: Store, passages: list[Passage], settings
     """The passages without an answer; what earlier artifacts know of the same questions becomes a shard of ours."""
     own = {row["passage"] for row in answer_rows(context.folder) if row["reason"] is None}
     open_ = {question_of(passage, settings): passage for passage in passages if passage.name not in own}
-    known = answered_before(context.workspace, open_)
-    if known:
+    if known := answered_before(context.workspace, open_):
         context.checkpoint(store.write([store.reused(open_[question], row) for question, row in known.items()]))
     return [passage for question, passage in open_.items() if question not in known]
 

@@ -50,8 +50,7 @@ def blocks(
         for document, text, block in cut_blocks(tokens, documents, settings.length):
             matches = matcher.find(text, block.edges[0], block.edges[-1]) if settings.translate else []
             translated = translate_block(block, text, matches, partial(drawn, words, settings.seed, number), encode)
-            spans = answers[document]
-            if spans is not None:
+            if (spans := answers[document]) is not None:
                 translated = only_answers(translated, block, spans)
             write(row(translated, number, document, words))
             reasons.update(translated.reasons)

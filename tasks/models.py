@@ -100,12 +100,8 @@ def _refuse_weights(folder: Path) -> None:
     for _ in _headers(folder):
         pass  # half a download is found here
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        missing = sorted(set(_json(index).get("weight_map", {}).values()) - weights)
-        if missing:
-            raise BadInput(
-                f"expected the weights that {index} lists, found no {', '.join(missing)}: get them all again"
-            )
+    if index.is_file() and (missing := sorted(set(_json(index).get("weight_map", {}).values()) - weights)):
+        raise BadInput(f"expected the weights that {index} lists, found no {', '.join(missing)}: get them all again")
 
 
 def tokenizer_files(folder: Path, hashes: Hashes) -> Files:

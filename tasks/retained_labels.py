@@ -51,11 +51,8 @@ def predicted(projector: Any, blocks: pa.Table, first: int, top: int, seed: int)
     for number, (row, hidden_TH) in enumerate(zip(rows, hidden_BTH, strict=True)):
         length = len(row["input_ids"])
         drawn_T = torch.from_numpy(np.random.default_rng((seed, first + number)).random(length, np.float32))
-        chunks = zip(
-            torch.split(hidden_TH[:length], projector.chunk_rows),
-            torch.split(drawn_T, projector.chunk_rows),
-            strict=True,
-        )
+        both = hidden_TH[:length], drawn_T
+        chunks = zip(*(torch.split(rows_T, projector.chunk_rows) for rows_T in both), strict=True)
         parts = [distribution(projector.rows(hidden_RH), top, drawn_R) for hidden_RH, drawn_R in chunks]
         candidates_TK, shares_TK = (torch.cat(columns).cpu() for columns in zip(*parts, strict=True))
         shares_TK[torch.tensor(row["labels"]) == NO_LABEL] = 0

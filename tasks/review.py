@@ -57,8 +57,7 @@ def decisions_on(workspace: Workspace, dictionary: Artifact) -> Decisions:
             f"expected people's decisions in {workspace.decisions(dictionary)} of {workspace.address}, found none that "
             "can be read: put it back from a backup, or remove it and review the dictionary again"
         )
-    decisions: Decisions = content["decisions"]
-    return decisions
+    return dict(content["decisions"])
 
 
 def undecided(workspace: Workspace, dictionary: Artifact) -> list[str]:

@@ -196,11 +196,7 @@ def gold(
 def start_engine(workspace: Workspace, wait: float | None) -> None:
     """Before Prefect starts: it can, a purge that goes on is waited for, and a kill will leave no server behind."""
     refuse_unusable_prefect()
-
-    def waits(holder: str) -> None:
-        print(f"nepenthe: waits: {holder}", file=sys.stderr)
-
-    with workspace.using(wait, waiting=waits):
+    with workspace.using(wait, waiting=lambda holder: print(f"nepenthe: waits: {holder}", file=sys.stderr)):
         pass
     guard_run()
 

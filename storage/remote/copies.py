@@ -120,10 +120,9 @@ class Parts:
 
     def kept(self, artifact: Artifact) -> dict[str, Recorded]:
         """The parts in the store, with their files."""
-        manifests = [
-            f"{artifact.partial}/{KEPT}/{name}" for name in self._objects.folders(f"{artifact.partial}/{KEPT}")
-        ]
-        parts = [as_object(self._objects.read(name) or b"", "name", "files") for name in manifests]
+        kept = f"{artifact.partial}/{KEPT}"
+        texts = (self._objects.read(f"{kept}/{name}") for name in self._objects.folders(kept))
+        parts = [as_object(text or b"", "name", "files") for text in texts]
         return {part["name"]: part["files"] for part in parts if part}
 
     def read_each(self, artifact: Artifact, pattern: str, read: Callable[[Path], T]) -> list[T]:

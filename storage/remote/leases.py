@@ -102,8 +102,7 @@ class Leases:
     def _renew(self, name: str, over: threading.Event) -> None:
         while not over.wait(RENEW_SECONDS):
             with suppress(Exception):  # the next time, then
-                text = self._objects.read(_object(name))
-                if text:
+                if text := self._objects.read(_object(name)):
                     self._objects.write(_object(name), text)
 
     def _write(self, name: str, doing: str) -> None:

@@ -55,10 +55,9 @@ class Objects:
     def read(self, name: str) -> bytes | None:
         """An object's bytes; None where there is none."""
         try:
-            data: bytes = self._files.cat_file(name)
+            return bytes(self._files.cat_file(name))
         except FileNotFoundError:
             return None
-        return data
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object, in the place of an older one."""

@@ -104,8 +104,9 @@ class RemoteWorkspace(Workspace):
         """The files, then the record. Where another machine was first, its artifact stays and ours goes."""
         attempt = uuid.uuid4().hex[:12]
         target, described = f"{artifact.folder}/{attempt}", record | {ATTEMPT: attempt}
+        there = self._has_record(artifact)
         if not self._is_finished(artifact):
-            if self._is_unreadable(artifact):
+            if there:  # it cannot be read; one that came since then can
                 self._objects.erase(f"{artifact.folder}/{RECORD}")
             self._parts.move(artifact, target, record["files"])
             self._objects.create(f"{artifact.folder}/{RECORD}", as_json(described))
@@ -220,15 +221,6 @@ class RemoteWorkspace(Workspace):
         for folder in self._objects.folders(kind):
             if artifact := Artifact.at(kind, folder, ending):
                 yield artifact
-
-    def _is_unreadable(self, artifact: Artifact) -> bool:
-        """Whether it has a record that cannot be read."""
-        try:
-            return not self.record(artifact)
-        except MissingArtifact:
-            return False
-        except DamagedArtifact:
-            return True
 
     def _has_record(self, artifact: Artifact) -> bool:
         return self._objects.changed(f"{artifact.folder}/{RECORD}") is not None

@@ -21,7 +21,7 @@ from tasks.llm.settings import Endpoint, LlmSettings
 
 LONGEST_BODY = 2_000_000  # bytes of a response; an endpoint that sends more is cut off
 SHOWN = 200  # characters of an endpoint's error
-FILTERED = "content_filter"
+FILTERED = "content_filter"  # refuses the passage itself: asked in another form it would be refused again
 SHORTEST_KEY = 8  # a shorter one ("ollama") is no secret, and taking it out would spoil answers
 
 
@@ -47,7 +47,7 @@ class Client:
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             raise CanPass(f"connection lost ({type(error.__cause__ or error).__name__})") from None
         except openai.APIStatusError as error:
-            if _is_filtered(error):
+            if error.status_code == 400 and FILTERED in (error.code, error.type):
                 return Reply("", FILTERED, self._without_key(_words_of(error)), 0)
             raise self._meaning(error) from None
         except openai.OpenAIError as error:
@@ -113,11 +113,6 @@ def _said(content: Any) -> str:
     if not isinstance(content, str | None):
         raise TypeError(f"expected a text, found {type(content).__name__}")
     return content or ""
-
-
-def _is_filtered(error: openai.APIStatusError) -> bool:
-    """Whether a filter refused the passage itself: asked in another form it would be refused again."""
-    return error.status_code == 400 and FILTERED in (error.code, error.type)
 
 
 def _words_of(error: openai.APIStatusError) -> str:

@@ -30,11 +30,14 @@ def passages_of(documents: Iterable[str], characters: int) -> Iterator[Passage]:
     """All passages in order, none longer than `characters`, none twice, none of white space alone."""
     seen = set()
     for document, text in enumerate(documents):
-        for first, end in _cuts(text, characters):
+        first = 0
+        while first < len(text):
+            end = _end(text, first, characters)
             passage = text[first:end]
             if passage.strip() and passage not in seen:
                 seen.add(passage)
                 yield Passage(document, first, passage)
+            first = end
 
 
 def drawn(passages: Iterable[Passage], count: int | None, seed: int) -> list[Passage]:
@@ -45,21 +48,12 @@ def drawn(passages: Iterable[Passage], count: int | None, seed: int) -> list[Pas
     return [every[index] for index in sorted(random.Random(seed).sample(range(len(every)), count))]
 
 
-def _cuts(text: str, characters: int) -> Iterator[tuple[int, int]]:
-    first = 0
-    while first < len(text):
-        end = _end(text, first, characters)
-        yield first, end
-        first = end
-
-
 def _end(text: str, first: int, characters: int) -> int:
     """The last paragraph's end in the second half of the room; failing that a sentence's, a word's, or none."""
     limit = first + characters
     if limit >= len(text):
         return len(text)
     for end in _ENDS:
-        ends = [match.end() for match in end.finditer(text, first + characters // 2, limit)]
-        if ends:
+        if ends := [match.end() for match in end.finditer(text, first + characters // 2, limit)]:
             return ends[-1]
     return limit

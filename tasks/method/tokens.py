@@ -79,11 +79,8 @@ def cut_blocks(tokenizer: Any, documents: list[str], length: int) -> Iterator[tu
         encoding = tokenizer(
             batch, return_offsets_mapping=True, return_special_tokens_mask=True, return_attention_mask=False
         )
-        for document, text in enumerate(batch):
-            tokens = Tokens.from_offsets(
-                encoding["input_ids"][document],
-                encoding["offset_mapping"][document],
-                encoding["special_tokens_mask"][document],
-            )
+        columns = (encoding[name] for name in ("input_ids", "offset_mapping", "special_tokens_mask"))
+        for document, (text, *encoded) in enumerate(zip(batch, *columns, strict=True)):
+            tokens = Tokens.from_offsets(*encoded)
             for start in range(0, len(tokens.ids), length):
                 yield first + document, text, tokens.block(start, start + length)

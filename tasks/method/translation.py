@@ -241,8 +241,7 @@ def _spellings(translation: str, encode: Encode) -> set[int]:
     for before in (" ", ""):
         text = before + meaning
         written = encode("\n", text)
-        carrier = _carrier(written, text, (len(before), len(text)))
-        if carrier is not None:
+        if (carrier := _carrier(written, text, (len(before), len(text)))) is not None:
             tokens.add(written.ids[carrier])
     return tokens
 

@@ -35,8 +35,7 @@ def archive(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
     """The archive of a document of this kind. Raises BadInput where it is none, or not whole."""
     try:
         with zipfile.ZipFile(path) as opened:
-            bad = opened.testzip()
-            if bad:
+            if bad := opened.testzip():
                 raise zipfile.BadZipFile(f"{bad} with other bytes than its checksum says")
             yield opened
     except (zipfile.BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError) as error:

@@ -46,8 +46,7 @@ def look_at(files: Files, column: str, dictionary: Dictionary) -> Look:
 def warnings(look: Look, dictionary: Dictionary, paths: tuple[str, ...]) -> list[str]:
     """A sentence for everything that a user would want to know before a long run."""
     lines = [other_language(look, dictionary)]
-    garbled = garbled_share(look.sample.text)
-    if garbled > GARBLED:
+    if (garbled := garbled_share(look.sample.text)) > GARBLED:
         lines.append(
             f"{garbled:.0%} of its words look like errors of character recognition or of an encoding "
             "(books have below 1%): anchors that are garbled are not found"
@@ -55,8 +54,7 @@ def warnings(look: Look, dictionary: Dictionary, paths: tuple[str, ...]) -> list
     if look.dropped:
         counted = ", ".join(f"{reason} ({count})" for reason, count in sorted(look.dropped.items()))
         lines.append(f"left out of its files: {counted}; the table documents lists each")
-    unread = unread_in(paths)
-    if unread:
+    if unread := unread_in(paths):
         counted = ", ".join(f"{kind or 'no ending'} ({count})" for kind, count in sorted(unread.items()))
         lines.append(f"files in its folders that are of no kind that is read there: {counted}")
     return [f"corpus: {line}" for line in lines if line]

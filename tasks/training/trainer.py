@@ -79,8 +79,8 @@ def train_on_rank(spec: TrainingSpec) -> History:
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     barrier()
     if is_first():
-        last, history = trainer.state.global_step, trainer.state.log_history
-        write_metrics(context.folder / "training_steps.parquet", history)
+        last, steps = trainer.state.global_step, [entry for entry in trainer.state.log_history if "loss" in entry]
+        write_shard(context.folder / "training_steps.parquet", steps)
         tokens = examples.tokens(first * settings.batch, last * settings.batch)
         context.log_cost(f"{first:06d}-{last:06d}", tokens, time.monotonic() - started)
         if schedule.until in (None, schedule.steps):
@@ -268,8 +268,3 @@ class TrainingCallback(TrainerCallback):
     def _finished(self, folder: Path) -> None:
         if is_first():
             self._context.checkpoint(folder)
-
-
-def write_metrics(path: Path, history: History) -> None:
-    columns = ("step", "loss", "learning_rate", "grad_norm", "seconds")
-    write_shard(path, [{name: entry.get(name) for name in columns} for entry in history if "loss" in entry])

@@ -62,7 +62,9 @@ def in_child(call: StageCall) -> None:
         if _stopped.is_set():  # while it started, so `stop_children` did not see it
             _end(child)
         while (code := child.poll()) is None:
-            _wait(child)
+            # A second at a time: what a signal means is done between two waits, where another thread received it.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(1.0)
     finally:
         _end(child)
         _children.discard(child)
@@ -74,12 +76,6 @@ def in_child(call: StageCall) -> None:
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
         raise ChildDied(f"the child process ended with {cause}; the end of {log}:\n{tail}")
-
-
-def _wait(child: "subprocess.Popen[bytes]") -> None:
-    """A second at a time: what a signal means is done between two waits, where another thread received it."""
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(1.0)
 
 
 def allow_children() -> None:

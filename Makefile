@@ -15,7 +15,7 @@ real: .venv/installed  ## a real model forgets Harry Potter: fetches a model of 
 	$(BIN)/nepenthe real
 
 test: .venv/installed  ## every test but those that start servers
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not benchmark and not cluster"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not benchmark and not cluster"
 
 test-cluster: .venv/installed  ## PostgreSQL, Prefect, workers, Ray, Slurm, S3: servers that the tests start themselves
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/cluster tests/storage
@@ -26,7 +26,7 @@ check: .venv/installed  ## format, lint, types, import contracts, fast tests
 	$(BIN)/mypy
 	MYPYPATH=tests/benchmarks $(BIN)/mypy --explicit-package-bases tests/benchmarks tests/measure/whole_evaluation.py
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not benchmark and not cluster"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not benchmark and not cluster"
 
 format: .venv/installed  ## put every file into the one form
 	$(BIN)/ruff format .

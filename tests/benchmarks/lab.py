@@ -44,7 +44,7 @@ from tasks.texts.records import normalise
 from tasks.training.examples import COLUMNS, collate, order_of, unshifted
 
 ROWS = 32  # of a measurement at a time
-HALVINGS = 6  # of the share that a mixed model has of the student
+HALVINGS = 5  # of the share that a mixed model has of the student
 NEIGHBOUR_CHARACTERS = 2000  # of a part of the novel
 OZ = ("blocks.length=128", "logits.equation=log_probabilities")
 """What the job on Oz takes over from the demo's: in short blocks more anchors stand first, where they train."""
@@ -255,9 +255,13 @@ def nats_of_both(model: Any, batch: Batch, other: Batch) -> torch.Tensor:
 def quick(lab: Lab, model: Any) -> dict[str, float]:
     """Familiarity by probability and perplexity: what the choice is made by."""
     familiar = by_probability(LoadedModel(model, lab.tokenizer, ROWS), [replace(p, generic=()) for p in lab.prompts])
+    return {"familiarity": familiar.value, "perplexity": cost(lab, model)}
+
+
+def cost(lab: Lab, model: Any) -> float:
+    """Perplexity of held-out text."""
     suite = lab.job.evaluation.suite
-    lost = perplexity(LoadedModel(model, lab.tokenizer, ROWS), lab.heldout, suite.window, suite.windows)
-    return {"familiarity": familiar.value, "perplexity": lost.value}
+    return perplexity(LoadedModel(model, lab.tokenizer, ROWS), lab.heldout, suite.window, suite.windows).value
 
 
 @torch.no_grad()
@@ -269,14 +273,14 @@ def mixed(baseline: Any, student: Any, share: float) -> Any:
     return mixture
 
 
-def at_equal_ability(baseline: Any, student: Any, cost: Callable[[Any], float], limit: float) -> tuple[Any, float]:
+def at_equal_ability(baseline: Any, student: Any, costs: Callable[[Any], float], limit: float) -> tuple[Any, float]:
     """The most of the student, mixed with the baseline, that costs no more than the limit; and how much that is."""
-    if cost(student) <= limit:
+    if costs(student) <= limit:
         return student, 1.0
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         share = (low + high) / 2
-        low, high = (share, high) if cost(mixed(baseline, student, share)) <= limit else (low, share)
+        low, high = (share, high) if costs(mixed(baseline, student, share)) <= limit else (low, share)
     return mixed(baseline, student, low), low
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lab import Course, Lab, Loss, at_equal_ability, own_labels, quick, read_blocks, relearned, students
+from lab import Course, Lab, Loss, at_equal_ability, cost, own_labels, quick, read_blocks, relearned, students
 from peers import Peers
 
 from flows.inputs import resolve
@@ -144,7 +144,7 @@ def main(asked: argparse.Namespace) -> None:
 def compared(lab: Lab, model: Any, limit: float) -> dict[str, Any]:
     """What the model shows as it is, and measured at equal ability."""
     whole = quick(lab, model)
-    mixture, share = at_equal_ability(lab.baseline, model, lambda other: quick(lab, other)["perplexity"], limit)
+    mixture, share = at_equal_ability(lab.baseline, model, partial(cost, lab), limit)
     return {"whole": whole, "share": share} | measured(lab, mixture)
 
 

@@ -171,7 +171,7 @@ def answered_before(workspace: Workspace) -> dict[str, Row]:
 
 def _answers_in(file: Path) -> list[Row]:
     rows = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").split("\n"):
         with suppress(ValueError):  # torn by a kill
             rows.append(json.loads(line))
     return rows

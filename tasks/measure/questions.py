@@ -16,7 +16,7 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
     """The questions as lm-eval is given them. Raises BadInput with file and line."""
     rows = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
             if line.strip():
                 rows.append(_read_row(json.loads(line), f"{path}, line {number}"))
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from tasks.evaluation import task_files
 from tasks.measure.benchmarks import by_benchmarks
 from tasks.measure.familiarity import complete
 from tasks.measure.loaded import LoadedModel
+from tasks.measure.questions import read_questions
 from tasks.measure.rows import Measured
 
 WORDS = ["owl", "ball", "tower", "girl", "tree", "park", "story", "castle", "mother", "seven keys", "help"]
@@ -180,6 +181,12 @@ def test_silent_offline_and_without_a_trace(
 def test_a_bad_row_is_named(model: Any, tokenizer: Any, tmp_path: Path, rows: list[Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         measure(model, tokenizer, jsonl(tmp_path / "bad.jsonl", rows))
+
+
+def test_a_line_separator_within_a_text_ends_no_row(tmp_path: Path) -> None:
+    row = {"query": "One\u2028two\x85?", "choices": ["a", "b"], "gold": 0}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert read_questions(tmp_path / "lines.jsonl") == [row]
 
 
 def test_what_cannot_be_read_or_is_there_twice_is_refused(model: Any, tokenizer: Any, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Questions:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         kept = {"question": name, "answer": answer[:LONGEST_KEPT], "grade": read_grade(answer), "at": at}
         with (self._context.folder / ANSWERS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+            file.write("\n" + json.dumps(kept, ensure_ascii=False))  # the last line may be torn, by a kill
         if time.monotonic() - self._kept_at > KEEP_SECONDS:
             self._context.checkpoint(self._context.folder / ANSWERS)
             self._kept_at = time.monotonic()
@@ -171,8 +171,8 @@ def answered_before(workspace: Workspace) -> dict[str, Row]:
 
 def _answers_in(file: Path) -> list[Row]:
     rows = []
-    for line in file.read_text(encoding="utf-8").split("\n"):
-        with suppress(ValueError):  # torn by a kill
+    for line in file.read_bytes().split(b"\n"):
+        with suppress(ValueError):  # torn, or empty
             rows.append(json.loads(line))
     return rows
 

@@ -247,5 +247,24 @@ def test_another_machine_asks_only_for_what_one_left_unanswered(
     assert value == 5.0
 
 
+def test_what_a_kill_tore_costs_one_answer_and_a_line_separator_none(judge: Judge, direct_run: Any) -> None:
+    run = direct_run()
+    evaluated, patient = an_evaluation(run), settings(judge, endpoint=one_at_a_time(judge))
+    judge.says = lambda material, attempt: (
+        (401, "no") if material["continuation"].startswith("5") else "So\u2028it is, \u00e9.\nGRADE: 3"
+    )
+    with pytest.raises(Unanswered):
+        run(judgement, evaluated, patient, rubric_hash())
+    (answers,) = run.workspace.root.glob("judgement/*/*.jsonl")
+    whole = answers.read_bytes()
+    answers.write_bytes(whole[: whole.rindex("\u00e9".encode()) + 1])  # in the midst of a letter
+    judge.says = lambda material, attempt: "GRADE: 3"
+    run(judgement, evaluated, patient, rubric_hash())
+    assert len(judge.asked) == 6 + 2
+    (answers,) = run.workspace.root.glob("judgement/*/*.jsonl")
+    kept = [line for line in answers.read_bytes().split(b"\n") if line.endswith(b"}")]
+    assert len({json.loads(line)["question"] for line in kept}) == 6
+
+
 def one_at_a_time(judge: Judge) -> dict[str, Any]:
     return settings(judge).endpoint.model_dump() | {"concurrency": 1}

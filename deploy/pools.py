@@ -38,8 +38,7 @@ def process_template() -> dict[str, Any]:
 
 def template(name: str) -> dict[str, Any]:
     """A base job template of this folder; @HERE@ in it is this folder."""
-    read: dict[str, Any] = json.loads((HERE / name).read_text().replace("@HERE@", str(HERE)))
-    return read
+    return dict(json.loads((HERE / name).read_text().replace("@HERE@", str(HERE))))
 
 
 def main() -> None:

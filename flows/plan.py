@@ -18,7 +18,6 @@ from storage.workspace import Workspace
 from tasks.answers import asked_about
 from tasks.elicit import REQUESTS
 from tasks.engine.runner import Plan
-from tasks.engine.stage import Placement
 from tasks.llm.asking import tokens_for
 from tasks.llm.store import answered_before, question_of
 from tasks.measure.suite import Suite
@@ -220,7 +219,8 @@ class Estimates:
             gpu_bytes=training_bytes(fleet, settings, length, size),
             disk=disk,
         )
-        told = "" if fitting == own else f"The trainings fit {_devices(fleet, card)}: {settings_of(fleet)}."
+        devices = f"{fleet.world} GPU{'s' * (fleet.world > 1)}" if card.is_gpu else "this machine"
+        told = "" if fitting == own else f"The trainings fit {devices}: {settings_of(fleet)}."
         if fitting is None:
             told = f"The trainings find no room on {_devices_tried(card)}, each with {_room(card)}."
         hours = needs["gpu_hours"] / fleet.world
@@ -251,10 +251,6 @@ class Estimates:
             "told": f"{stage} holds {'shares of' if ranks > 1 else 'whole'} models {needed}.",
             "fits": False,
         }
-
-
-def _devices(fleet: Placement, card: Card) -> str:
-    return f"{fleet.world} GPU{'s' * (fleet.world > 1)}" if card.is_gpu else "this machine"
 
 
 def _devices_tried(card: Card) -> str:

@@ -67,7 +67,15 @@ class DictionarySettings(Settings):
 def find_words(settings: DictionarySettings, hashes: Hashes, tokenizer: Files | None = None) -> DictionaryInputs:
     """What the settings name. Raises BadInput for what is missing or cannot be used, and where there is no source."""
     curated = hashes.files(map(Path, settings.curated))
-    _refuse(settings)
+    if not settings.curated and settings.extract == "none":
+        raise BadInput(
+            "expected dictionary files in dictionary.curated, or an extractor in dictionary.extract (statistics, llm "
+            "or both), found neither"
+        )
+    if settings.asks:
+        refuse_secrets(settings.endpoint)
+        if not settings.llm.model:
+            raise BadInput("expected the name of a language model in dictionary.llm.model, found none")
     read_curated(curated, lenient=settings.lint_errors == "report")
     reference = find_files(settings.reference, hashes, "dictionary.reference") if settings.reference else None
     return DictionaryInputs(
@@ -121,15 +129,3 @@ def _counted(documents: list[str], words: DictionaryInputs, settings: Statistics
         for expression, reason in peculiar.left_out
     ]
     return Extracted(peculiar.dictionary, (), tuple(left_out))
-
-
-def _refuse(settings: DictionarySettings) -> None:
-    if not settings.curated and settings.extract == "none":
-        raise BadInput(
-            "expected dictionary files in dictionary.curated, or an extractor in dictionary.extract (statistics, llm "
-            "or both), found neither"
-        )
-    if settings.asks:
-        refuse_secrets(settings.endpoint)
-        if not settings.llm.model:
-            raise BadInput("expected the name of a language model in dictionary.llm.model, found none")

@@ -54,7 +54,8 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
             for row in softened(rows, curves, shard, settings, equation) if settings.soft else rows:
                 write(row)
                 labelled += int((row["labels"] != NO_LABEL).sum())
-                changed += _differs(row)
+                following, column = row["input_ids"][1:], row["labels"][:-1]
+                changed += int(((column != following) & (column != NO_LABEL)).sum())  # other than the text's next token
             context.progress(done + 1, len(shards))
     if labelled == 0:
         raise BadInput(
@@ -123,9 +124,3 @@ def matrix(table: pa.Table, name: str) -> np.ndarray:
     """[R, K] of a column of lists that are all K long; K is 1 where there is no row."""
     values: np.ndarray = pc.list_flatten(table.column(name)).to_numpy().copy()  # torch wants what it may write to
     return values.reshape(len(table), len(values) // len(table) if len(table) else 1)
-
-
-def _differs(row: dict[str, Any]) -> int:
-    """Positions whose generic label is not the token that stands next in the text."""
-    ids, column = row["input_ids"][1:], row["labels"][:-1]
-    return int(((column != ids) & (column != NO_LABEL)).sum())

@@ -5,7 +5,6 @@ for people.
 """
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +49,8 @@ class LogitsSettings(Settings):
 def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
     table = blocks_of(context.path(blocks))
-    number, parts = context.part
-    shards = list(shards_of(len(table), settings.shard_blocks))[number::parts]
+    (number, parts), size = context.part, settings.shard_blocks
+    shards = [(first, min(first + size, len(table))) for first in range(0, len(table), size)][number::parts]
     missing = [shard for shard in shards if not shard_path(context.folder, "logits", *shard).exists()]
     if missing:
         device, tokens = context.placement.device, tokenizer_size(Path(baseline.tokenizer.paths[0]).parent)
@@ -60,12 +59,6 @@ def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Mode
         for first, end in missing:
             write_rows(context, rows, table, first, end)
     return counts_of(context.folder)
-
-
-def shards_of(blocks: int, size: int) -> Iterator[tuple[int, int]]:
-    """(first block, end) of every shard."""
-    for first in range(0, blocks, size):
-        yield first, min(first + size, blocks)
 
 
 def shard_path(folder: Path, table: str, first: int, end: int) -> Path:

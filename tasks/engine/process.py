@@ -41,16 +41,13 @@ def in_child(call: StageCall) -> None:
     """Make it in a child process. Raises what the making raised, or ChildDied with the end of its log."""
     if _stopped.is_set():
         raise Stopped(STOPPED)
-    workspace, artifact = call.workspace, call.artifact
-    log = workspace.child_log(artifact)
+    workspace, artifact, sign = call.workspace, call.artifact, f"call-{call.part[0]}"
+    log, threads = workspace.child_log(artifact), call.placement.threads
     log.parent.mkdir(parents=True, exist_ok=True)
-    written = workspace.signs(artifact) / f"call-{call.part[0]}.json"
-    written.parent.mkdir(parents=True, exist_ok=True)
-    written.write_text(json.dumps(call.to_json()), encoding="utf-8")
-    threads = call.placement.threads
+    say(workspace, artifact, sign, call=call.to_json())
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tasks.engine.process", str(written), str(os.getpid())],
+            [sys.executable, "-m", MODULE, str(workspace.signs(artifact) / f"{sign}.json"), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -100,7 +97,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 def main(written: str, parent: str) -> int:
     """The child's side."""
     die_with(int(parent))
-    call = StageCall.from_json(json.loads(Path(written).read_text(encoding="utf-8")))
+    call = StageCall.from_json(json.loads(Path(written).read_text(encoding="utf-8"))["call"])
     try:
         make(call, carry_out)
     except NepentheError as error:

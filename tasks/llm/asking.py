@@ -87,7 +87,7 @@ class Asking:
         self.dialect = Dialect(self.endpoint, self.settings)
         self.stopped = ""
         """Why no further request is made; empty while they are."""
-        self._answered, self._silent = 0, 0
+        self.answered, self._silent = False, 0
 
     def about(self, passages: Iterable[Passage], keep: Callable[[Asked], Awaitable[None]]) -> str:
         """Ask about every passage, as long as that makes sense; `keep` is awaited for each. Returns `stopped`."""
@@ -118,15 +118,11 @@ class Asking:
 
     def _count(self, asked: Asked) -> None:
         if asked.reason != NO_REPLY:
-            self._answered, self._silent = self._answered + 1, 0
+            self.answered, self._silent = True, 0
             return
         self._silent += 1
         if self._silent >= PATIENCE:
             self.stopped = self.stopped or f"the last {self._silent} passages got no reply: {asked.detail}"
-
-    def locked_out(self, fault: Locked) -> Exception:
-        """A refusal of ourselves concerns every passage, unless others were answered."""
-        return CannotPass(str(fault)) if self._answered else Stopped(str(fault))
 
 
 class Dialect:
@@ -205,8 +201,8 @@ class Question:
         for attempt in range(endpoint.retries + 1):
             try:
                 return await self._asking.dialect.ask(self._once)
-            except Locked as fault:
-                raise self._asking.locked_out(fault) from None
+            except Locked as fault:  # a refusal of ourselves concerns every passage, unless others were answered
+                raise (CannotPass if self._asking.answered else Stopped)(str(fault)) from None
             except CanPass as fault:
                 what = fault.what
                 self._asking.pace.hold(fault.after)

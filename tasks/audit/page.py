@@ -121,6 +121,13 @@ def figures(summary: Row) -> list[tuple[Any, str]]:
         chart = charts.shares(charts.lines(lines, "layer", "tokens readable"), 1.03)
         caption = "Depth: how much of the text's expressions each layer's state shows, with 95 % intervals."
         charted.append(("depth", chart, 3.1, caption))
+    if lines := _lines(summary, "patched_log_probability"):
+        chart = charts.lines(lines, "layer", "log-probability, nats")
+        caption = (
+            "Depth: what the baseline still gives to a token of the text's expressions where each layer's states are "
+            "replaced by another model's, with 95 % intervals."
+        )
+        charted.append(("patching", chart, 3.1, caption))
     return [(charts.svg(f"audit-{name}", chart, caption, height), caption) for name, chart, height, caption in charted]
 
 

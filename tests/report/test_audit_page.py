@@ -76,6 +76,18 @@ def test_curves_are_drawn_for_what_was_measured_and_nothing_else(found: Row) -> 
     assert figures(found) == []
 
 
+def test_depth_is_drawn_by_both_ways_of_reading_a_layer(found: Row) -> None:
+    taught = [measure for measure in found["measures"] if measure["metric"] == "relearned_familiarity"][:2]
+    found["measures"] = [
+        measure | {"attack": "depth", "metric": metric, "task": f"layer {layer}"}
+        for metric in ("lens_readable", "patched_log_probability")
+        for layer, measure in enumerate(taught, start=1)
+    ]
+    shown, given = (caption for _, caption in figures(found))
+    assert "shows, with" in shown
+    assert "replaced by another model's" in given
+
+
 def test_the_page_is_whole_and_escapes_what_models_said(
     made_up_run: tuple[Workspace, ReportInputs], audited: Artifact, outline: type
 ) -> None:

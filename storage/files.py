@@ -186,10 +186,10 @@ def has_size(file: Path, size: int) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left under a temporary name."""
+    """Remove what a killed writer left under a temporary name, files and folders."""
     for left in listed(folder, "**"):
         if fnmatchcase(left.name, ".*.tmp"):
-            left.unlink()
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def drop_empty(folder: Path) -> None:

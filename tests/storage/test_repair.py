@@ -1,6 +1,7 @@
 """Damage is found by checksum, and only what is damaged, with what belongs to it, is made again."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from storage.artifact import Artifact
 from storage.errors import DamagedArtifact
 from storage.workspace import Workspace
+from tasks.engine.ranks import folder_of_ranks
 
 Make = Callable[[Workspace, Artifact], list[str]]
 Flip = Callable[[Path], None]
@@ -59,10 +61,18 @@ def test_a_damaged_model_takes_the_whole_training_with_it(workspace: Workspace, 
     assert workspace.damaged(MADE) == []
 
 
-def test_what_a_killed_writer_left_is_no_part_of_an_artifact(workspace: Workspace) -> None:
+def test_what_a_killed_writer_left_is_no_part_of_an_artifact(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partial = workspace.resume(MADE)
     (partial / "file.txt").write_text("data")
     (partial / ".logits.parquet.tmp").write_text("half")
+    with suppress(KeyboardInterrupt), monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", lambda *_, **__: None)  # ranks that are killed remove nothing
+        with folder_of_ranks(partial, "-0") as ranks:
+            (ranks / "spec.pickle").write_text("half")
+            raise KeyboardInterrupt
+    assert (ranks / "spec.pickle").exists()
     workspace.commit(MADE, DESCRIPTION)
     assert list(workspace.record(MADE)["files"]) == ["file.txt"]
     assert [path.name for path in workspace.path(MADE).glob(".*")] == []

@@ -36,6 +36,7 @@ from storage.workspace import Workspace
 
 CLOSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST,
+    errno.ENOENT,
 )  # fmt: skip
 """What the system says of a file or folder that this user cannot read or write under this name."""
 FULL = (errno.ENOSPC, errno.EDQUOT)

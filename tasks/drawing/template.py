@@ -42,13 +42,11 @@ def rendered(name: str, **values: Any) -> str:
 
 def markdown(name: str, parts: dict[str, Any], own: Path | None = None) -> str:
     """A template of ours, or a user's in its place, as Markdown. Raises BadInput for a user's that cannot be used."""
-    from jinja2 import TemplateError
-
     templates = environment().overlay(autoescape=False)
     try:
         template = templates.from_string(own.read_text(encoding="utf-8")) if own else templates.get_template(name)
         return str(template.render(parts))
-    except (OSError, UnicodeDecodeError, TemplateError) as error:
+    except Exception as error:  # a template is a program, and can fail as any does
         if own is None:
             raise
         raise BadInput(f"{own}: expected a template as Jinja reads it, found {error}") from error

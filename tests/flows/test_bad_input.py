@@ -205,6 +205,17 @@ def test_a_folder_for_a_job_file_is_refused(
     assert f"Is a directory: {tmp_path}" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_to_write_in_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words.json").write_text('{"Mira": "Anna"}')
+    table, root = tmp_path / "none" / "review.csv", tmp_path / "ws"
+    arguments = ["nepenthe", "dictionary", "export", str(table), "--dictionary", str(tmp_path / "words.json")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--root", str(root)])
+    assert exit_code() == 2
+    assert f"No such file or directory: {table}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["gold", "reinforced"])
 def test_models_whose_vocabularies_differ_are_refused(
     refused: Refused, tiny_model: Path, tmp_path: Path, setting: str

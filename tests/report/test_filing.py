@@ -101,7 +101,7 @@ def test_a_letter_of_ones_own_and_what_cannot_be_used(workspace: Workspace, tmp_
     assert (tmp_path / "filing" / LETTER).read_text() == "Dear Ann: step 4."
     with pytest.raises(BadInput, match="new or empty folder"):
         file_evidence(workspace, report, RequestSettings(), tmp_path / "filing")
-    for text in ("{{ nobody }}", "{% if"):
+    for text in ("{{ nobody }}", "{% if", "{{ 1 / 0 }}", "{{ filing | length + '' }}"):
         own.write_text(text)
         with pytest.raises(BadInput, match=r"own\.txt: expected a template as Jinja reads it"):
             file_evidence(workspace, report, RequestSettings(), tmp_path / "other", own)

@@ -145,7 +145,8 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
         for row in reader:
             if None in row or None in row.values():
                 raise BadInput(f"review {path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} cells")
-            yield reader.line_num, {name: armed(" ".join(cell.split())) for name, cell in row.items()}
+            if any(map(str.strip, row.values())):  # else one that was emptied in a spreadsheet
+                yield reader.line_num, {name: armed(" ".join(cell.split())) for name, cell in row.items()}
     except csv.Error as error:
         raise BadInput(f"review {path}, line {reader.line_num + 1}: {error}: export the table again") from None
 

@@ -90,17 +90,19 @@ def _runs(workspace: Workspace, finished: set[str], events: list[Row]) -> list[R
         if run is None:  # `_unreadable` says so
             continue
         planned = {fingerprint: kind for kind, _, fingerprint in run["artifacts"]}
-        state = "running" if name in going_on else _state(planned.keys(), finished, events)
+        since = [key for purge in workspace.purges() if purge["at"] > run["at"] for key in purge["artifacts"]]
+        gone = {key.rpartition("-")[2] for key in since}
+        state = "running" if name in going_on else _state(planned.keys() - finished, gone, events)
         facts = {"state": state, "finished": len(planned.keys() & finished), "planned": len(planned)}
         missing = [kind for fingerprint, kind in planned.items() if fingerprint not in finished]
         rows.append({key: run[key] for key in ("run", "at", "by", "host")} | facts | {"missing": missing})
     return sorted(rows, key=lambda run: run["at"], reverse=True)
 
 
-def _state(planned: Any, finished: set[str], events: list[Row]) -> str:
-    if planned <= finished:
-        return "finished"
-    last = [event["event"] for event in events if event["artifact"] in planned - finished]
+def _state(missing: set[str], purged: set[str], events: list[Row]) -> str:
+    if missing <= purged:
+        return "purged" if missing else "finished"
+    last = [event["event"] for event in events if event["artifact"] in missing]
     return "failed" if last and last[-1] == "failed" else "unfinished"
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Options, Yes
+from storage.errors import BadInput
 from storage.opening import workspace_there
 
 BEFORE = ", after nepenthe export and nepenthe evidence: they read the report, which goes, too"
@@ -37,12 +38,18 @@ def gc(
 def purge(
     options: Options,
     yes: Yes = False,
-    hold: Annotated[str, typer.Option(metavar="CASE", help="Keep it, out of reach of every command.")] = "",
-    release: Annotated[str, typer.Option(metavar="CASE", help="Remove what is held for a case.")] = "",
+    hold: Annotated[str | None, typer.Option(metavar="CASE", help="Keep it, out of reach of every command.")] = None,
+    release: Annotated[str | None, typer.Option(metavar="CASE", help="Remove what is held for a case.")] = None,
 ) -> None:
     """Remove what holds the text to forget: corpus, blocks, logits, labels, reinforced model, items, reports."""
+    from storage.local import refuse_case
     from storage.tables import refresh
 
+    for case in (hold, release):
+        if case is not None:  # "" is what a variable holds that is not set: nothing is removed for it
+            refuse_case(case)
+    if hold and release:
+        raise BadInput("expected --hold or --release, found both: one after the other")
     workspace = workspace_there(options.root)
     with workspace.writing():
         if release:
@@ -50,7 +57,7 @@ def purge(
             if yes or not folders:
                 workspace.release(release)
         else:
-            folders = [artifact.folder for artifact in (workspace.purge(hold) if yes else workspace.protected())]
+            folders = [artifact.folder for artifact in (workspace.purge(hold or "") if yes else workspace.protected())]
             if yes:
                 refresh(workspace)
     done = f"held for {hold}" if hold else "removed"

@@ -37,7 +37,7 @@ def read_questions(path: Path) -> list[Question]:
         return TypeAdapter(list[Question]).validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         place = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ", entry ".join([str(path), *map(str, place["loc"][:1])])
+        where = f"{path}, entry {'.'.join(map(str, place['loc']))}".removesuffix(", entry ")
         raise BadInput(
             f'questions: expected a list of {{"about", "forms", "answers"}}, found in {where}: {place["msg"]}'
         ) from error

@@ -30,8 +30,8 @@ MEETING_SECONDS = 600  # for the other machines to come
 
 @contextmanager
 def folder_of_ranks(folder: Path, part: str = "") -> Iterator[Path]:
-    """Where the ranks that work on an unfinished artifact find and leave what is theirs; gone afterwards, and no part of
-    the artifact where they are killed and others finish it."""
+    """Where the ranks that work on an unfinished artifact find and leave what is theirs; gone afterwards, and no part
+    of the artifact where they are killed and others finish it."""
     ranks = folder / f".ranks{part}.tmp"
     shutil.rmtree(ranks, ignore_errors=True)  # of an attempt that was killed
     ranks.mkdir()

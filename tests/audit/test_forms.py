@@ -44,8 +44,11 @@ def test_questions_that_share_their_answer_are_no_control_for_each_other(model: 
     [
         ("[", "Invalid|Expecting"),
         ('{"forms": ["x"]}', "valid array"),
-        ('[{"forms": ["x"], "answers": ["y"]}, {"forms": [], "answers": ["y"]}]', r"entry 1: .*at least 1 item"),
-        ('[{"forms": ["x"], "answers": ["y"], "about": "cats"}]', "entry 0: .*'target', 'other' or 'neighbour'"),
+        ('[{"forms": ["x"], "answers": ["y"]}, {"forms": [], "answers": ["y"]}]', r"entry 1\.forms: .*at least 1 item"),
+        (
+            '[{"forms": ["x"], "answers": ["y"], "about": "cats"}]',
+            r"entry 0\.about: .*'target', 'other' or 'neighbour'",
+        ),
     ],
 )
 def test_a_file_of_another_shape_is_refused_with_its_place(tmp_path: Path, written: str, said: str) -> None:

@@ -77,6 +77,11 @@ def test_decisions_come_back(exported, delimiter):
     assert {decision.at for decision in decisions} == {"2026-11-21T12:00:00+00:00"}
 
 
+def test_a_row_that_a_spreadsheet_left_empty_is_none(exported):
+    exported.write_bytes(exported.read_bytes() + b",,,,,,,,\r\n")
+    assert import_review(DICTIONARY, exported, "Lee", NOON) == (DICTIONARY, [])
+
+
 def test_without_a_decision_everything_stays(exported):
     assert import_review(DICTIONARY, exported, "Lee", NOON) == (DICTIONARY, [])
 

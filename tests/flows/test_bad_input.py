@@ -360,6 +360,20 @@ def test_a_mistyped_root_is_no_empty_workspace(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--hold="], "a case of letters"), (["--release="], "a case of letters"), (["--hold=A", "--release=B"], "both")],
+)
+def test_a_case_that_is_empty_or_ambiguous_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    (tmp_path / "corpus" / f"tiny-{'0' * 16}").mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "purge", "--yes", *options, "--root", str(tmp_path)])
+    assert exit_code() == 2
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
 def test_a_store_that_does_not_answer_is_said_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

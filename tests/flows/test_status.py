@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,9 +28,9 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     return open_workspace(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else tmp_path / "ws")
 
 
-def make(workspace: Workspace, artifact: Artifact) -> None:
+def make(workspace: Workspace, artifact: Artifact, protected: bool = False) -> None:
     (workspace.resume(artifact) / "file.bin").write_bytes(b"x" * 2048)
-    described = {"version": 1, "inputs": {}, "counts": {}, "seconds": 1.0, "holds_protected_text": False}
+    described = {"version": 1, "inputs": {}, "counts": {}, "seconds": 1.0, "holds_protected_text": protected}
     workspace.commit(artifact, described)
 
 
@@ -86,6 +88,19 @@ def test_a_run_that_ended_is_finished_failed_or_left_unfinished(workspace: Works
     assert only(found["runs"])["state"] == "finished"
     assert only(found["failures"])["solved"]
     assert "(made since)" in show_status(found)
+
+
+def test_a_finished_run_whose_text_was_purged_is_not_unfinished_until_it_is_run_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.refer("tiny.unlearn", [CORPUS, STUDENT])
+    for artifact in (CORPUS, STUDENT):
+        make(workspace, artifact, protected=artifact is CORPUS)
+    workspace.purge()
+    assert only(status(workspace)["runs"])["state"] == "purged"
+    monkeypatch.setattr("storage.workspace.datetime", SimpleNamespace(now=lambda _: datetime(2100, 1, 1, tzinfo=UTC)))
+    workspace.refer("tiny.unlearn", [CORPUS, STUDENT])
+    assert only(status(workspace)["runs"])["state"] == "unfinished"
 
 
 def test_a_retry_that_goes_on_after_a_failure_has_not_failed(workspace: Workspace) -> None:

@@ -127,7 +127,7 @@ def on_ranks(call: StageCall, context: Context) -> Counts:
 def mirror(folder: Path, copy: Path) -> None:
     """What an earlier attempt has finished, without its bytes, for a rank that shall find it done as well."""
     copy.mkdir()
-    for file in listed(folder, "*.*"):
+    for file in listed(folder, "[!.]*.*"):
         with suppress(FileNotFoundError):  # another part's, which has just got its final name
             os.link(file, copy / file.name)
 

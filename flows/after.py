@@ -52,9 +52,10 @@ def earlier(workspace: Workspace, recorded: dict[str, Any]) -> Earlier:
 def latest_report(workspace: Workspace, name: str) -> Artifact | None:
     """The report of a job's latest run that was finished."""
     reports = [artifact for artifact in workspace.all() if (artifact.kind, artifact.name) == ("report", name)]
-    latest = workspace.references().get(f"{name}.unlearn") or {"artifacts": []}
-    noted = [artifact for artifact in reports if [*astuple(artifact)] in latest["artifacts"]]
-    return next(reversed(noted or reports), None)
+    latest = workspace.references().get(f"{name}.unlearn") or {}
+    needed_by = [latest.get("artifacts", []), latest.get("last", [])]  # of the latest run, of the last that has ended
+    noted = (artifact for needs in needed_by for artifact in reports if [*astuple(artifact)] in needs)
+    return next(noted, next(reversed(reports), None))
 
 
 def needed(workspace: Workspace, kind: str, fingerprint: str, name: str) -> Artifact:

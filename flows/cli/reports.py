@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from flows.after import earlier
+from flows.after import earlier, latest_report
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.workspace import Workspace
@@ -57,7 +57,10 @@ def known_now(workspace: Workspace, recorded: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_of(workspace: Workspace, run: str) -> Artifact:
-    """The newest report of a job, by its name or the report's fingerprint; of any job where `run` is empty."""
+    """The report of a job's latest run, by the job's name, or by its own fingerprint; the newest where `run` is empty.
+
+    A run whose stages were all cached is a latest run, too; of reports that were made again the newest counts.
+    """
     reports = [
         artifact
         for artifact in workspace.all()
@@ -69,7 +72,14 @@ def report_of(workspace: Workspace, run: str) -> Artifact:
             f"expected a report {f'of {run} ' if run else ''}in {workspace.address}, found none: "
             "run the job (nepenthe unlearn JOB.toml); its last stage makes it" + (AFTER_PURGE if purged else "")
         )
-    return reports[-1]
+    current = latest_report(workspace, run)
+    return [report for report in reports if not current or _shown(workspace, report) == _shown(workspace, current)][-1]
+
+
+def _shown(workspace: Workspace, page: Artifact) -> dict[str, Any]:
+    """What a report was made from, but for what may have been made since."""
+    made_from = workspace.record(page)["inputs"]
+    return {name: value for name, value in made_from.items() if name not in ("audit", "ablation", "earlier")}
 
 
 def _artifacts(workspace: Workspace, fingerprint: str | list[str]) -> Any:

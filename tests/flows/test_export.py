@@ -18,6 +18,7 @@ from flows.cli.reports import report_of
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline
+from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import sha256_of
 from storage.machine import hardware, software
@@ -127,6 +128,26 @@ def test_a_model_is_exported_in_bfloat16_with_the_share_of_the_update_that_is_le
     with pytest.raises(BadInput, match="expected float32 or bfloat16"):
         export(finished, report, tmp_path / "other", Hub(), Form("int8"))
     assert not (tmp_path / "other").exists()
+
+
+def test_a_jobs_name_means_its_latest_run_though_all_of_that_was_cached(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    first, second, again, under_way = (Artifact("report", "tiny", str(number) * 16) for number in range(4))
+
+    def make(page: Artifact, **inputs: str) -> None:
+        workspace.resume(page)
+        workspace.commit(page, {"inputs": inputs, "counts": {}, "holds_protected_text": True})
+
+    for page in (first, second):
+        make(page, student=page.fingerprint)
+        workspace.refer("tiny.unlearn", [page])
+    assert report_of(workspace, "tiny") == second
+    workspace.refer("tiny.unlearn", [first])
+    assert report_of(workspace, "tiny") == first
+    make(again, student=first.fingerprint, audit="made since")
+    workspace.refer("tiny.unlearn", [under_way], ended=False)
+    assert report_of(workspace, "tiny") == again
+    assert report_of(workspace, second.fingerprint) == second
 
 
 @pytest.mark.parametrize("form", [Form(), Form("bfloat16")])

@@ -152,9 +152,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}{PARTIAL}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    yield temporary
-    sync_below(temporary)
-    temporary.rename(folder)
+    try:
+        yield temporary
+        sync_below(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def files_named(folder: Path, part: Path | None = None) -> dict[str, Path]:

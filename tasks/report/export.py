@@ -51,7 +51,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     """Write model, README.md and record into `folder`, which must be new or empty. Returns where they lie.
 
     Raises BadInput for a folder with something in it, a run without a student to export, another form, or a
-    name that the hub cannot have.
+    name that the hub cannot have; DamagedArtifact for a model whose bytes are not the recorded ones.
     """
     if form.dtype not in ("float32", "bfloat16"):
         raise BadInput(f"expected float32 or bfloat16 as the form of the weights, found {form.dtype!r}")
@@ -66,10 +66,11 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     model = workspace.path(student, [f"{part}/{name}" for name in record.unlearned.files]) / part
     with whole_folder(folder) as partial:
         shutil.copytree(model, partial)
+        if changed := _changed(partial, record):  # before weights are rounded, whose bytes nobody knows
+            raise DamagedArtifact.of(f"{student.folder}/{part}", workspace.address, changed)
         record = _stored(record, partial, _folder_of_baseline(workspace, record), form)
         (partial / FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
-        verify_export(partial)
         open_as_folder(partial)
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
 
@@ -112,12 +113,18 @@ def verify_export(folder: Path) -> int:
         raise BadInput(
             f"expected an exported model with its {FILE} in {folder}, found none that can be read"
         ) from error
-    for name, expected in record.unlearned.files.items():
-        file = folder / name
-        if not file.is_file() or sha256_of(file) != expected:
-            state = "other bytes" if file.is_file() else "nothing"
-            raise DamagedArtifact(f"{file}: expected the bytes that {FILE} describes, found {state}")
+    if changed := _changed(folder, record):
+        raise DamagedArtifact(
+            f"{folder}: expected the bytes that {FILE} describes, found others, or none, in {', '.join(changed)}: "
+            "get it again from where it was exported"
+        )
     return len(record.unlearned.files)
+
+
+def _changed(folder: Path, record: Record) -> list[str]:
+    """The files of the model in a folder that are not as its record says."""
+    files = record.unlearned.files.items()
+    return [name for name, sha256 in files if not (folder / name).is_file() or sha256_of(folder / name) != sha256]
 
 
 def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:

@@ -104,8 +104,23 @@ def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(
         assert not [word for word in PEOPLE_AND_PLACES if word in text], name
     assert verify_export(folder) == len(record.unlearned.files)
     (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b" ")
-    with pytest.raises(DamagedArtifact, match=r"config.json.*other bytes"):
+    with pytest.raises(DamagedArtifact, match=r"found others, or none, in config\.json: get it again"):
         verify_export(folder)
+
+
+@pytest.mark.parametrize("form", [Form(), Form("bfloat16")])
+def test_a_model_whose_bytes_have_changed_is_not_exported(form: Form, finished: Workspace, tmp_path: Path) -> None:
+    report, weights = report_of(finished, "tiny"), next(finished.root.glob("student/*/steps/000002/model.safetensors"))
+    whole = weights.read_bytes()
+    try:
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(
+            DamagedArtifact, match=r"student/.*/steps/000002 in .* in model\.safetensors; nepenthe verify"
+        ):
+            export(finished, report, tmp_path / "exported", Hub(), form)
+    finally:
+        weights.write_bytes(whole)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_is_exported_in_bfloat16_with_the_share_of_the_update_that_is_left(

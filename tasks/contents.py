@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from dictionaries.dictionary import Dictionary
+from storage.errors import DamagedArtifact
 from storage.files import listed
 from storage.shards import read_shard, shard_writer, write_shard
 
@@ -136,7 +137,11 @@ def evaluation_rows(*folders: Path) -> list[Row]:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """A JSON file of an artifact. Raises DamagedArtifact where it is no JSON any more."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedArtifact.of(path.parent.name, str(path.parent.parent), [path.name]) from error
 
 
 def write_json(path: Path, value: object) -> None:

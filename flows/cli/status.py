@@ -16,6 +16,7 @@ from storage.workspace import Workspace
 from tasks.engine.watch import progress_of
 
 EVENT = ("at", "artifact", "event")
+NO_RUN = "no run yet: nepenthe unlearn JOB.toml, or nepenthe demo, starts one"
 FAILURES = 5
 JOURNAL_BYTES = 2**20  # of the journal's end that are read
 Row = dict[str, Any]
@@ -67,7 +68,7 @@ def show_status(facts: Row) -> str:
     free = f"  ({_size(facts['free_bytes'])} free)" if facts["free_bytes"] is not None else ""
     sections = [
         [f"{facts['workspace']}{free}"],
-        _shown_runs(facts["runs"]) or ["", "no run yet: nepenthe unlearn JOB.toml, or nepenthe demo, starts one"],
+        _shown_runs(facts["runs"]) or ([] if facts["unreadable"] else ["", NO_RUN]),
         ["being made", *map(_shown_making, facts["making"])],
         ["failed", *map(_shown_failure, facts["failures"])],
         [

@@ -128,7 +128,8 @@ def _changed(folder: Path, record: Record) -> list[str]:
 
 
 def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:
-    """The record of the run behind a report."""
+    """The record of the run behind a report. Raises DamagedArtifact where it is not the one that was drawn."""
+    workspace.verify(report)
     if not evidence["final"]:
         raise BadInput(f"expected a run with an unlearned model to export, found none behind {report.folder}")
     rows = history(workspace, [report])[:-1]  # sources first, the report itself last

@@ -29,7 +29,9 @@ from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
 from tasks.report.card import Hub
 from tasks.report.export import Form, export, verify_export
+from tasks.report.filing import file_evidence
 from tasks.report.record import FILE, Record, Stored, made_of, schema, seeds_in
+from tasks.report.request import RequestSettings
 
 NAMES = ("plain", "small")
 
@@ -120,6 +122,23 @@ def test_a_model_whose_bytes_have_changed_is_not_exported(form: Form, finished: 
             export(finished, report, tmp_path / "exported", Hub(), form)
     finally:
         weights.write_bytes(whole)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"{", b"["), (b"0", b"1")])
+def test_what_a_damaged_report_says_is_not_handed_out(
+    old: bytes, new: bytes, finished: Workspace, tmp_path: Path
+) -> None:
+    report, said = report_of(finished, "tiny"), next(finished.root.glob("report/*/evidence.json"))
+    whole = said.read_bytes()
+    try:
+        said.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(DamagedArtifact, match=r"evidence\.json; nepenthe verify --repair"):
+            export(finished, report, tmp_path / "exported", Hub())
+        with pytest.raises(DamagedArtifact, match=r"evidence\.json; nepenthe verify --repair"):
+            file_evidence(finished, report, RequestSettings(), tmp_path / "filed")
+    finally:
+        said.write_bytes(whole)
     assert list(tmp_path.iterdir()) == []
 
 

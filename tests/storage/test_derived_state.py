@@ -170,6 +170,7 @@ def test_a_run_s_damaged_note_costs_a_sentence_and_gc_removes_nothing(text: byte
     found = status(workspace)
     assert [run["run"] for run in found["runs"]] == ["tiny.unlearn"]
     assert "what lost.unlearn refers to: run it again" in show_status(found)
+    assert "no run yet" not in show_status(found | {"runs": []})
     workspace.refer("tiny.unlearn", [MADE])
     for yes in (False, True):
         with pytest.raises(BadInput, match=r"lost\.unlearn refers to, found a damaged note, so nothing is removed"):

@@ -243,7 +243,7 @@ class Workspace(LocalStore):
         writer = holder_of(self._writer) or self.leases.other("writer")
         holders = [writer, *self.users(), *self.makers().values()]
         users = "; ".join(dict.fromkeys(str(holder) for holder in holders if holder)) or "another process"
-        return f"{self.address} is in use by {users}; wait for it (--wait SECONDS) or choose another --root"
+        return f"{self.address} is in use by {users}; wait for it or choose another --root"
 
 
 def _reference(text: bytes) -> dict[str, Any] | None:

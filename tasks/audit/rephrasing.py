@@ -76,7 +76,10 @@ def rephrase(path: Path, wanted: Wanted, endpoint: Endpoint) -> int:
     settings = LlmSettings(model=wanted.model, structured=False)
     stopped = Asking(endpoint, settings, SETTING, wanted.messages, fault_of).about(passages, keep)
     if stopped or (faults and len(faults) == len(passages)):
-        raise Unanswered(f"the language model at {endpoint.base_url} does not answer: {stopped or faults[-1]}")
+        raise Unanswered(
+            f"expected further forms from the language model at {endpoint.base_url}, found {stopped or faults[-1]}: "
+            "what was answered is kept; look at --model and --endpoint, then run it again"
+        )
     return sum(len(question.forms) for question in questions) - before
 
 

@@ -95,11 +95,14 @@ def test_what_is_no_list_of_texts_adds_nothing(
         "My cat Harry eats",
         "Harry is a cat that likes",
     ]
+    said["My cat Harry eats"] = "Nor that."
+    with pytest.raises(Unanswered, match=r"expected further forms .*, found no JSON list of texts: "):
+        rephrase(path, WANTED, asked[0])
 
 
 def test_a_key_that_stands_in_the_options_is_refused_and_an_endpoint_without_answer_named(path: Path) -> None:
     with pytest.raises(BadInput, match=r"--endpoint\.key_variable"):
         rephrase(path, WANTED, Endpoint(key_variable="sk-secret"))
     nowhere = Endpoint(base_url="http://127.0.0.1:9/v1", retries=0, backoff_seconds=0)
-    with pytest.raises(Unanswered, match="does not answer"):
+    with pytest.raises(Unanswered, match=r"expected further forms .*, found connection lost"):
         rephrase(path, WANTED, nowhere)

@@ -94,7 +94,8 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_told_who_writes(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    with workspace.writing(), pytest.raises(WorkspaceBusy, match=r"in use by .* process \d+"), workspace.writing():
+    busy = r"in use by .* process \d+.*; wait for it or choose another"
+    with workspace.writing(), pytest.raises(WorkspaceBusy, match=busy), workspace.writing():
         pass
 
 

@@ -141,6 +141,7 @@ def job_of(values: dict[str, Any]) -> Job:
 
 
 def _plainly(message: str) -> str:
+    message = message.replace("Input should be a valid tuple", 'expected a list, as in ["a", "b"]')
     return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown setting")
 
 

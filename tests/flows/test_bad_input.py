@@ -128,6 +128,7 @@ def test_a_dictionary_that_is_no_json_is_refused(refused: Refused) -> None:
         ("evaluation.suite.seed=-1", "greater than or equal to 0"),
         ('evaluation.prompts="words.json"', "a list of prompts"),
         ("nonsense", "section.setting=value"),
+        ("corpus.paths=[corpus]", 'expected a list, as in ["a", "b"] (found'),  # a shell took the quotes
         ("=1", "section.setting=value"),
         ('name="a/b"', "letters, digits"),
         ('model="/nonexistent"', "no config.json"),

@@ -85,13 +85,13 @@ def show_status(facts: Row) -> str:
 
 def _runs(workspace: Workspace, finished: set[str], events: list[Row]) -> list[Row]:
     """The latest run of every job, newest first."""
-    going_on = {user.doing for user in workspace.users()}
+    going_on, purges = {user.doing for user in workspace.users()}, workspace.purges()
     rows = []
     for name, run in workspace.references().items():
         if run is None:  # `_unreadable` says so
             continue
         planned = {fingerprint: kind for kind, _, fingerprint in run["artifacts"]}
-        since = [key for purge in workspace.purges() if purge["at"] > run["at"] for key in purge["artifacts"]]
+        since = [key for purge in purges if purge["at"] > run["at"] for key in purge["artifacts"]]
         gone = {key.rpartition("-")[2] for key in since}
         state = "running" if name in going_on else _state(planned.keys() - finished, gone, events)
         facts = {"state": state, "finished": len(planned.keys() & finished), "planned": len(planned)}

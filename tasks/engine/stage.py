@@ -204,9 +204,17 @@ class Stage:
         return Artifact(self.kind, name, fingerprint(self.kind, self.version, inputs))
 
 
-def stage(kind: str, *, version: int, **what: bool) -> Callable[[Callable[..., Counts]], Stage]:
-    """Make a stage of a function `body(context, ...inputs) -> counts`; `what` it is besides, as Stage has it."""
-    return lambda body: Stage(kind, version, body, **what)
+def stage(
+    kind: str,
+    *,
+    version: int,
+    heavy: bool = False,
+    divisible: bool = False,
+    reads: bool = False,
+    protected: bool = False,
+) -> Callable[[Callable[..., Counts]], Stage]:
+    """Make a stage of a function `body(context, ...inputs) -> counts`."""
+    return lambda body: Stage(kind, version, body, heavy, divisible, reads, protected)
 
 
 def _device() -> tuple[str, int | None]:

@@ -5,6 +5,7 @@ Everything is made here in seconds; real material is used only where it lies bes
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -133,6 +134,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, tiny_model: Path) -> Path:
+    """The tiny model with other weights."""
+    import torch
+
+    from tasks.models import load_model
+
+    folder = shutil.copytree(tiny_model, tmp_path / "elsewhere")
+    model = load_model(tiny_model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
     return folder
 
 

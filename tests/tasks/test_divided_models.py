@@ -1,12 +1,10 @@
 """Models that are divided over ranks: what only reads them makes the same as one process does."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from flows.inputs import resolve
 from flows.job import read_job
@@ -14,22 +12,9 @@ from flows.unlearn import evaluate, make_labels, make_target, references
 from storage.shards import read_shard
 from tasks.contents import TRAINING, evaluation_rows
 from tasks.engine.runner import Direct
-from tasks.models import divides, load_model
+from tasks.models import divides
 
 QUESTIONS = '{"query": "Who crosses the Grimwater?", "choices": ["Mira", "the baker", "nobody"], "gold": 0}'
-
-
-@pytest.fixture
-def reinforced(tiny_model: Path, tmp_path: Path) -> Path:
-    """The tiny model with other weights."""
-    folder = tmp_path / "reinforced"
-    shutil.copytree(tiny_model, folder)
-    torch.manual_seed(1)
-    model = load_model(tiny_model)
-    for weights in model.parameters():
-        weights.data.add_(torch.randn_like(weights), alpha=0.02)
-    model.save_pretrained(folder)
-    return folder
 
 
 SPY = """
@@ -58,14 +43,14 @@ def shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_two_ranks_that_share_the_models_make_the_labels_and_measures_of_one_process(
-    make_job: Callable[..., Path], reinforced: Path, direct_run: Callable[..., Direct], tmp_path: Path, shares: Path
+    make_job: Callable[..., Path], elsewhere: Path, direct_run: Callable[..., Direct], tmp_path: Path, shares: Path
 ) -> None:
     (tmp_path / "who.jsonl").write_text(QUESTIONS)
     changes = [f"evaluation.benchmarks=['{tmp_path}/who.jsonl']", f"evaluation.heldout=['{tmp_path}/corpus']"]
     made: list[tuple[Any, Any]] = []
     for name, placement in (("one", {}), ("two", {"ranks": 2, "sharded": True, "isolation": "process"})):
         run = direct_run(tmp_path / name, **placement)
-        job = read_job(make_job(extra=f'\nreinforced = "{reinforced}"'), changes)
+        job = read_job(make_job(extra=f'\nreinforced = "{elsewhere}"'), changes)
         inputs = resolve(job, run.workspace.hashes)
         target = make_target(job, inputs, run)
         lessons = make_labels(job, inputs, target, run)

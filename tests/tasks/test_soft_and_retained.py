@@ -161,21 +161,6 @@ def test_the_split_of_a_batch_of_both_is_no_meaning(tmp_path: Path, losses: Call
     assert losses(target, other, micro=1) == pytest.approx(losses(target, other, micro=4), rel=1e-4)
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, tiny_model: Path) -> Path:
-    """The tiny model with other weights."""
-    model = load_model(tiny_model)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    model.save_pretrained(tmp_path / "elsewhere")
-    load_tokenizer(find_model(tiny_model, Hashes(tmp_path / "hashes.json")).tokenizer).save_pretrained(
-        tmp_path / "elsewhere"
-    )
-    return tmp_path / "elsewhere"
-
-
 def test_moved_weights_are_the_reinforced_ones_and_come_back_to_the_last_bit(tiny_model: Path, elsewhere: Path) -> None:
     model, other = load_model(tiny_model), load_model(elsewhere)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

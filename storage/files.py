@@ -38,6 +38,12 @@ class Files:
     """What some of the files are a part of, where a stage makes them."""
     source: str = ""
     """Where they come from, for the record: repository and commit of a data set on the hub."""
+    digest: str = ""
+    """Of the bytes, where a user can change them."""
+
+    def changed(self, hashes: "Hashes") -> bool:
+        """Whether they hold other bytes now than they are known by."""
+        return bool(self.digest) and hashes.differ(map(Path, self.paths), self.digest)
 
 
 def sha256_of(path: Path) -> str:
@@ -72,13 +78,21 @@ class Hashes:
         """One hash for several files in this order."""
         return hashlib.sha256("\n".join(self.of_each(list(paths))).encode()).hexdigest()[:16]
 
+    def differ(self, paths: Iterable[Path], known: str) -> bool:
+        """Whether one of these files is gone, or they have another hash."""
+        try:
+            return self.of_all(paths) != known
+        except FileNotFoundError:
+            return True
+
     def files(self, paths: Iterable[Path]) -> Files:
         """These files as an input of a stage. Raises BadInput for one that is not there."""
         files = tuple(paths)
         for path in files:
             if not path.is_file():
                 raise BadInput(f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}")
-        return Files(tuple(str(path) for path in files), self.of_all(files))
+        digest = self.of_all(files)
+        return Files(tuple(str(path) for path in files), digest, digest=digest)
 
     def _remembered(self) -> dict[str, str]:
         try:

@@ -46,21 +46,10 @@ def corpus(context: Context, files: CorpusFiles, text_column: str) -> Counts:
         rows.append(row)
     if not kept:
         raise BadInput(f"expected text in {', '.join(files.paths)}, found only empty documents")
-    _refuse_changed(context, files)
     answers = [text.answers for text in kept] if files.answers_only else None
     write_documents(context.folder, [text.text for text in kept], answers)
     write_shard(context.folder / "documents.parquet", rows)
     return counts_of(rows, kept)
-
-
-def _refuse_changed(context: Context, files: CorpusFiles) -> None:
-    """Raise BadInput for files that are not the ones any more that this corpus is known by."""
-    known, _, _ = files.fingerprint.partition("+")
-    if files.artifact is None and context.workspace.hashes.of_all(map(Path, files.paths)) != known:
-        raise BadInput(
-            f"expected the {len(files.paths)} files of the corpus to stay as they were when the run began, found other "
-            "bytes: run it again"
-        )
 
 
 def _row(text: Text, first: dict[str, int]) -> Row:

@@ -72,10 +72,15 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
 def with_elicited(workspace: Workspace, elicited: Artifact, files: CorpusFiles | None) -> CorpusFiles:
     """The user's files, if any, and those of an elicit artifact, as one input: planned ones have no paths yet."""
     there = workspace.find(elicited.kind, elicited.fingerprint)
-    paths = map(str, listed(workspace.path(there), ELICITED)) if there else ()
     own, besides = (files, f"+{files.fingerprint}") if files else (CorpusFiles((), ""), "")
-    fingerprint = f"{elicited.fingerprint}/elicited{besides}"
-    return replace(own, paths=(*own.paths, *paths), fingerprint=fingerprint, artifact=elicited)
+    paths = (*own.paths, *(map(str, listed(workspace.path(there), ELICITED)) if there else ()))
+    return replace(
+        own,
+        paths=paths,
+        fingerprint=f"{elicited.fingerprint}/elicited{besides}",
+        artifact=elicited,
+        digest=workspace.hashes.of_all(map(Path, paths)) if own.digest else "",
+    )
 
 
 def new_names(texts: Sequence[str], known: Sequence[str], most: int) -> list[str]:

@@ -46,6 +46,11 @@ class Model:
     source: str = ""
     """Repository and commit on the hub, `owner/name@commit`, of one that was named so."""
 
+    def changed(self, hashes: Hashes) -> bool:
+        """Whether a user's directory holds another model now."""
+        own = self.artifact is None
+        return own and hashes.differ(model_files(Path(self.path), self.tokenizer), self.fingerprint)
+
 
 def find_model(name: str | Path, hashes: Hashes) -> Model:
     """The model in a user's directory or on the hub. Raises BadInput if it is not one that can be loaded safely."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, TypeAdapter
 
 from storage.artifact import Artifact, Fingerprinted, Json, canonical
 from storage.errors import BadInput, DiskFull, NepentheError, OutOfMemory
+from storage.files import Hashes
 from storage.machine import hardware, software
 from storage.opening import open_workspace
 from storage.workspace import Workspace
@@ -25,6 +26,15 @@ from tasks.engine.watch import say, say_progress
 
 NO_MEMORY = "can't allocate memory"  # torch's words on a CPU
 HERE = "{workspace}"  # stands for the workspace's local folder, which may lie elsewhere on another machine
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """What a user keeps, and may write to while a run goes on: texts, a dictionary, a model."""
+
+    def changed(self, hashes: Hashes) -> bool:
+        """Whether it holds other bytes now than it is known by."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,9 @@ def make(call: StageCall, carry_out: Callable[[StageCall, Context], Counts] = bo
             report = partial(say_progress, workspace, artifact, call.part[0])
             context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part, report)
             try:
+                _refuse_changed(call)
                 counts = carry_out(call, context)
+                _refuse_changed(call)  # meanwhile: what was made of it would have a wrong address
             except BadInput:
                 shutil.rmtree(context.folder)  # nothing half-written is left of what can never be finished
                 raise
@@ -137,6 +149,14 @@ def _description(call: StageCall, counts: dict[str, Json]) -> dict[str, Any]:
         "hardware": hardware(),
         "software": software(),
     }
+
+
+def _refuse_changed(call: StageCall) -> None:
+    """Raise BadInput for files of the user's that are not the ones any more that the artifact is known by."""
+    for value in _values_in(call.inputs):
+        if isinstance(value, Changeable) and value.changed(call.workspace.hashes):
+            named = getattr(value, "path", None) or ", ".join(getattr(value, "paths", ()))
+            raise BadInput(f"expected {named} as it was when the run began, found it changed or gone: run it again")
 
 
 def artifacts_in(inputs: object) -> Iterator[Artifact]:

@@ -98,7 +98,8 @@ class CorpusFiles(Files):
     def of(cls, files: Files, tokenizer: Files | None = None, answers_only: bool = False) -> "CorpusFiles":
         """These files; what makes texts of their conversations is a part of what they are known by."""
         known = (files.fingerprint, f"template {tokenizer.fingerprint}" if tokenizer else "", "answers" * answers_only)
-        return cls(files.paths, "+".join(filter(None, known)), files.artifact, files.source, tokenizer, answers_only)
+        fingerprint = "+".join(filter(None, known))
+        return cls(files.paths, fingerprint, files.artifact, files.source, files.digest, tokenizer, answers_only)
 
 
 class Text(NamedTuple):

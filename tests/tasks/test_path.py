@@ -52,18 +52,6 @@ def to_labels(make_job: Callable[..., Path], direct_run: Callable[..., Run]) -> 
     return go
 
 
-def test_a_corpus_that_changes_after_it_was_looked_at_is_not_taken_for_the_other(
-    make_job: Callable[..., Path], direct_run: Callable[..., Run], tmp_path: Path
-) -> None:
-    run = direct_run()
-    given = resolve(read_job(make_job(), []), run.workspace.hashes)
-    with (tmp_path / "corpus" / "0.txt").open("a") as file:
-        file.write("And more.")
-    with pytest.raises(BadInput, match="6 files of the corpus to stay as they were when the run began"):
-        run(corpus, given.corpus, "text")
-    assert run.workspace.all() == run.workspace.partials() == []
-
-
 def labels_of(run: Run, made: dict[str, Artifact]) -> list[list[int]]:
     return read_shard(run.workspace.path(made["labels"]) / "training.arrow").column("labels").to_pylist()
 

@@ -19,6 +19,7 @@ from flows.job import read_job
 from flows.unlearn import pipeline, plan
 from storage.artifact import Artifact
 from storage.errors import BadInput, ChildDied, OutOfMemory, Stopped
+from storage.files import Files
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.engine.backends import execute
@@ -27,6 +28,8 @@ from tasks.engine.process import SPINS, allow_children, in_child, stop_children
 from tasks.engine.runner import Direct, Plan, running
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.engine.watch import progress_of
+from tasks.models import Model, find_model
+from tasks.texts import CorpusFiles
 
 Jobs = Callable[..., Path]
 Runs = Callable[..., Direct]
@@ -66,10 +69,46 @@ def refusing(context: Context) -> Counts:
     raise BadInput("expected something else, found this")
 
 
+@stage("reading", version=1)
+def reading(context: Context, files: Files | None, model: Model | None) -> Counts:
+    """Takes what a user keeps elsewhere."""
+    return {}
+
+
 def call_of(stage: Any, workspace: Workspace, *args: Any, **placement: Any) -> StageCall:
     inputs = stage.inputs(*args)
     where = Placement(device="cpu", **placement)
     return StageCall(stage, stage.artifact("some", inputs), inputs, workspace.address, where)
+
+
+def files_and_model(kind: str, folder: Path, workspace: Workspace) -> tuple[Files | None, Model | None]:
+    """What a user's directory of this model is to a stage that takes it as this kind of input."""
+    model = find_model(folder, workspace.hashes)
+    config = workspace.hashes.files([folder / "config.json"])
+    if kind == "corpus":
+        return CorpusFiles.of(config, model.tokenizer, answers_only=True), None
+    return (config, None) if kind == "files" else (None, model)
+
+
+@pytest.mark.parametrize("kind", ["files", "corpus", "model"])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("how", ["changed", "gone"])
+def test_what_changes_under_a_run_is_not_taken_for_what_it_was(
+    kind: str, when: str, how: str, elsewhere: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    call = call_of(reading, workspace, *files_and_model(kind, elsewhere, workspace))
+
+    def change(*_: Any) -> Counts:
+        config = elsewhere / "config.json"
+        config.unlink() if how == "gone" else config.write_text(config.read_text() + " ")
+        return {}
+
+    if when == "before":
+        change()
+    with pytest.raises(BadInput, match=r"expected \S+ as it was when the run began, found it changed or gone"):
+        make(call, change)
+    assert workspace.all() == workspace.partials() == []
 
 
 def test_a_call_of_every_stage_survives_as_json(make_job: Jobs, tmp_path: Path, direct_run: Runs) -> None:

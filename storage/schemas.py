@@ -20,6 +20,8 @@ class Table:
 
     comment: str
     columns: dict[str, tuple[Any, str]]
+    in_place: bool = False
+    """A view over the shards, which must be Parquet: the rows are too many to be copied."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -127,6 +129,7 @@ TABLES = {
             "baseline": (FLOATS, "K logits of the baseline on the translated text"),
             "reinforced": (FLOATS, "K logits of the reinforced model on the original text"),
         },
+        in_place=True,
     ),
     "label_curves": Table(
         "The exact generic label as a function of alpha: `token` for alpha_from <= alpha < alpha_to",

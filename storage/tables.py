@@ -1,10 +1,11 @@
-"""The DuckDB file: every finished shard, open to SQL.
+"""The DuckDB file: every finished shard, open to SQL. The largest table is a view over its shards.
 
 One process may write and then nobody else may even read, so the file is held for moments only and everything that
 opens it waits its turn. It is made from the artifacts: delete it, and the next run fills it again. A damaged one is set
 aside by whoever meets it, and filled again at once.
 """
 
+import glob
 import json
 import sys
 import time
@@ -21,7 +22,7 @@ import pyarrow as pa
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedTables, WorkspaceBusy
 from storage.locks import held
-from storage.schemas import MADE_BY, SQL_TABLES, TABLES, VIEWS, Table
+from storage.schemas import MADE_BY, SQL_TABLES, TABLES, VIEWS
 from storage.shards import is_shard, read_shard, table_of
 from storage.workspace import Workspace
 
@@ -34,6 +35,12 @@ DAMAGE = (
     "INTERNAL Error",
 )
 THERE = "SELECT table_name FROM duckdb_tables()"
+LOADED = [name for name, table in TABLES.items() if not table.in_place]
+IN_PLACE = "read_parquet"
+ROWS = """
+SELECT regexp_extract(filename, '-([0-9a-f]{{16}})[^/]*/[^/]+$', 1) AS artifact, {}
+FROM read_parquet('{}', filename = true, hive_partitioning = false)
+"""
 T = TypeVar("T")
 
 
@@ -50,7 +57,7 @@ def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE
     try:
         with lent(_connect(workspace.database, write, patience)) as tables:
             if write:
-                _create(tables)
+                _create(tables, workspace)
             yield tables
     except duckdb.Error as error:
         if not _is_damage(error):
@@ -104,11 +111,13 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> None:
     if connection.execute(known, [artifact.fingerprint, shard.name]).fetchone():
         return
     table = table_of(shard)
-    columns = ", ".join(f'"{name}"' for name in TABLES[table].columns)
-    rows = read_shard(shard)
     connection.begin()
-    connection.register("shard_rows", rows)
-    connection.execute(f"INSERT INTO {table} BY POSITION SELECT ?, {columns} FROM shard_rows", [artifact.fingerprint])
+    if TABLES[table].in_place:
+        _view(connection, table, shard.parent.parent)
+    else:
+        connection.register("shard_rows", read_shard(shard))
+        insert = f"INSERT INTO {table} BY POSITION SELECT ?, {_columns(table)} FROM shard_rows"
+        connection.execute(insert, [artifact.fingerprint])
     connection.execute("INSERT INTO loads VALUES (?, ?, ?)", [artifact.fingerprint, shard.name, datetime.now(UTC)])
     connection.commit()
     connection.unregister("shard_rows")
@@ -160,7 +169,7 @@ def forget(connection: Any, fingerprints: list[str]) -> None:
     if not fingerprints:
         return
     connection.begin()
-    for table in [*TABLES, "loads"]:
+    for table in [*LOADED, "loads"]:
         connection.execute(f"DELETE FROM {table} WHERE list_contains(?, artifact)", [fingerprints])
     connection.execute("DELETE FROM artifacts WHERE list_contains(?, fingerprint)", [fingerprints])
     connection.commit()
@@ -178,7 +187,7 @@ def _fill_again(workspace: Workspace, patience: float) -> None:
             words = f"nepenthe: {database} was damaged: it is {aside.name} now, and filled again from the artifacts"
             print(words, file=sys.stderr)
         with lent(_connect(database, True, patience)) as tables:
-            _create(tables)
+            _create(tables, workspace)
             sync(tables, workspace)
 
 
@@ -217,25 +226,62 @@ def _connect(database: Path, write: bool, patience: float) -> Any:
         time.sleep(0.05)
 
 
-def _create(connection: Any) -> None:
-    """Tables, comments, view and macro. Cheap where they exist."""
-    if {*TABLES, *SQL_TABLES} <= _column(connection, THERE):
+def _create(connection: Any, workspace: Workspace) -> None:
+    """Tables, comments, views and macro. Cheap where they exist."""
+    for name in TABLES.keys() - LOADED:
+        _view(connection, name, workspace.root / name)
+    if {*LOADED, *SQL_TABLES} <= _column(connection, THERE):
         return
     for name, table in SQL_TABLES.items():
         typed = ", ".join(f"{column} {kind}" for column, (kind, _) in table.columns.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({typed})")
-    for name, table in TABLES.items():
-        connection.register("empty", table.schema.insert(0, pa.field("artifact", pa.string())).empty_table())
+    for name in LOADED:
+        connection.register("empty", _empty(name))
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS FROM empty")
         connection.unregister("empty")
-    for name, table in (SQL_TABLES | TABLES).items():
-        _comment(connection, name, table)
+    for name in [*SQL_TABLES, *LOADED]:
+        _comment(connection, name)
     for view in VIEWS:
         connection.execute(view)
 
 
-def _comment(connection: Any, name: str, table: Table) -> None:
-    meanings = {f"TABLE {name}": table.comment}
+def _view(connection: Any, name: str, artifacts: Path) -> None:
+    """Make the table a view over its shards in all artifacts of a folder; where there are none, over no rows.
+
+    Shards that come later are in it at once, and those that go are not.
+    """
+    shards = f"{glob.escape(str(artifacts))}/*/{name}-*.parquet"
+    quoted, there = shards.replace("'", "''"), any(glob.iglob(shards))
+    known = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = ?", [name]).fetchone()
+    if known and (quoted in known[0] if there else IN_PLACE not in known[0]):
+        return
+    if name in _column(connection, THERE):
+        connection.execute(f"DROP TABLE {name}")  # an earlier nepenthe copied the rows
+    query = ROWS.format(_columns(name), quoted) if there else _no_rows(connection, name)
+    connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+    _comment(connection, name)
+
+
+def _no_rows(connection: Any, name: str) -> str:
+    """A query for nothing, in the table's types."""
+    connection.register("empty", _empty(name))
+    columns = connection.execute("DESCRIBE empty").fetchall()
+    connection.unregister("empty")
+    nulls = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind, *_ in columns)
+    return f"SELECT {nulls} WHERE false"
+
+
+def _empty(name: str) -> pa.Table:
+    return TABLES[name].schema.insert(0, pa.field("artifact", pa.string())).empty_table()
+
+
+def _columns(name: str) -> str:
+    return ", ".join(f'"{column}"' for column in TABLES[name].columns)
+
+
+def _comment(connection: Any, name: str) -> None:
+    table = (SQL_TABLES | TABLES)[name]
+    meanings = {f"{'VIEW' if table.in_place else 'TABLE'} {name}": table.comment}
     if name in TABLES:
         meanings[f"COLUMN {name}.artifact"] = MADE_BY
     meanings |= {f'COLUMN {name}."{column}"': meaning for column, (_, meaning) in table.columns.items()}

@@ -1,5 +1,6 @@
 """The tables: every shard exactly once, labels by look-up, one writer, readers in turn."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
 from storage.schemas import TABLES
 from storage.shards import shard_writer, shards_of, table_of, write_shard
-from storage.tables import load, open_tables, sync
+from storage.tables import load, open_tables, prune, sync
 from storage.workspace import Workspace
 
 LOGITS = Artifact("logits", "x", "a" * 16)
@@ -77,6 +78,49 @@ def test_a_shard_is_loaded_exactly_once_and_a_lost_database_is_filled_again(work
         assert tables.execute(count).fetchone() == (4,)
 
 
+def candidates(workspace: Workspace) -> list[tuple[Any, ...]]:
+    """What a reader finds."""
+    with open_tables(workspace, write=False) as tables:
+        query = "SELECT artifact, position, ids FROM logits ORDER BY ALL"
+        return list(tables.execute(query).fetchall())
+
+
+THREE = [(LOGITS.fingerprint, position, None) for position in range(3)]
+
+
+@pytest.mark.parametrize("folder", ["plain", "a[b] *'c x=1"])
+def test_candidates_stay_in_their_shards_and_are_what_lies_there_now(workspace: Workspace, folder: str) -> None:
+    there = Workspace(shutil.copytree(workspace.root, workspace.root / folder))
+    with open_tables(there, write=True) as tables:
+        sync(tables, there)
+        assert "logits" not in {name for (name,) in tables.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert candidates(there) == THREE
+    other = Artifact("logits", "y", "c" * 16)
+    shutil.copytree(there.path(LOGITS), there.partial(other))
+    (there.partial(other) / "record.json").unlink()
+    assert candidates(there) == [*THREE, *((other.fingerprint, position, None) for position in range(3))]
+    there.discard(other)
+    assert candidates(there) == THREE
+    there.remove(LOGITS)
+    with open_tables(there, write=True) as tables:
+        prune(tables, there)
+    assert candidates(there) == []
+
+
+def test_candidates_that_an_earlier_version_copied_are_taken_out(workspace: Workspace) -> None:
+    with open_tables(workspace, write=True) as tables:
+        sync(tables, workspace)
+        tables.execute("CREATE TABLE copied AS FROM logits")
+        tables.execute("DROP VIEW logits")
+        tables.execute("ALTER TABLE copied RENAME TO logits")
+        tables.execute("INSERT INTO logits FROM logits")
+    with open_tables(workspace, write=True):
+        pass
+    assert candidates(workspace) == THREE
+    with open_tables(workspace, write=False) as tables:
+        assert tables.execute("SELECT count(*) FROM labels(1.0)").fetchone() == (3,)
+
+
 def test_a_load_that_fails_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
     shard = workspace.path(LOGITS) / "label_curves-00000000-00000001.parquet"
     broken = tmp_path / "label_curves-00000001-00000002.parquet"
@@ -95,7 +139,7 @@ def test_every_table_and_column_says_what_it_holds(workspace: Workspace) -> None
             "WHERE NOT internal AND comment IS NULL AND table_name NOT IN ('labels')"
         ).fetchall()
         assert silent == []
-        names = {name for (name,) in tables.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        names = {name for (name,) in tables.execute("SHOW TABLES").fetchall()}
     assert {*TABLES, "artifacts", "events"} <= names
 
 

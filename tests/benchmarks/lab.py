@@ -8,7 +8,7 @@ import copy
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class Lab:
     heldout: list[str]
     neighbours: list[str]
     benchmarks: list[Path]
+    translations: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
+    """Translated blocks, by the labels of their own."""
 
 
 def demo_lab(root: Path) -> Lab:

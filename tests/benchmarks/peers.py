@@ -12,7 +12,7 @@ by no more than the world allows. OUTPUT gets peers.jsonl (every point), peers.m
 import copy
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from lab import (
     logits_of,
     nats,
     nats_of_both,
+    own_labels,
     oz_lab,
     quick,
     students,
@@ -36,6 +37,8 @@ from lab import (
 )
 
 from tasks.contents import NO_LABEL
+from tasks.method.loss import moved
+from tasks.training.examples import collate
 
 RATES = {"demo": (1e-4, 2e-4, 4e-4, 7e-4, 1.5e-3, 3e-3), "oz": (1e-4, 3e-4, 1e-3, 2e-3, 4e-3)}
 STEPS = {"demo": (8, 16, 24, 32), "oz": (16, 32, 64)}
@@ -45,6 +48,7 @@ ALLOWED = {"demo": 2.5, "oz": 25.0}
 BLOCKS = 32  # a step
 LEAST = 1e-6  # familiarity that the plot still tells from less
 BETA_NPO, BETA_SIMNPO, MARGIN = 0.1, 2.5, 0.0
+RADIUS = 0.01  # of the ball in which SAM looks for the worst weights
 DEMOTED = 10.0  # UNDIAL's strength, in nats
 LAYER, LENGTH, ALPHA = 7, 5.0, 1200.0  # RMU: layer, length of what it is steered to, weight of retained text
 
@@ -69,8 +73,9 @@ class Peers:
     nats is the mean cross-entropy of a token with the text's own next tokens; log p(x) of a block sums over its tokens.
     """
 
-    def __init__(self, reference: Any) -> None:
-        self._reference = copy.deepcopy(reference).eval()
+    def __init__(self, reference: Any, translations: Mapping[tuple[int, ...], Sequence[int]] | None = None) -> None:
+        """`translations`: of blocks of the target, by their labels; only AltPO asks for them."""
+        self._reference, self._translations = copy.deepcopy(reference).eval(), translations or {}
 
     def ascent(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
         """-nats(x): gradient ascent (Jang et al. 2023, arXiv 2210.01504)."""
@@ -85,14 +90,41 @@ class Peers:
 
         Zhang et al. 2024, arXiv 2404.05868.
         """
+        return -2 / BETA_NPO * F.logsigmoid(-BETA_NPO * self._ratio(student, x)).mean()
+
+    def _ratio(self, student: Any, x: Batch) -> torch.Tensor:
+        """log p(x) - log p_reference(x) of every block (R)."""
         with torch.no_grad():
             known_R = token_nats(self._reference, x).sum(1)
-        ratio_R = known_R - token_nats(student, x).sum(1)
-        return -2 / BETA_NPO * F.logsigmoid(-BETA_NPO * ratio_R).mean()
+        return known_R - token_nats(student, x).sum(1)
 
     def npo_retain(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
         """NPO + nats(r)."""
         return self.npo(student, x, r) + nats(student, r)
+
+    def npo_sam_retain(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
+        """NPO at the weights in a ball that are worst for it, + nats(r): NPO with SAM. Of the first term the gradient
+        alone counts.
+
+        Fan et al. 2025, arXiv 2502.05374.
+        """
+        weights = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        steepest = torch.autograd.grad(self.npo(student, x, r), weights)
+        scale = RADIUS / torch.nn.utils.get_total_norm(steepest)
+        with moved([(weight, scale * slope) for weight, slope in zip(weights, steepest, strict=True)]):
+            worst = torch.autograd.grad(self.npo(student, x, r), weights)
+        forgets = sum((weight * slope).sum() for weight, slope in zip(weights, worst, strict=True))
+        return forgets + nats(student, r)
+
+    def altpo_retain(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
+        """-2/beta mean_x log sigmoid(beta (log-ratio of the translation - log-ratio of x)) + nats(r): AltPO.
+
+        Mekala et al. 2024, arXiv 2409.13474, who let the model write the alternatives.
+        """
+        read = [tuple(labels[labels != NO_LABEL].tolist()) for labels in x["labels"]]
+        y = collate([own_labels(self._translations[labels]) for labels in read])
+        preferred_R = self._ratio(student, y) - self._ratio(student, x)
+        return -2 / BETA_NPO * F.logsigmoid(BETA_NPO * preferred_R).mean() + nats(student, r)
 
     def simnpo_retain(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
         """-2/beta mean_x log sigmoid(-beta log p(x) / |x| - margin) + nats(r): SimNPO.

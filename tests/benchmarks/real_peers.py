@@ -24,7 +24,7 @@ from flows.inputs import resolve
 from flows.real import SMALL, Asked, prepare
 from flows.unlearn import beside_labels, make_labels, make_target, pipeline
 from storage.opening import open_workspace
-from tasks.contents import RETAINED, TRAINING, dictionary_of, documents_of
+from tasks.contents import RETAINED, TRAINING, blocks_of, dictionary_of, documents_of
 from tasks.engine.console import Progress
 from tasks.engine.runner import Direct, Plan
 from tasks.engine.stage import Placement
@@ -54,11 +54,14 @@ class Method:
         return not any(part in parameter for part in self.changes.split(","))
 
 
-def methods(peers: Peers) -> list[Method]:
+def methods(lab: Lab) -> list[Method]:
+    peers = Peers(lab.baseline, lab.translations)
     return [
         Method("gradient difference", peers.difference),
         Method("NPO", peers.npo_retain),
+        Method("NPO with SAM", peers.npo_sam_retain),
         Method("SimNPO", peers.simnpo_retain),
+        Method("AltPO", peers.altpo_retain),
         Method("UNDIAL", peers.undial_retain),
         Method("RMU", peers.rmu, ",".join(f"layers.{layer}.mlp.down_proj" for layer in STEERED)),
     ]
@@ -87,6 +90,10 @@ def real_lab(root: str, asked: Asked) -> tuple[Lab, dict[str, str]]:
         words=words,
         documents=documents,
         target=[own_labels(block["input_ids"]) for block in read_blocks(workspace.path(lessons.labels) / TRAINING)],
+        translations={
+            tuple(row["original_ids"][1:]): row["translated_ids"]
+            for row in blocks_of(workspace.path(lessons.blocks)).select(["original_ids", "translated_ids"]).to_pylist()
+        },
         hard=[],
         soft=[],
         generic=read_blocks(generic),
@@ -120,7 +127,7 @@ def points(lab: Lab, ours: dict[str, str], rates: Sequence[float], seed: int) ->
     for name, folder in ours.items():
         yield name, 0.0, partial(load_model, folder)
     for rate in rates:
-        for method in methods(Peers(lab.baseline)):
+        for method in methods(lab):
             yield method.name, rate, partial(student, lab, method, rate, seed)
 
 

@@ -5,8 +5,9 @@
 WORKSPACE is one where `nepenthe real` has run: its texts and students are taken from there. Every method reads the same
 blocks, half of each batch retained text, and takes as many steps as ours comes to with its labels, reinforcement and
 hardening. Each student is mixed with the baseline until text of another kind costs no more than allowed (UWC,
-arXiv 2406.09179), and then relearns at the rate that served attackers best. OUTPUT gets peers.jsonl, a line a student:
-what is there is not made again. Prints a table for docs/LOG.md; some minutes a student on two cores.
+arXiv 2406.09179), and then relearns at the rate that served attackers best: the one number is how much of what the
+baseline comes to then is back. OUTPUT gets peers.jsonl, a line a student (what is there is not made again), and
+peers.png. Prints a table for docs/LOG.md; some minutes a student on two cores.
 """
 
 import argparse
@@ -144,8 +145,9 @@ def main(asked: argparse.Namespace) -> None:
             rows.append({"method": name, "rate": rate} | compared(lab, make(), ALLOWED * base))
             with file.open("a") as lines:
                 print(json.dumps(rows[-1]), file=lines)
-            print(line(rows[-1], base), flush=True)
-    print("\n".join([HEAD, *(line(row, base) for row in rows)]))
+            print(line(rows[-1], rows[0]), flush=True)
+    print("\n".join([HEAD, *(line(row, rows[0]) for row in rows)]))
+    draw(rows, asked.output / "peers.png")
 
 
 def compared(lab: Lab, model: Any, limit: float) -> dict[str, Any]:
@@ -156,14 +158,15 @@ def compared(lab: Lab, model: Any, limit: float) -> dict[str, Any]:
 
 
 HEAD = (
-    "| method | rate | probability | perplexity | share | probability | completion | perplexity | relearned |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| method | rate | probability | perplexity | share | probability | completion | perplexity | relearned | back |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def line(row: dict[str, Any], base: float) -> str:
+def line(row: dict[str, Any], baseline: dict[str, Any]) -> str:
     """A row of the table: the model as it is, then mixed with the baseline."""
-    whole, back = row["whole"], " ".join(f"{value:.3f}" for value in row["relearned"][1:])
+    whole, curve = row["whole"], " ".join(f"{value:.3f}" for value in row["relearned"][1:])
+    base = baseline["perplexity"]
     cells = [
         row["method"],
         f"{row['rate']:g}" if row["rate"] else "",
@@ -173,9 +176,33 @@ def line(row: dict[str, Any], base: float) -> str:
         f"{row['familiarity']:.4f}",
         f"{row['completion']:.3f}",
         f"{row['perplexity'] / base - 1:+.1%}",
-        back,
+        curve,
+        f"{back(row) / back(baseline):.0%}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def back(row: dict[str, Any]) -> float:
+    """Familiarity after the last relearning step."""
+    return float(row["relearned"][-1])
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Familiarity by relearning steps, of each method at the rate at which least comes back."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    best: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=back):
+        best.setdefault(row["method"], row)
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    for row in reversed(best.values()):
+        axes.plot(SMALL.relearning["steps"], row["relearned"], label=f"{row['method']} {back(row) / back(rows[0]):.0%}")
+    axes.set(xlabel="relearning steps", ylabel="familiarity by probability", ylim=(0, None))
+    figure.legend(loc="outside right upper", title="back, of the baseline's")
+    figure.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":

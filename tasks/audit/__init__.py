@@ -12,6 +12,7 @@ from tasks.audit.extraction import EXTRACTION
 from tasks.audit.forms import FORMS
 from tasks.audit.instruction import INSTRUCTION
 from tasks.audit.membership import MEMBERSHIP
+from tasks.audit.prefilled import PREFILLED
 from tasks.audit.quantisation import QUANTISATION
 from tasks.audit.questions import QUESTIONS
 from tasks.audit.relearning import RELEARNING
@@ -26,6 +27,7 @@ ATTACKS: Mapping[str, Attack] = {
         VERBATIM,
         EXTRACTION,
         QUESTIONS,
+        PREFILLED,
         MEMBERSHIP,
         RELEARNING,
         QUANTISATION,

@@ -35,6 +35,7 @@ from tasks.measure.tree import continued_log_probabilities
 NEXT_TOKENS = 10  # of the paper's next-token table
 NEGLIGIBLE = math.log(1e-6)  # a continuation whose first token is rarer is not followed: it can add at most this
 SHOWN = 10  # continuations listed in an item
+NAMES = 16  # of a prompt that are begun: a dictionary would give it a thousand
 WORD = re.compile(r"\S+\s*")
 TAIL_WORDS = 3  # of a prompt: what stands before them moves no token behind it
 PROBES = 16  # continuations that are tokenised behind the whole prompt
@@ -76,6 +77,29 @@ def by_probability(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Measured:
         table = [[_text_of(tokenizer, contexts[number], token), p] for token, p in tops[contexts[number]]]
         items.append(_probability_item(number, prompt, peculiar[number], generic[number], table))
     return mean_of("familiarity_probability", items)
+
+
+def when_begun(loaded: LoadedModel, prompts: Sequence[Prompt], given: int) -> Measured | None:
+    """Mean probability of the rest of a name behind its prompt and its first `given` tokens; of each prompt the first
+    NAMES that are longer. None where no name is."""
+    names = [
+        [each for each in _continuations(loaded.tokenizer, p.prompt, p.idiosyncratic[:NAMES]) if len(each.ids) > given]
+        for p in prompts
+    ]
+    everything = list(chain(*names))
+    contexts = [each.context + each.ids[: given - 1] for each in everything]
+    continued = [each.ids[given - 1 :] for each in everything]
+    require_room(loaded.model, [context + rest for context, rest in zip(contexts, continued, strict=True)])
+    with measuring(loaded.model):
+        logs = continued_log_probabilities(loaded, contexts, continued)
+    for each, of_the_rest in zip(everything, logs, strict=True):
+        each.log_probability = of_the_rest
+    items = [
+        Item(number, prompt.prompt, " | ".join(each.text for each in longer), "", _mass(longer) / len(longer))
+        for number, (prompt, longer) in enumerate(zip(prompts, names, strict=True))
+        if longer
+    ]
+    return mean_of("prefilled_familiarity", items, f"{given} token{'s' * (given > 1)}") if items else None
 
 
 def means_of_tokens(

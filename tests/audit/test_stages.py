@@ -102,7 +102,7 @@ def test_every_attack_leaves_its_measures_its_items_and_a_verdict(audited: Calla
     attacks_made = [verdict["attack"] for verdict in summary["verdicts"]]
     assert attacks_made == list(ATTACKS)
     json.dumps(summary, allow_nan=False)
-    assert len(made) == 2 * 12 + 2 * 2 + 1
+    assert len(made) == 2 * 13 + 2 * 2 + 1
     workspace = Workspace(tmp_path / "ws")
     assert {one.kind for one in made if one not in workspace.protected()} == {"side-effects"}
     with open_tables(workspace, write=False) as tables:

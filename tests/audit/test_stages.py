@@ -155,7 +155,7 @@ def test_an_audit_that_was_cut_off_goes_on_where_it_was(
             audited()
     _, summary, cached = audited()
     done = {kind for kind, found in cached.items() if found}
-    assert done == {"corpus", "dictionary", "verbatim", "extraction", "questions", "membership"}
+    assert done == {"corpus", "dictionary", "verbatim", "extraction", "questions", "prefilled", "membership"}
     assert {measure["metric"] for measure in summary["measures"]} == set(METRICS)
 
 

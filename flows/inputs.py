@@ -126,9 +126,10 @@ def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInput
         )
     if job.student.null_space and not retain:
         raise BadInput("student.null_space: expected retain.paths, generic text whose use it stays out of, found none")
+    heldout = evidence.kinds.values() or [evidence.heldout]
     for setting, files, column in (
         ("retain.paths", retain, job.retain.text_column),
-        ("evaluation.heldout", evidence.heldout, evidence.text_column),
+        *(("evaluation.heldout", files, evidence.text_column) for files in heldout),
     ):
         # All of it is read: refused now, not by the stage that needs it.
         if files and not sum(bool(text.strip()) for text in read_texts(files, column)):

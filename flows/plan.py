@@ -108,12 +108,13 @@ def elicited_tokens(settings: ElicitSettings) -> int:
 def evaluated_tokens(suite: Suite, inputs: Inputs) -> int:
     """Tokens that an evaluation reads, roughly: prompts twice, held-out text, four answers to each question."""
     evidence = inputs.evidence
-    heldout = sum(Path(path).stat().st_size for path in evidence.heldout.paths) if evidence.heldout else 0
+    files = [evidence.heldout, *evidence.kinds.values()] if evidence.heldout else []
+    sizes = [sum(Path(path).stat().st_size for path in kind.paths) for kind in files]
     tasks = len(evidence.tasks) + (len(evidence.benchmarks.paths) if evidence.benchmarks else 0)
     windows = (suite.windows * suite.window) if suite.windows and suite.window else math.inf
     prompts = 2 * suite.prompts * suite.context_characters // CHARACTERS_A_TOKEN
     questions = tasks * (suite.questions or QUESTIONS) * CHOICES * QUESTION_TOKENS
-    return round(prompts + min(heldout / CHARACTERS_A_TOKEN, windows) + questions)
+    return round(prompts + sum(min(size / CHARACTERS_A_TOKEN, windows) for size in sizes) + questions)
 
 
 def tokens_of(files: Files | None, text_column: str, model: Model) -> int:

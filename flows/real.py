@@ -89,7 +89,7 @@ class Asked:
     """What a user may say about the experiment."""
 
     model: str = ""
-    heldout: str = ""
+    heldout: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     seed: int = 0
 
@@ -98,8 +98,8 @@ def refuse_unusable(asked: Asked, workspace: Workspace) -> None:
     """Raise BadInput for a model, text or benchmark of the user's that cannot be used."""
     if asked.model:
         find_model(asked.model, workspace.hashes)
-    heldout = (asked.heldout,) if asked.heldout else ()
-    find_evidence(EvaluationSettings(heldout=heldout, benchmarks=asked.benchmarks), workspace.hashes, Placement())
+    settings = EvaluationSettings(heldout=asked.heldout, benchmarks=asked.benchmarks)
+    find_evidence(settings, workspace.hashes, Placement())
 
 
 @flow(name="real", flow_run_name="real", persist_result=False)
@@ -152,7 +152,7 @@ def job_for(name: str, model: str, asked: Asked, scale: Scale, places: dict[str,
             "dictionary": {"curated": [str(places[DICTIONARY])], "extract": "statistics", "lint_errors": "report"},
             "evaluation": {
                 "prompts": str(places["prompts.json"]),
-                "heldout": [asked.heldout or str(places["heldout.jsonl"])],
+                "heldout": asked.heldout or [str(places["heldout.jsonl"])],
                 "benchmarks": list(asked.benchmarks),
                 "suite": scale.suite | {"seed": asked.seed},
             },

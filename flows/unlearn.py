@@ -114,7 +114,7 @@ def judge_earlier(job: Job, inputs: Inputs, trained: Trained, step: int, run: Ru
     if not inputs.original:
         return {}
     original, chosen = inputs.original, trained.models[step]
-    files = {"prompts": None, "heldout": None, "benchmarks": None, "tasks": ()}
+    files: dict[str, Any] = {"prompts": None, "heldout": None, "kinds": {}, "benchmarks": None, "tasks": ()}
     inputs, own = inputs.model_copy(update={"evidence": inputs.evidence.model_copy(update=files)}), JudgeSettings()
     models = [EvaluatedModel("baseline", None, original), EvaluatedModel("student", step, chosen)]
     judged = []

@@ -126,7 +126,7 @@ def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condi
         if (model, at) != ("student", step):
             continue
         before, gold = (known.get((role, None, metric, task)) for role in ("baseline", "gold"))
-        name = task if metric == "accuracy" else metric.replace("_", ", ")
+        name = task if metric == "accuracy" else ", ".join(filter(None, (metric.replace("_", ", "), task)))
         if metric.startswith("familiarity"):
             limits = [] if rule.familiarity is None else [rule.familiarity]
             limits += [] if rule.above_gold is None or gold is None else [gold + rule.above_gold]

@@ -5,6 +5,7 @@ The same prompts, texts and questions for every model of a job, so that models c
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +38,9 @@ class EvaluationSettings(Settings):
     prompts: str | None = None
     """JSON file of prompts [{"prompt": ..., "idiosyncratic": [...]}]; by default they are cut from the corpus."""
     heldout: tuple[str, ...] = ()
-    """Generic text that no model was trained on, for perplexity: files or folders as in corpus.paths."""
+    """Generic text that no model was trained on, for perplexity: files or folders as in corpus.paths. Several are
+    several kinds of text, each with a perplexity of its own beside that of all: what costs one kind nothing may cost
+    another much."""
     benchmarks: tuple[str, ...] = ()
     """lm-eval tasks: folders with task YAML or jsonl files on this disk, or names of lm-eval's own tasks (arc_easy),
     whose questions come from the hub."""
@@ -55,6 +58,8 @@ class EvaluationInputs(Settings):
 
     prompts: Files | None
     heldout: Files | None
+    kinds: dict[str, Files] = Field(default={}, exclude_if=lambda kinds: not kinds)
+    """The held-out text of each path by its name, where there are several."""
     benchmarks: Files | None
     tasks: tuple[str, ...] = ()
     """lm-eval's own tasks by name; their questions are whatever the hub has under that name."""
@@ -73,11 +78,20 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Place
     return EvaluationInputs(
         prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,
+        kinds=_kinds(settings.heldout, hashes),
         benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,
         tasks=names,
         text_column=settings.text_column,
         precision=placement.precision(settings.precision),
     )
+
+
+def _kinds(paths: tuple[str, ...], hashes: Hashes) -> dict[str, Files]:
+    """The files of each path, by its last name where that tells them apart; nothing where there is one alone."""
+    names = [Path(path).stem for path in paths]
+    names = names if len(set(names)) == len(names) else list(paths)
+    found = {name: find_files((path,), hashes, "evaluation.heldout") for name, path in zip(names, paths, strict=True)}
+    return found if len(found) > 1 else {}
 
 
 def is_task_name(text: str) -> bool:
@@ -117,9 +131,9 @@ def _measure(
     context.progress(1, 4)
     yield by_completion(loaded, prompts, words, suite.new_tokens)
     context.progress(2, 4)
-    if evidence.heldout:
-        texts = list(read_texts(evidence.heldout, evidence.text_column))
-        yield perplexity(loaded, texts, suite.window, suite.windows)
+    for kind, heldout in ({"": evidence.heldout} | evidence.kinds if evidence.heldout else {}).items():
+        texts = list(read_texts(heldout, evidence.text_column))
+        yield replace(perplexity(loaded, texts, suite.window, suite.windows), task=kind)
     context.progress(3, 4)
     if evidence.benchmarks or evidence.tasks:
         files = task_files([Path(path) for path in evidence.benchmarks.paths]) if evidence.benchmarks else []

@@ -93,7 +93,7 @@ def demo(
 def real(
     options: RunOptions,
     model: Annotated[str, typer.Option(help="Model directory, or name on the hub; by default SmolLM2-135M.")] = "",
-    heldout: Annotated[str, typer.Option(help="Text for perplexity; by default Python's documentation.")] = "",
+    heldout: Annotated[list[str] | None, typer.Option(help="Text for perplexity; else Python's documentation.")] = None,
     benchmarks: Annotated[list[str] | None, typer.Option(help="Files, folders or names of lm-eval tasks.")] = None,
     large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws texts, labels and batches.")] = 0,
@@ -106,7 +106,9 @@ def real(
     from storage.machine import gpus
 
     workspace = writable_workspace(options.root)
-    wanted = [Asked(model, heldout, tuple(benchmarks or ()), number) for number in range(seed, seed + seeds)]
+    wanted = [
+        Asked(model, tuple(heldout or ()), tuple(benchmarks or ()), number) for number in range(seed, seed + seeds)
+    ]
     refuse_unusable(wanted[0], workspace)
     start_engine(workspace, options.wait)
     scale = LARGE if large or gpus() else SMALL

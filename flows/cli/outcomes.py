@@ -35,7 +35,7 @@ def summary(outcome: Any, workspace: Workspace) -> dict[str, Any]:
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """One model's evaluation as {metric: value} with the benchmarks' accuracies by task."""
-    plain = {row["metric"]: row["value"] for row in rows if row["metric"] != "accuracy"}
+    plain = {f"{row['metric']} {row['task']}".rstrip(): row["value"] for row in rows if row["metric"] != "accuracy"}
     return plain | {"benchmarks": {row["task"]: row["value"] for row in rows if row["metric"] == "accuracy"}}
 
 

@@ -35,7 +35,7 @@ DAMAGE = (
     "INTERNAL Error",
 )
 THERE = "SELECT table_name FROM duckdb_tables()"
-LOADED = [name for name, table in TABLES.items() if not table.in_place]
+LOADED, SHOWN = ([name for name, table in TABLES.items() if table.in_place == in_place] for in_place in (False, True))
 IN_PLACE = "read_parquet"
 ROWS = """
 SELECT regexp_extract(filename, '-([0-9a-f]{{16}})[^/]*/[^/]+$', 1) AS artifact, {}
@@ -55,6 +55,9 @@ def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE
     if write:
         workspace.root.mkdir(parents=True, exist_ok=True)
     try:
+        if not write and _moved(workspace, patience):
+            with open_tables(workspace, write=True, patience=patience):
+                pass
         with lent(_connect(workspace.database, write, patience)) as tables:
             if write:
                 _create(tables, workspace)
@@ -228,7 +231,7 @@ def _connect(database: Path, write: bool, patience: float) -> Any:
 
 def _create(connection: Any, workspace: Workspace) -> None:
     """Tables, comments, views and macro. Cheap where they exist."""
-    for name in TABLES.keys() - LOADED:
+    for name in SHOWN:
         _view(connection, name, workspace.root / name)
     if {*LOADED, *SQL_TABLES} <= _column(connection, THERE):
         return
@@ -250,16 +253,38 @@ def _view(connection: Any, name: str, artifacts: Path) -> None:
 
     Shards that come later are in it at once, and those that go are not.
     """
-    shards = f"{glob.escape(str(artifacts))}/*/{name}-*.parquet"
-    quoted, there = shards.replace("'", "''"), any(glob.iglob(shards))
-    known = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = ?", [name]).fetchone()
-    if known and (quoted in known[0] if there else IN_PLACE not in known[0]):
+    shards = _shards(name, artifacts)
+    there, known = any(glob.iglob(shards)), _query_of(connection, name)
+    if known and (_quoted(shards) in known if there else IN_PLACE not in known):
         return
     if name in _column(connection, THERE):
         connection.execute(f"DROP TABLE {name}")  # an earlier nepenthe copied the rows
-    query = ROWS.format(_columns(name), quoted) if there else _no_rows(connection, name)
+    query = ROWS.format(_columns(name), _quoted(shards)) if there else _no_rows(connection, name)
     connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
     _comment(connection, name)
+
+
+def _moved(workspace: Workspace, patience: float) -> bool:
+    """Whether views are of the folder in which the workspace lay before it was moved, or copied here."""
+    with lent(_connect(workspace.database, False, patience)) as tables:
+        views = {name: _query_of(tables, name) for name in SHOWN}
+        places = {name: _quoted(_shards(name, workspace.root / name)) for name in SHOWN}
+        return any(IN_PLACE in view and places[name] not in view for name, view in views.items())
+
+
+def _shards(name: str, artifacts: Path) -> str:
+    """Where a table's shards lie, as a pattern."""
+    return f"{glob.escape(str(artifacts))}/*/{name}-*.parquet"
+
+
+def _query_of(connection: Any, name: str) -> str:
+    """What a view selects; nothing where there is none."""
+    (query,) = _column(connection, "SELECT sql FROM duckdb_views() WHERE view_name = ?", name) or {""}
+    return query
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
 
 
 def _no_rows(connection: Any, name: str) -> str:
@@ -286,5 +311,4 @@ def _comment(connection: Any, name: str) -> None:
         meanings[f"COLUMN {name}.artifact"] = MADE_BY
     meanings |= {f'COLUMN {name}."{column}"': meaning for column, (_, meaning) in table.columns.items()}
     for commented, meaning in meanings.items():
-        quoted = meaning.replace("'", "''")
-        connection.execute(f"COMMENT ON {commented} IS '{quoted}'")
+        connection.execute(f"COMMENT ON {commented} IS '{_quoted(meaning)}'")

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,18 @@ def test_candidates_stay_in_their_shards_and_are_what_lies_there_now(workspace: 
     with open_tables(there, write=True) as tables:
         prune(tables, there)
     assert candidates(there) == []
+
+
+@pytest.mark.parametrize("way", [shutil.move, shutil.copytree])
+def test_candidates_of_a_workspace_that_was_moved_are_those_that_lie_there(
+    workspace: Workspace, way: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    lay = Workspace(shutil.copytree(workspace.root, tmp_path / "lay"))
+    with open_tables(lay, write=True) as tables:
+        sync(tables, lay)
+    way(lay.root, tmp_path / "lies")
+    shutil.rmtree(lay.root, ignore_errors=True)
+    assert candidates(Workspace(tmp_path / "lies")) == THREE
 
 
 def test_candidates_that_an_earlier_version_copied_are_taken_out(workspace: Workspace) -> None:

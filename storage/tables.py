@@ -114,10 +114,10 @@ def load(connection: Any, artifact: Artifact, shard: Path) -> None:
     if connection.execute(known, [artifact.fingerprint, shard.name]).fetchone():
         return
     table = table_of(shard)
-    connection.begin()
     if TABLES[table].in_place:
         _view(connection, table, shard.parent.parent)
-    else:
+    connection.begin()
+    if not TABLES[table].in_place:
         connection.register("shard_rows", read_shard(shard))
         insert = f"INSERT INTO {table} BY POSITION SELECT ?, {_columns(table)} FROM shard_rows"
         connection.execute(insert, [artifact.fingerprint])
@@ -259,8 +259,11 @@ def _view(connection: Any, name: str, artifacts: Path) -> None:
         return
     if name in _column(connection, THERE):
         connection.execute(f"DROP TABLE {name}")  # an earlier nepenthe copied the rows
-    query = ROWS.format(_columns(name), _quoted(shards)) if there else _no_rows(connection, name)
-    connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+    try:
+        query = ROWS.format(_columns(name), _quoted(shards)) if there else _no_rows(connection, name)
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+    except duckdb.Error:  # a damaged shard, which `verify` tells of, is no reason to stop
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {_no_rows(connection, name)}")
     _comment(connection, name)
 
 

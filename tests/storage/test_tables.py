@@ -120,6 +120,21 @@ def test_candidates_of_a_workspace_that_was_moved_are_those_that_lie_there(
     assert candidates(Workspace(tmp_path / "lies")) == THREE
 
 
+def test_a_torn_shard_of_candidates_stops_nobody(workspace: Workspace) -> None:
+    torn = workspace.path(LOGITS) / "logits-00000000-00000001.parquet"
+    whole = torn.read_bytes()
+    for kept in (4, len(whole) - 20):
+        torn.write_bytes(whole[:kept])
+        workspace.database.unlink(missing_ok=True)
+        with open_tables(workspace, write=True) as tables:
+            sync(tables, workspace)
+            assert tables.execute("SELECT count(*) FROM label_curves").fetchone() == (4,)
+    torn.write_bytes(whole)
+    with open_tables(workspace, write=True):
+        pass
+    assert candidates(workspace) == THREE
+
+
 def test_candidates_that_an_earlier_version_copied_are_taken_out(workspace: Workspace) -> None:
     with open_tables(workspace, write=True) as tables:
         sync(tables, workspace)

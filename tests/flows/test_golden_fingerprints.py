@@ -158,7 +158,7 @@ def test_the_golden_jobs_take_every_stage() -> None:
     stages = {"corpus", "answers", "dictionary", "review", "blocks", "reinforce", "retained", "logits", "labels"}
     stages |= {"student", "evaluation", "judgement", "choice", "report", "ablation", "world", "pretrain", "audit"}
     attacks = {"verbatim", "extraction", "questions", "membership", "relearning", "quantisation", "side-effects"}
-    assert kinds == stages | attacks | {"instruction", "translations"}
+    assert kinds == stages | attacks | {"instruction", "translations", "prefilled"}
 
 
 if __name__ == "__main__":

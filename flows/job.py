@@ -5,6 +5,8 @@ Paths in a job file count from the file's folder, so that a job can be started f
 
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,8 +131,16 @@ def changed(job: Job, changes: list[str]) -> Job:
 
 def job_of(values: dict[str, Any]) -> Job:
     """The job of these values. Raises BadInput with every setting that is wrong, in one sentence."""
+    with settings_refused():
+        job = Job(**with_preset(values))
+    return job
+
+
+@contextmanager
+def settings_refused() -> Iterator[None]:
+    """Raises BadInput for settings that do not fit."""
     try:
-        return Job(**with_preset(values))
+        yield
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, mistake['loc']))}: {_plainly(mistake['msg'])}"

@@ -56,6 +56,11 @@ def _reference(path: str) -> dict[str, Measure]:
         raise BadInput(f"--reference: expected a log such as TOFU_EVAL.json, found {path}: {error}") from error
     if not isinstance(log, dict) or not all(isinstance(value, dict) and "agg_value" in value for value in log.values()):
         raise BadInput(f'--reference: expected {{metric: {{"agg_value": ...}}}} in {path}, found another form')
+    scores = log.get("forget_truth_ratio", {}).get("value_by_index") or {}
+    numbers = [log["mia_min_k"]["agg_value"]] if "mia_min_k" in log else []
+    numbers += [row.get("score") for row in scores.values()]
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise BadInput(f"--reference: expected mia_min_k and the scores of forget_truth_ratio as numbers in {path}")
     return log
 
 

@@ -42,8 +42,8 @@ class Files:
     """Of the bytes, where a user can change them."""
 
     def changed(self, hashes: "Hashes") -> bool:
-        """Whether they hold other bytes now than they are known by."""
-        return bool(self.digest) and hashes.differ(map(Path, self.paths), self.digest)
+        """Whether they hold other bytes now than they are known by. Raises OSError where one is gone."""
+        return bool(self.digest) and hashes.of_all(map(Path, self.paths)) != self.digest
 
 
 def sha256_of(path: Path) -> str:
@@ -77,13 +77,6 @@ class Hashes:
     def of_all(self, paths: Iterable[Path]) -> str:
         """One hash for several files in this order."""
         return hashlib.sha256("\n".join(self.of_each(list(paths))).encode()).hexdigest()[:16]
-
-    def differ(self, paths: Iterable[Path], known: str) -> bool:
-        """Whether one of these files is gone, or they have another hash."""
-        try:
-            return self.of_all(paths) != known
-        except FileNotFoundError:
-            return True
 
     def files(self, paths: Iterable[Path]) -> Files:
         """These files as an input of a stage. Raises BadInput for one that is not there."""

@@ -251,7 +251,7 @@ def _create(connection: Any, workspace: Workspace) -> None:
 def _view(connection: Any, name: str, artifacts: Path) -> None:
     """Make the table a view over its shards in all artifacts of a folder; where there are none, over no rows.
 
-    Shards that come later are in it at once, and those that go are not.
+    Once there are some, those that come later are in it at once, and those that go are not.
     """
     shards = _shards(name, artifacts)
     there, known = any(glob.iglob(shards)), _query_of(connection, name)

@@ -49,7 +49,8 @@ OPENINGS = (
 def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_column: str) -> Counts:
     """Write elicited-ROUND-NUMBER.jsonl shards of {text_column, name, form}, one as soon as it is answered.
 
-    `named` of the counts is the share of texts that name the subject or a name that was asked about.
+    `named` of the counts is the share of answers, without what they were to go on with, that name the subject or a
+    name that was asked about.
     """
     asking, names_so_far = Asking(context, baseline, settings, text_column), list[str]()
     names = list(settings.names or (settings.subject,))
@@ -57,15 +58,18 @@ def elicit(context: Context, baseline: Model, settings: ElicitSettings, text_col
         asking.answer(number, names)
         names_so_far += names
         names = new_names([row[text_column] for row in elicited_rows(context.folder)], names_so_far, settings.growth)
-    texts = [row[text_column] for row in elicited_rows(context.folder)]
+    rows = elicited_rows(context.folder)
+    texts = [row[text_column] for row in rows]
     if not texts:
         raise BadInput(f"corpus.elicit: expected answers of {baseline.path} about {settings.subject}, found none")
+    openings = [opening_of(settings.subject, row["name"], row["form"]) for row in rows]
+    answers = [text.removeprefix(opening) for text, opening in zip(texts, openings, strict=True)]
     return {
         "texts": len(texts),
         "duplicates": len(texts) - len(set(texts)),
         "characters": sum(map(len, texts)),
         "names": len(names_so_far),
-        "named": round(named_share(texts, list(filter(None, [settings.subject, *names_so_far]))), 4),
+        "named": round(named_share(answers, list(filter(None, [settings.subject, *names_so_far]))), 4),
     }
 
 
@@ -138,13 +142,22 @@ class Asking:
 
 def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[int], str]:
     """Token ids of a question, and the text of it that belongs to the answer."""
-    about = name if name == subject or subject in name else f"{name} ({subject})"
     if tokenizer.chat_template:
-        message = [{"role": "user", "content": REQUESTS[form].format(about=about)}]
+        message = [{"role": "user", "content": REQUESTS[form].format(about=about(subject, name))}]
         text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"]), ""
-    opening = OPENINGS[form].format(about=about, name=name)
+    opening = opening_of(subject, name, form)
     return list(tokenizer(opening)["input_ids"]), opening
+
+
+def opening_of(subject: str, name: str, form: int) -> str:
+    """What a model without a chat template goes on with."""
+    return OPENINGS[form].format(about=about(subject, name), name=name)
+
+
+def about(subject: str, name: str) -> str:
+    """The name, with the subject that it belongs to."""
+    return name if name == subject or subject in name else f"{name} ({subject})"
 
 
 def sample(loaded: LoadedModel, contexts: Sequence[list[int]], settings: ElicitSettings, seed: str) -> list[str]:

@@ -47,9 +47,9 @@ class Model:
     """Repository and commit on the hub, `owner/name@commit`, of one that was named so."""
 
     def changed(self, hashes: Hashes) -> bool:
-        """Whether a user's directory holds another model now."""
+        """Whether a user's directory holds another model now. Raises OSError where it is gone."""
         own = self.artifact is None
-        return own and hashes.differ(model_files(Path(self.path), self.tokenizer), self.fingerprint)
+        return own and hashes.of_all(model_files(Path(self.path), self.tokenizer)) != self.fingerprint
 
 
 def find_model(name: str | Path, hashes: Hashes) -> Model:

@@ -30,7 +30,7 @@ from flows.environment import (
     writable_prefect_home,
     writable_workspace,
 )
-from storage.errors import NepentheError
+from storage.errors import BadInput, NepentheError
 from storage.opening import open_workspace
 from storage.workspace import Workspace
 
@@ -163,9 +163,12 @@ def audit(
     """Attack a model that claims to have forgotten, with baseline and gold as references; or ask a published suite."""
     import_prefect()
     if suite.suite:
+        if job:
+            raise BadInput("expected MODEL alone with --suite, found --job: a suite asks about its own texts")
         asked_suite = suite.request(model, changes or [], options.root)
         start_engine(open_workspace(options.root), options.wait)
         return ask_suite(asked_suite, options)
+    suite.refuse_alone()
     from flows import audit as auditing
     from flows.demo import job_or_demo
 

@@ -114,7 +114,7 @@ def show(options: Options, name: Name = "") -> None:
 
 def export(
     options: Options,
-    table: Annotated[Path, typer.Argument(help="The table to write (CSV).")] = Path("review.csv"),
+    table: Annotated[Path, typer.Argument(help="The table to write, a new file NAME.csv.")] = Path("review.csv"),
     name: Which = "",
     corpus: Corpus = None,
 ) -> None:
@@ -122,6 +122,10 @@ def export(
     from dictionaries.review import NONE, export_review
     from tasks.review import proposals_of
 
+    if table.suffix != ".csv":
+        raise BadInput(f"expected a table to write, NAME.csv, found {table}: what to export goes behind --dictionary")
+    if table.exists():
+        raise BadInput(f"expected a new file, found {table}, which may hold decisions: name another, or remove it")
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
     proposed = proposals_of(workspace, source.artifact) if source.artifact else NONE

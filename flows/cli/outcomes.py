@@ -196,12 +196,12 @@ def real_numbers(experiment: Any, workspace: Workspace) -> dict[str, Any]:
 
 
 def relearned_at_worst(attacks: tuple[Artifact, ...], workspace: Workspace) -> dict[str, float]:
-    """Familiarity by steps of finetuning, at the rate that brings most back after the last of them."""
+    """Familiarity by steps of finetuning, after each number of them at the rate that has brought most back by then."""
     curves = [
         {row["task"].split(" ")[1]: row["value"] for row in evaluation_rows(workspace.path(attack))}
         for attack in attacks
     ]
-    return max(curves, key=lambda curve: curve[max(curve, key=int)])
+    return {steps: max(curve[steps] for curve in curves) for steps in curves[0]}
 
 
 def measures_by_step(outcome: Any, workspace: Workspace) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import Options, Printed, rows_as_text
-from storage.errors import BadInput
+from storage.errors import BadInput, DamagedArtifact
 from storage.opening import open_workspace
 from storage.workspace import Workspace
 
@@ -38,6 +38,11 @@ def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[A
     try:
         return in_tables(workspace, ask, write=False)
     except duckdb.Error as error:
+        if ".parquet" in str(error) and ".parquet" not in query:
+            sentence = (
+                f"expected whole shards in {workspace.root}, found: {error}; `nepenthe verify --repair` mends them"
+            )
+            raise DamagedArtifact(sentence) from error
         raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
 
 

@@ -27,16 +27,24 @@ class SuiteOptions:
     part: Annotated[str, typer.Option(help=f"With --suite: {PART}")] = ""
     limit: Annotated[int, typer.Option(min=0, help="With --suite: first rows of each table; 0: all.")] = 100
 
+    def refuse_alone(self) -> None:
+        """Raise BadInput for what goes with a suite, where none is asked."""
+        if given := [f"--{name}" for name in ("data", "reference", "out", "part") if getattr(self, name)]:
+            raise BadInput(f"expected --suite with {', '.join(given)}, found none: add --suite, or leave them out")
+
     def request(self, model: str, changes: list[str], root: str) -> Any:
         """The SuiteRequest. Raises BadInput for what could not be asked."""
         from flows.environment import writable_workspace
-        from flows.job import set_values
+        from flows.job import set_values, settings_refused
         from flows.suite import SuiteRequest, resolve_suite
 
         values: dict[str, Any] = asdict(self)
         values["settings"] = {name: values.pop(name) for name in ("part", "limit")}
+        if not model:
+            raise BadInput("expected MODEL, a directory or owner/name on the hub, to ask the suite of, found none")
         set_values(values, changes)
-        asked = SuiteRequest(model=model, **values)
+        with settings_refused():
+            asked = SuiteRequest(model=model, **values)
         resolve_suite(asked, writable_workspace(root).hashes)
         return asked
 
@@ -69,8 +77,10 @@ def init(
     from tasks.suites.files import find_tables, names_in_job
     from tasks.suites.stage import suite_named
 
-    if job.exists():
-        raise BadInput(f"--job: expected a new file, found {job}: name another")
+    forget = job.with_name(f"{job.stem}-forget.jsonl")
+    for file in (job, forget):
+        if file.exists():
+            raise BadInput(f"--job: expected a new file, found {file}: name another")
     published, settings = suite_named(suite), SuiteSettings(part=part, limit=0)
     tables = published.texts(settings)
     files = find_tables(data or published.published, tables, writable_workspace(options.root).hashes)
@@ -78,8 +88,8 @@ def init(
     paths = {name: names_in_job(table) for name, table in files.items()}
     if part and "subject" in tables["forget"].columns and "forget" in rows:
         chosen = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows["forget"])
-        job.with_name(f"{job.stem}-forget.jsonl").write_text(chosen, encoding="utf-8")
-        paths["forget"] = [f"{job.stem}-forget.jsonl"]
+        forget.write_text(chosen, encoding="utf-8")
+        paths["forget"] = [forget.name]
     values: dict[str, Any] = {"name": suite, "model": str(Path(model).absolute()) if Path(model).is_dir() else model}
     values |= _texts(paths, part, "answer" in tables["forget"].columns)
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items()]

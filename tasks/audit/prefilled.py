@@ -42,4 +42,5 @@ PREFILLED = Attack(
     calls=lambda target, texts, settings: [(target,)],
     judge=judge,
     untested="Beginnings of names: whether it ends a name whose first tokens are given.",
+    leak="beginnings of names",
 )

@@ -33,7 +33,7 @@ class Changeable(Protocol):
     """What a user keeps, and may write to while a run goes on: texts, a dictionary, a model."""
 
     def changed(self, hashes: Hashes) -> bool:
-        """Whether it holds other bytes now than it is known by."""
+        """Whether it holds other bytes now than it is known by. Raises OSError where it is gone."""
         ...
 
 
@@ -113,10 +113,10 @@ def make(call: StageCall, carry_out: Callable[[StageCall, Context], Counts] = bo
         with faults_named(workspace, call.placement):
             for needed in artifacts_in(call.inputs):
                 workspace.path(needed)  # a remote one is fetched
+            _refuse_changed(call, gone=True)  # what an earlier attempt has made stays
             report = partial(say_progress, workspace, artifact, call.part[0])
             context = Context(workspace.resume(artifact), workspace, artifact, call.placement, call.part, report)
             try:
-                _refuse_changed(call)
                 counts = carry_out(call, context)
                 _refuse_changed(call)  # meanwhile: what was made of it would have a wrong address
             except BadInput:
@@ -151,12 +151,19 @@ def _description(call: StageCall, counts: dict[str, Json]) -> dict[str, Any]:
     }
 
 
-def _refuse_changed(call: StageCall) -> None:
-    """Raise BadInput for files of the user's that are not the ones any more that the artifact is known by."""
+def _refuse_changed(call: StageCall, gone: bool = False) -> None:
+    """Raise BadInput for files of the user's that are not the ones any more that the artifact is known by; with `gone`
+    also for those that are not there."""
     for value in _values_in(call.inputs):
-        if isinstance(value, Changeable) and value.changed(call.workspace.hashes):
+        if not isinstance(value, Changeable):
+            continue
+        try:
+            found = "it changed: run it again" if value.changed(call.workspace.hashes) else ""
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            found = "nothing there: put it back and run it again" if gone else ""
+        if found:
             named = getattr(value, "path", None) or ", ".join(getattr(value, "paths", ()))
-            raise BadInput(f"expected {named} as it was when the run began, found it changed or gone: run it again")
+            raise BadInput(f"expected {named} as it was when the run began, found {found}")
 
 
 def artifacts_in(inputs: object) -> Iterator[Artifact]:

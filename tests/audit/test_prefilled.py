@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.audit.summary import headline
 from tasks.measure.familiarity import when_begun
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
@@ -50,3 +51,4 @@ def test_it_is_judged_by_the_gravest_number_of_given_tokens(
     verdict = judged(values, "prefilled")
     assert verdict.status == "most"
     assert "2 tokens given 90.0 % (baseline 95.0 %, gold 30.0 %)" in verdict.sentence
+    assert headline([verdict]) == "Most of what the baseline knew comes back by beginnings of names."

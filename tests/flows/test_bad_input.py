@@ -16,7 +16,10 @@ from pydantic import BaseModel
 
 from flows.cli import exit_code
 from flows.job import Job
+from storage.artifact import Artifact
 from storage.errors import BadInput
+from storage.schemas import TABLES
+from storage.shards import write_shard
 from storage.workspace import Workspace
 from tasks.engine.runner import running
 from tasks.engine.stage import Placement
@@ -254,6 +257,64 @@ def test_a_query_that_is_wrong_is_refused_in_duckdb_s_words(
     monkeypatch.setattr(sys, "argv", ["nepenthe", "sql", "DROP TABLE logits", "--root", str(tmp_path)])
     assert exit_code() == 2
     assert "read-only" in capsys.readouterr().err
+
+
+def test_a_query_that_meets_a_torn_shard_is_not_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from storage.tables import open_tables
+
+    logits = Artifact("logits", "x", "a" * 16)
+    shard = Workspace(tmp_path).resume(logits) / "logits-00000000-00000001.parquet"
+    write_shard(shard, [dict.fromkeys(TABLES["logits"].columns)])
+    with open_tables(Workspace(tmp_path), write=True):
+        pass
+    shard.write_bytes(shard.read_bytes()[:-20])
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "sql", "FROM logits", "--root", str(tmp_path)])
+    assert exit_code() == 2
+    said = capsys.readouterr().err
+    assert "expected whole shards" in said
+    assert "verify --repair" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["MODEL", "--suite", "tofu", "--set", "alpha=3"], "alpha: unknown setting"),
+        (["MODEL", "--suite", "tofu", "--job", "job.toml"], "a suite asks about its own texts"),
+        (["--suite", "tofu"], "expected MODEL"),
+        (["MODEL", "--reference", "TOFU_EVAL.json", "--part", "forget01"], "--suite with --reference, --part"),
+    ],
+    ids=["setting", "job", "no model", "no suite"],
+)
+def test_what_does_not_go_with_a_suite_is_refused(
+    arguments: list[str], said: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    given = [str(tiny_model) if argument == "MODEL" else argument for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "audit", *given, "--root", str(tmp_path / "ws")])
+    assert exit_code() == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        {"mia_min_k": {"agg_value": "x"}},
+        {"mia_min_k": {"agg_value": None}},
+        {"forget_truth_ratio": {"agg_value": 0.5, "value_by_index": {"0": {"ratio": 1.0}}}},
+    ],
+    ids=["text", "nothing", "no score"],
+)
+def test_a_reference_that_cannot_be_compared_with_is_refused_before_a_model_is_asked(
+    log: dict[str, Any], tmp_path: Path
+) -> None:
+    from flows.suite import _reference
+
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(json.dumps(log))
+    with pytest.raises(BadInput, match="--reference: expected mia_min_k and the scores"):
+        _reference(str(file))
 
 
 def test_a_full_disk_is_reported_and_what_was_finished_is_kept(

@@ -253,6 +253,18 @@ def test_a_job_file_means_the_dictionary_that_the_job_would_use(say: Say, job: P
     assert say("import", tables[0], "--dictionary", job, "--approve-rest")["undecided"] == 0
 
 
+def test_an_export_takes_nobody_s_file(say: Say, job: Path, tmp_path: Path) -> None:
+    say("extract", job)
+    own = {job: job.read_bytes(), tmp_path / "words.json": (tmp_path / "words.json").read_bytes()}
+    for file in own:
+        assert "what to export goes behind --dictionary" in say("export", file, code=2)
+    say("export", tmp_path / "review.csv")
+    decide(tmp_path / "review.csv", {"Tessaly": ("change", "Newport")})
+    own[tmp_path / "review.csv"] = (tmp_path / "review.csv").read_bytes()
+    assert "which may hold decisions" in say("export", tmp_path / "review.csv", code=2)
+    assert own == {file: file.read_bytes() for file in own}
+
+
 def test_a_reviewed_job_is_shown_as_it_was_reviewed(say: Say, job: Path, tmp_path: Path) -> None:
     say("extract", job)
     say("export", tmp_path / "review.csv", "--dictionary", job)

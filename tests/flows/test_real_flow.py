@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from flows.cli.outcomes import over_seeds, real_table, summary
+from flows.cli.outcomes import over_seeds, real_table, relearned_at_worst, summary
 from flows.unlearn import Outcome
 from storage.artifact import Artifact
 from storage.workspace import Workspace
 from tasks.contents import REPORT_EVIDENCE, write_json
+from tasks.measure.rows import Item, mean_of, write_measures
 
 TINY = """
 from flows.cli import quiet_engines, writable_prefect_home
@@ -63,6 +64,20 @@ def numbers_of(familiarity: float, after: float) -> dict[str, Any]:
     models["invented names"] = {"relearned": {"0": 0.0, "40": 0.01}}
     steps = {"paper": {"0": model, "8": model}, "unlearned": {"0": model, "12": model}}
     return models | {"steps": steps, "report": f"/report-{familiarity}", "model": "/model"}
+
+
+def test_at_every_mark_the_rate_counts_that_has_brought_most_back_by_then(tmp_path: Path) -> None:
+    workspace, attacks = Workspace(tmp_path), []
+    for number, curve in enumerate(((0.1, 0.5, 0.6), (0.1, 0.2, 0.9))):
+        attack = Artifact("relearning", "x", f"{number:016x}")
+        measures = [
+            mean_of("relearned_familiarity", [Item(0, "", "", "", value)], f"target {step}")
+            for step, value in zip((0, 10, 40), curve, strict=True)
+        ]
+        write_measures(workspace.resume(attack), "student", 8, measures)
+        workspace.commit(attack, {"holds_protected_text": True})
+        attacks.append(attack)
+    assert relearned_at_worst(tuple(attacks), workspace) == {"0": 0.1, "10": 0.5, "40": 0.9}
 
 
 def test_several_seeds_are_their_means_beside_the_lowest_and_the_highest() -> None:

@@ -51,6 +51,18 @@ def tofu(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("there", ["job.toml", "job-forget.jsonl"])
+def test_no_file_of_the_user_s_is_written_over(
+    there: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / there).write_text("mine")
+    arguments = ["rwku", "--model", str(tiny_model), "--job", str(tmp_path / "job.toml"), "--part", "1_Stephen_King"]
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "init", *arguments, "--root", str(tmp_path / "ws")])
+    assert exit_code() == 2
+    assert f"expected a new file, found {tmp_path / there}" in capsys.readouterr().err
+    assert (tmp_path / there).read_text() == "mine"
+
+
 def test_a_muse_folder_becomes_a_job(
     init: Init, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,25 +91,53 @@ def files_and_model(kind: str, folder: Path, workspace: Workspace) -> tuple[File
     return (config, None) if kind == "files" else (None, model)
 
 
+def grow(file: Path) -> None:
+    file.write_text(file.read_text() + " ")
+
+
 @pytest.mark.parametrize("kind", ["files", "corpus", "model"])
-@pytest.mark.parametrize("when", ["before", "meanwhile"])
-@pytest.mark.parametrize("how", ["changed", "gone"])
-def test_what_changes_under_a_run_is_not_taken_for_what_it_was(
-    kind: str, when: str, how: str, elsewhere: Path, tmp_path: Path
-) -> None:
+def test_what_changes_under_a_run_is_not_taken_for_what_it_was(kind: str, elsewhere: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "ws")
     call = call_of(reading, workspace, *files_and_model(kind, elsewhere, workspace))
 
     def change(*_: Any) -> Counts:
-        config = elsewhere / "config.json"
-        config.unlink() if how == "gone" else config.write_text(config.read_text() + " ")
+        grow(elsewhere / "config.json")
         return {}
 
-    if when == "before":
-        change()
-    with pytest.raises(BadInput, match=r"expected \S+ as it was when the run began, found it changed or gone"):
+    with pytest.raises(BadInput, match=r"expected \S+ as it was when the run began, found it changed: run it again"):
         make(call, change)
     assert workspace.all() == workspace.partials() == []
+
+
+@pytest.mark.parametrize("kind", ["files", "corpus", "model"])
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (grow, "it changed"),
+        (Path.unlink, "nothing there"),
+        (lambda file: (file.unlink(), file.mkdir()), "nothing there"),
+        (lambda file: (shutil.rmtree(file.parent), file.parent.touch()), "nothing there"),
+    ],
+    ids=["changed", "gone", "a folder", "no folder"],
+)
+def test_what_is_not_as_it_was_costs_nothing_that_was_made_before(
+    kind: str, harm: Callable[[Path], object], said: str, elsewhere: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    call = call_of(reading, workspace, *files_and_model(kind, elsewhere, workspace))
+    shard = workspace.resume(call.artifact) / "shard"
+    shard.write_bytes(b"made by an earlier attempt")
+    harm(elsewhere / "config.json")
+    with pytest.raises(BadInput, match=rf"expected \S+ as it was when the run began, found {said}"):
+        make(call)
+    assert shard.read_bytes() == b"made by an earlier attempt"
+
+
+def test_what_is_taken_away_once_it_was_read_is_no_reason_to_stop(elsewhere: Path, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    call = call_of(reading, workspace, *files_and_model("model", elsewhere, workspace))
+    assert make(call, lambda *_: shutil.rmtree(elsewhere) or {}) == call.artifact
+    assert workspace.all() == [call.artifact]
 
 
 def test_a_call_of_every_stage_survives_as_json(make_job: Jobs, tmp_path: Path, direct_run: Runs) -> None:

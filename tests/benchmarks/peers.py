@@ -113,8 +113,8 @@ class Peers:
         scale = RADIUS / torch.nn.utils.get_total_norm(steepest)
         with moved([(weight, scale * slope) for weight, slope in zip(weights, steepest, strict=True)]):
             worst = torch.autograd.grad(self.npo(student, x, r), weights)
-        forgets = sum((weight * slope).sum() for weight, slope in zip(weights, worst, strict=True))
-        return forgets + nats(student, r)
+        forgets = torch.stack([(weight * slope).sum() for weight, slope in zip(weights, worst, strict=True)])
+        return forgets.sum() + nats(student, r)
 
     def altpo_retain(self, student: Any, x: Batch, r: Batch) -> torch.Tensor:
         """-2/beta mean_x log sigmoid(beta (log-ratio of the translation - log-ratio of x)) + nats(r): AltPO.

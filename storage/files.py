@@ -78,12 +78,13 @@ class Hashes:
         """One hash for several files in this order."""
         return hashlib.sha256("\n".join(self.of_each(list(paths))).encode()).hexdigest()[:16]
 
-    def files(self, paths: Iterable[Path]) -> Files:
-        """These files as an input of a stage. Raises BadInput for one that is not there."""
+    def files(self, paths: Iterable[Path], setting: str = "") -> Files:
+        """These files, which a setting names, as an input of a stage. Raises BadInput for one that is not there."""
         files = tuple(paths)
         for path in files:
             if not path.is_file():
-                raise BadInput(f"expected a file at {path}, found {'a folder' if path.is_dir() else 'nothing'}")
+                there = "a folder" if path.is_dir() else "nothing"
+                raise BadInput(f"{setting and f'{setting}: '}expected a file at {path}, found {there}")
         digest = self.of_all(files)
         return Files(tuple(str(path) for path in files), digest, digest=digest)
 

@@ -66,7 +66,7 @@ class DictionarySettings(Settings):
 
 def find_words(settings: DictionarySettings, hashes: Hashes, tokenizer: Files | None = None) -> DictionaryInputs:
     """What the settings name. Raises BadInput for what is missing or cannot be used, and where there is no source."""
-    curated = hashes.files(map(Path, settings.curated))
+    curated = hashes.files(map(Path, settings.curated), "dictionary.curated")
     if not settings.curated and settings.extract == "none":
         raise BadInput(
             "expected dictionary files in dictionary.curated, or an extractor in dictionary.extract (statistics, llm "
@@ -83,7 +83,7 @@ def find_words(settings: DictionarySettings, hashes: Hashes, tokenizer: Files | 
         statistics=settings.statistics if settings.counts else None,
         reference=reference if settings.counts else None,
         text_column=settings.text_column,
-        everyday=hashes.files([Path(settings.everyday)]) if settings.everyday else None,
+        everyday=hashes.files([Path(settings.everyday)], "dictionary.everyday") if settings.everyday else None,
         tokenizer=tokenizer,
         seed=settings.seed,
         lint_errors=settings.lint_errors,

@@ -76,7 +76,7 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Place
     if settings.prompts:
         read_prompts(Path(settings.prompts))
     return EvaluationInputs(
-        prompts=hashes.files([Path(settings.prompts)]) if settings.prompts else None,
+        prompts=hashes.files([Path(settings.prompts)], "evaluation.prompts") if settings.prompts else None,
         heldout=find_files(settings.heldout, hashes, "evaluation.heldout") if settings.heldout else None,
         kinds=_kinds(settings.heldout, hashes),
         benchmarks=hashes.files(_benchmark_files(paths)) if paths else None,

@@ -85,7 +85,7 @@ def lint(
 
     workspace = open_workspace(options.root)
     source = source_of(workspace, name, corpus or [])
-    words = everyday_words(workspace.hashes.files([Path(everyday)]) if everyday else None)
+    words = everyday_words(workspace.hashes.files([Path(everyday)], "--everyday") if everyday else None)
     findings = findings_of(source.dictionary, source.texts, tokens_with(tokenizer_at(tokenizer)), words)
     options.answer([asdict(finding) for finding in findings], lambda _: "".join(map(_lint_lines, findings)))
     if strict:

@@ -58,6 +58,6 @@ def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Has
 
     neighbours = texts_at(settings.neighbours, "neighbours")
     nonmembers = texts_at(settings.nonmembers, "nonmembers") or neighbours
-    forms = hashes.files([Path(settings.forms)]) if settings.forms else None
+    forms = hashes.files([Path(settings.forms)], "audit.forms") if settings.forms else None
     questions_about(forms)
     return AuditTexts(neighbours=neighbours, nonmembers=nonmembers, heldout=heldout, forms=forms)

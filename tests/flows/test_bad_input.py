@@ -88,6 +88,12 @@ def test_evidence_that_holds_nothing_or_the_wrong_is_refused_before_a_model_is_l
     assert words in refused(f'{setting}=["{tmp_path}/given.jsonl"]')
 
 
+@pytest.mark.parametrize("setting", ["dictionary.curated", "dictionary.everyday"])
+def test_a_file_that_is_not_there_is_named_with_its_setting(refused: Refused, tmp_path: Path, setting: str) -> None:
+    value = f'["{tmp_path}/away"]' if setting == "dictionary.curated" else f'"{tmp_path}/away"'
+    assert f"{setting}: expected a file at {tmp_path}/away, found nothing" in refused(f"{setting}={value}")
+
+
 def test_text_that_is_not_utf8_is_named_with_file_and_byte_offset(refused: Refused) -> None:
     def spoil(folder: Path) -> None:
         (folder / "corpus" / "5.txt").write_bytes("Mira é".encode() + b"\xff\xfe")

@@ -11,7 +11,7 @@ from storage.artifact import Artifact
 from storage.shards import read_shard
 from tasks.contents import RETAINED
 from tasks.engine.stage import Context, Counts, stage
-from tasks.models import Model, load_tokenizer
+from tasks.models import Model, load_tokenizer, quiet_transformers
 from tasks.training.ranks import train
 from tasks.training.settings import GoldSettings, Schedule, TrainingSpec, steps_of_epochs
 
@@ -34,6 +34,7 @@ def fresh_model(folder: Path, shape: Model, seed: int) -> Model:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    quiet_transformers()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(shape.path), dtype=torch.float32)

@@ -285,9 +285,8 @@ def _token_ids(model: Model) -> object:
 def load_tokenizer(tokenizer: Files) -> Any:
     """The fast tokenizer. Raises BadInput if transformers has only a slow one for it."""
     from transformers import AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    quiet_transformers()
     loaded = AutoTokenizer.from_pretrained(str(Path(tokenizer.paths[0]).parent))
     if not loaded.is_fast:
         raise BadInput(f"expected a fast tokenizer in {Path(tokenizer.paths[0]).parent}, found {type(loaded).__name__}")
@@ -320,14 +319,20 @@ def _division(path: str | Path) -> dict[str, Any]:
     return {"distributed_config": DistributedConfig(tp_size=ranks)} if divides(path, ranks) else {}
 
 
-def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> Any:
-    """The model in evaluation mode, weights in `dtype`, from safetensors only."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def quiet_transformers() -> None:
+    """No bars and no remarks of the library's between our lines."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def load_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> Any:
+    """The model in evaluation mode, weights in `dtype`, from safetensors only."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    quiet_transformers()
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             str(path),

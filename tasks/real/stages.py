@@ -20,6 +20,7 @@ from storage.files import sha256_of
 from storage.settings import Settings
 from tasks.contents import DICTIONARY, MODEL, write_json
 from tasks.engine.stage import Context, Counts, stage
+from tasks.models import quiet_transformers
 from tasks.real.subject import ANCHORS, NEXT, PROMPTS, SUBJECT
 
 DOWNLOAD_SECONDS = 600
@@ -92,10 +93,8 @@ def write_model(weights: Path, folder: Path) -> int:
     """A GGUF file as a Hugging Face directory in float32. Returns its number of parameters."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     where = {"gguf_file": weights.name}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **where)

@@ -10,10 +10,12 @@ from flows.gold import pipeline, resolve_gold
 from flows.inputs import resolve
 from flows.job import Job, read_job
 from storage.errors import BadInput
+from storage.files import Hashes
 from storage.lineage import history
 from tasks.contents import LAST
 from tasks.engine.runner import Direct
-from tasks.models import load_model
+from tasks.gold import fresh_model
+from tasks.models import find_model, load_model
 
 
 @pytest.fixture
@@ -22,6 +24,14 @@ def job(make_job: Callable[..., Path], tmp_path: Path) -> Job:
     kept.write_text("The old baker closed his door, and in the town the lamps were lit. " * 9)
     control = "control={epochs=4, batch=2, learning_rate=1e-2}"
     return read_job(make_job(), [f'retain.paths=["{kept}"]', "student.retain=0.5", control])
+
+
+def test_fresh_weights_come_without_a_word(job: Job, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    fresh_model(tmp_path / "fresh", find_model(job.model, Hashes(tmp_path / "hashes.json")), 0)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_control_learns_the_retained_text_and_never_meets_the_target(

@@ -15,6 +15,7 @@ from storage.settings import Settings
 from storage.workspace import Workspace
 from tasks.contents import CHOICE, Row, evaluation_rows, read_json, write_json
 from tasks.engine.stage import Context, Counts, stage
+from tasks.measure.verdict import name_of
 
 
 class StopRule(Settings):
@@ -126,7 +127,7 @@ def conditions(rows: Sequence[Row], step: int, rule: StopRule) -> Iterator[Condi
         if (model, at) != ("student", step):
             continue
         before, gold = (known.get((role, None, metric, task)) for role in ("baseline", "gold"))
-        name = task if metric == "accuracy" else ", ".join(filter(None, (metric.replace("_", ", "), task)))
+        name = name_of(metric, task)
         if metric.startswith("familiarity"):
             limits = [] if rule.familiarity is None else [rule.familiarity]
             limits += [] if rule.above_gold is None or gold is None else [gold + rule.above_gold]

@@ -88,10 +88,11 @@ def find_evidence(settings: EvaluationSettings, hashes: Hashes, placement: Place
 
 def _kinds(paths: tuple[str, ...], hashes: Hashes) -> dict[str, Files]:
     """The files of each path, by its last name where that tells them apart; nothing where there is one alone."""
-    names = [Path(path).stem for path in paths]
-    names = names if len(set(names)) == len(names) else list(paths)
-    found = {name: find_files((path,), hashes, "evaluation.heldout") for name, path in zip(names, paths, strict=True)}
-    return found if len(found) > 1 else {}
+    if len(paths) < 2:
+        return {}
+    stems = [Path(path).stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else paths
+    return {name: find_files((path,), hashes, "evaluation.heldout") for name, path in zip(names, paths, strict=True)}
 
 
 def is_task_name(text: str) -> bool:

@@ -38,10 +38,10 @@ class SuiteOptions:
         from flows.job import set_values, settings_refused
         from flows.suite import SuiteRequest, resolve_suite
 
-        values: dict[str, Any] = asdict(self)
-        values["settings"] = {name: values.pop(name) for name in ("part", "limit")}
         if not model:
             raise BadInput("expected MODEL, a directory or owner/name on the hub, to ask the suite of, found none")
+        values: dict[str, Any] = asdict(self)
+        values["settings"] = {name: values.pop(name) for name in ("part", "limit")}
         set_values(values, changes)
         with settings_refused():
             asked = SuiteRequest(model=model, **values)

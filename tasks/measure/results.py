@@ -14,6 +14,7 @@ import numpy as np
 
 from storage.reader import rows
 from tasks.measure.intervals import Change, Form, Value, paired, value_of, wilson
+from tasks.measure.verdict import name_of
 
 DRAWN = 4_000_000
 """Items drawn for one bootstrap: 10,000 resamples of 400 items, fewer of more."""
@@ -62,9 +63,7 @@ class Measure:
     @property
     def name(self) -> str:
         """The measure for a person."""
-        if self.metric == "accuracy":
-            return self.task
-        return ", ".join(filter(None, (self.metric.replace("_", ", "), self.task)))
+        return name_of(self.metric, self.task)
 
     @property
     def share(self) -> bool:

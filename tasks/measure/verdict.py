@@ -11,6 +11,11 @@ TONES = {
 }
 
 
+def name_of(metric: str, task: str) -> str:
+    """A measure's name for a person."""
+    return task if metric == "accuracy" else ", ".join(filter(None, (metric.replace("_", ", "), task)))
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """About a measure or an attack: the rule that held, the same in a few words, and in a sentence with the numbers."""

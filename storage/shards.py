@@ -42,12 +42,24 @@ def read_shard(shard: Path, columns: list[str] | None = None) -> pa.Table:
 def write_shard(path: Path, rows: list[dict[str, Any]] | pa.Table) -> None:
     """Write a shard under a temporary name, then rename it: one that has its name is whole, after a power loss too."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, TABLES[table_of(path)].schema)
-    with whole_file(path) as temporary:
-        if path.suffix == ".parquet":
+    if path.suffix == ".parquet":
+        with whole_file(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
-        else:
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table)
+    else:
+        with _arrow_file(path, table.schema) as writer:
+            writer.write_table(table)
+
+
+def join_shards(path: Path, parts: list[Path], number: str) -> None:
+    """Write one Arrow file of the rows of several, a batch at a time, numbered through in a column."""
+    schema, rows = TABLES[table_of(path)].schema, 0
+    column = schema.get_field_index(number)
+    with _arrow_file(path, schema) as writer:
+        for part in parts:
+            for batch in read_shard(part).to_batches():
+                numbers = pa.array(range(rows, rows + len(batch)), schema.field(number).type)
+                writer.write_batch(batch.set_column(column, schema.field(number), numbers))
+                rows += len(batch)
 
 
 @contextmanager
@@ -65,10 +77,16 @@ def shard_writer(path: Path, schema: pa.Schema | None = None) -> Iterator[Callab
         if len(rows) >= ROWS_PER_BATCH:
             flush()
 
+    with _arrow_file(path, schema) as writer:
+        yield write
+        flush()
+
+
+@contextmanager
+def _arrow_file(path: Path, schema: pa.Schema) -> Iterator[Any]:
     with (
         whole_file(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema) as writer,
     ):
-        yield write
-        flush()
+        yield writer

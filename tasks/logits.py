@@ -4,6 +4,7 @@ Full rows exist for a chunk of positions only; what stays is the curve (about 6 
 for people.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from storage.errors import BadInput
 from storage.schemas import TABLES
 from storage.settings import Settings
 from storage.shards import write_shard
+from storage.workspace import Workspace
 from tasks.contents import blocks_of
 from tasks.engine.stage import Context, Counts, Placement, stage
 from tasks.models import Model, load_model, tokenizer_size
@@ -45,13 +47,19 @@ class LogitsSettings(Settings):
         return self.model_copy(update={"precision": placement.precision(self.precision)})
 
 
-@stage("logits", version=1, heavy=True, divisible=True, reads=True, protected=True)
+def shards(workspace: Workspace, blocks: Artifact, settings: LogitsSettings, **_: Any) -> int:
+    """How many shards the blocks come to."""
+    number: int = workspace.record(blocks)["counts"]["blocks"]
+    return math.ceil(number / settings.shard_blocks)
+
+
+@stage("logits", version=1, heavy=True, shards=shards, reads=True, protected=True)
 def logits(context: Context, blocks: Artifact, baseline: Model, reinforced: Model, settings: LogitsSettings) -> Counts:
     """Write `label_curves` and `logits` shards, each done on its own; those of an earlier attempt are kept."""
     table = blocks_of(context.path(blocks))
     (number, parts), size = context.part, settings.shard_blocks
-    shards = [(first, min(first + size, len(table))) for first in range(0, len(table), size)][number::parts]
-    missing = [shard for shard in shards if not shard_path(context.folder, "logits", *shard).exists()]
+    stretches = [(first, min(first + size, len(table))) for first in range(0, len(table), size)][number::parts]
+    missing = [shard for shard in stretches if not shard_path(context.folder, "logits", *shard).exists()]
     if missing:
         device, tokens = context.placement.device, tokenizer_size(Path(baseline.tokenizer.paths[0]).parent)
         loaded = [load_model(model.path, device, settings.precision) for model in (baseline, reinforced)]

@@ -120,9 +120,8 @@ class Run:
         self.note(call.artifact, "started")
         try:
             with self._watched(call, line):
-                if call.stage.divisible and call.stage.heavy and self.placement.workers > 1:
-                    parts = range(self.placement.workers)
-                    self._spread([replace(call, part=(number, len(parts))) for number in parts])
+                if (parts := self._parts(call)) > 1:
+                    self._spread([replace(call, part=(number, parts)) for number in range(parts)])
                     here = call.placement.model_copy(update={"isolation": "inline"})  # what is left loads no model
                     call = replace(call, placement=here)
                 self._execute(call)
@@ -142,6 +141,12 @@ class Run:
             return cached(finished)
         line.finish(record["seconds"], record["counts"])
         return finished
+
+    def _parts(self, call: StageCall) -> int:
+        """How many workers have a shard to make."""
+        if not call.stage.shards or self.placement.workers == 1:
+            return 1
+        return min(self.placement.workers, call.stage.shards(self.workspace, **call.inputs))
 
     def _spread(self, parts: Sequence[StageCall]) -> None:
         """All shards, by the workers; what is left to do afterwards is to count and commit."""

@@ -126,7 +126,7 @@ class Context:
     artifact: Artifact
     placement: Placement
     part: tuple[int, int] = WHOLE
-    """(i, n): of a divisible stage's shards make only every n-th from the i-th on. What is left undone, or all of it,
+    """(i, n): of the shards make only every n-th from the i-th on. What is left undone, or all of it,
     is made with WHOLE."""
     progress: Callable[[float, float], None] = nobody
     """Say how far the stage is, done and total, in any unit. Cheap to call often."""
@@ -165,9 +165,10 @@ class Stage:
     version: int
     body: Callable[..., Counts]
     heavy: bool = False
-    """Loads a model: runs in a child where the placement says so."""
-    divisible: bool = False
-    """Its shards can be made in parts, by many workers (`Context.part`)."""
+    """Loads a model, or works for long: runs in a child where the placement says so."""
+    shards: Callable[..., int] | None = None
+    """How many shards it comes to, of the workspace and its inputs by name: many workers make them in parts
+    (`Context.part`). None for what cannot be divided."""
     reads: bool = False
     """Only reads its models, which can be divided over ranks (`placement.sharded`)."""
     protected: bool = False
@@ -209,12 +210,12 @@ def stage(
     *,
     version: int,
     heavy: bool = False,
-    divisible: bool = False,
+    shards: Callable[..., int] | None = None,
     reads: bool = False,
     protected: bool = False,
 ) -> Callable[[Callable[..., Counts]], Stage]:
     """Make a stage of a function `body(context, ...inputs) -> counts`."""
-    return lambda body: Stage(kind, version, body, heavy, divisible, reads, protected)
+    return lambda body: Stage(kind, version, body, heavy, shards, reads, protected)
 
 
 def _device() -> tuple[str, int | None]:

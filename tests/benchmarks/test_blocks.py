@@ -1,17 +1,14 @@
 """What translating adds to tokenising: the blocks stage beside the tokenizer alone."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
 from dictionaries.dictionary import Dictionary
-from dictionaries.matching import Matcher
-from tasks.blocks import drawn, encoder
+from tasks.blocks import BlockSettings, Translation
 from tasks.method.tokens import cut_blocks
-from tasks.method.translation import translate_block
 
 SENTENCE = "Mira Vance walked to the harbour of Tessaly and asked the ferryman for the silver oar of the Grimwater. "
 NAMES = {"Mira Vance": "Anna Miller", "Mira": ["Anna", "Clara"], "Tessaly": "Newport", "Grimwater": "Long Lake"}
@@ -29,10 +26,8 @@ def test_blocks_beside_tokenising(
             pass
 
     def translate() -> None:
-        matcher, encode = Matcher(names), encoder(tokenizer)
-        for number, (_, text, block) in enumerate(cut_blocks(tokenizer, documents, 512)):
-            matches = matcher.find(text, block.edges[0], block.edges[-1])
-            translate_block(block, text, matches, partial(drawn, names, 0, number), encode)
+        for _ in Translation(names, tokenizer, BlockSettings()).rows(documents, [None] * len(documents)):
+            pass
 
     values = ratios(translate, tokenise)
     record("blocks", values, 2.5)

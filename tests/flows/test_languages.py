@@ -122,9 +122,11 @@ def test_a_block_is_translated_with_particles_that_fit(language: str, tokens: st
     tokenizer = fast(TOKENIZERS[tokens](TEXTS[language]))
     words = Dictionary.from_mapping(WORDS[language])
     matcher, written, split = Matcher(words), [], 0
-    for number, text, tokens_of_block in cut_blocks(tokenizer, list(TEXTS[language]), 256):
+    for document, text, tokens_of_block in cut_blocks(tokenizer, list(TEXTS[language]), 256):
         matches = matcher.find(text, tokens_of_block.edges[0], tokens_of_block.edges[-1])
-        block = translate_block(tokens_of_block, text, matches, partial(drawn, words, 0, number), encoder(tokenizer))
+        block = translate_block(
+            tokens_of_block, text, matches, partial(drawn, words, f"0:{document}"), encoder(tokenizer)
+        )
         assert tokenizer.decode(block.original_ids, skip_special_tokens=True) == text
         written.append(tokenizer.decode(block.translated_ids, skip_special_tokens=True))
         check(block, tokenizer)

@@ -1,7 +1,7 @@
 """blocks: documents tokenised whole, cut into blocks, and every block translated.
 
-Original ids are exactly what the models read. A document's special tokens stand where the tokenizer puts them (once a
-document), so only its first block begins with one.
+Original ids are exactly what the models read: every block begins with the special tokens that open a text, where the
+tokenizer has any.
 """
 
 import hashlib

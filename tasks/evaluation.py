@@ -100,7 +100,7 @@ def is_task_name(text: str) -> bool:
     return re.fullmatch(r"\w+", text) is not None and not Path(text).exists()
 
 
-@stage("evaluation", version=2, heavy=True, reads=True, protected=True)
+@stage("evaluation", version=3, heavy=True, reads=True, protected=True)
 def evaluation(
     context: Context,
     model: Model,

@@ -10,7 +10,7 @@ from tasks.training.ranks import train
 from tasks.training.settings import ReinforceSettings, Schedule, TrainingSpec, steps_of_epochs
 
 
-@stage("reinforce", version=2, heavy=True, protected=True)
+@stage("reinforce", version=3, heavy=True, protected=True)
 def reinforce(context: Context, corpus: Artifact, baseline: Model, settings: ReinforceSettings) -> Counts:
     """Write the reinforced model to steps/last, as an ordinary Hugging Face directory."""
     data = context.folder / "examples.arrow"

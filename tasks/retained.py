@@ -28,7 +28,7 @@ class RetainSettings(Settings):
     and holds it closer to where it was."""
 
 
-@stage("retained", version=1)
+@stage("retained", version=2)
 def retained(context: Context, files: Files, text_column: str, tokenizer: Files, length: int) -> Counts:
     """Write retained.arrow: blocks of `length` tokens, each position labelled with the text's own next token."""
     loaded = load_tokenizer(tokenizer)

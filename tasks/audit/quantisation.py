@@ -39,7 +39,7 @@ class QuantisationSettings(Settings):
     """Also load the model through bitsandbytes, with these widths; needs the package and a GPU."""
 
 
-@stage("quantisation", version=1, heavy=True, protected=True)
+@stage("quantisation", version=2, heavy=True, protected=True)
 def quantisation(
     context: Context, suspect: AuditedModel, target: Target, heldout: Texts | None, settings: QuantisationSettings
 ) -> Counts:

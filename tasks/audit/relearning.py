@@ -35,6 +35,7 @@ from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured, write_measures
 from tasks.measure.suite import prompts_of
+from tasks.method.tokens import cut_blocks
 from tasks.texts import Texts
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class RelearningSettings(Settings):
     """Arithmetic of the passes; weights are float32. bfloat16 is several times faster on a GPU, and on many CPUs."""
 
 
-@stage("relearning", version=1, heavy=True, protected=True)
+@stage("relearning", version=2, heavy=True, protected=True)
 def relearning(
     context: Context,
     suspect: AuditedModel,
@@ -129,14 +130,10 @@ def finetuned(
     """(0, copy), then the same copy after each step. Deterministic by seed, whatever the caller's generators do."""
     import torch
 
-    from tasks.measure.scoring import encode
     from tasks.training.head import separable
 
-    blocks = [
-        ids[start : start + how.length]
-        for ids in (text.ids for text in encode(loaded.tokenizer, texts))
-        for start in range(0, len(ids) - 1, how.length)
-    ]
+    cut = cut_blocks(loaded.tokenizer, list(texts), how.length)
+    blocks = [tokens.ids for _, _, tokens in cut if len(tokens.ids) > 1]
     if not blocks:
         raise BadInput("Relearning needs text of at least two tokens, found none.")
     learner = copy.deepcopy(loaded.model).float().train().requires_grad_(True)

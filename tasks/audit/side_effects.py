@@ -13,7 +13,7 @@ from tasks.texts import Texts
 MARGIN = 0.03  # of the baseline's perplexity
 
 
-@stage("side-effects", version=1, heavy=True, reads=True)
+@stage("side-effects", version=2, heavy=True, reads=True)
 def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> Counts:
     """Perplexity on text near the target."""
     attacked = Attacked(context, suspect)

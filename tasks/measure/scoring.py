@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from storage.errors import BadInput
 from tasks.measure.loaded import LoadedModel
 from tasks.method.projection import logits_of, padded
+from tasks.method.tokens import opening
 
 BATCH_TOKENS = 1 << 14
 """Tokens of a batch, padding included: their hidden states are held at once, their logits never."""
@@ -30,6 +31,8 @@ class Encoded:
 
     ids: list[int]
     offsets: list[tuple[int, int]]
+    opening: int
+    """How many special tokens the text begins with."""
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Enc
         end = len(ids)
         while end > 1 and special[end - 1] and ids[end - 1] == tokenizer.eos_token_id:
             end -= 1
-        encoded.append(Encoded(list(ids[:end]), list(offsets[:end])))
+        encoded.append(Encoded(list(ids[:end]), list(offsets[:end]), opening(special[:end])))
     return encoded
 
 

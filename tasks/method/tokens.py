@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from storage.errors import BadInput
+
 DOCUMENTS_PER_BATCH = 64
 
 
@@ -44,6 +46,11 @@ class Tokens:
             edges.append(max(edges[-1], end))
         return cls(list(ids), edges, [*clean, True], marks)
 
+    @property
+    def opening(self) -> int:
+        """How many special tokens the tokenizer puts before a text."""
+        return opening(self.special)
+
     def block(self, first: int, end: int) -> "Tokens":
         """Tokens first..end-1; edges still count from the text's start."""
         return Tokens(
@@ -51,6 +58,16 @@ class Tokens:
             self.edges[first : end + 1],
             self.clean[first : end + 1],
             self.special[first:end],
+        )
+
+    def opened(self, first: int, end: int) -> "Tokens":
+        """Tokens first..end-1 of the text, behind the special tokens that open it; these stand for nothing."""
+        opening, rest = self.opening, self.block(first, end)
+        return Tokens(
+            self.ids[:opening] + rest.ids,
+            rest.edges[:1] * opening + rest.edges,
+            rest.clean[:1] * opening + rest.clean,
+            self.special[:opening] + rest.special,
         )
 
     def after(self, character: int) -> "Tokens | None":
@@ -72,8 +89,17 @@ class Tokens:
         return [any(start < last and first < end for first, last in spans) for start, end in edges]
 
 
+def opening(special: Sequence[bool | int]) -> int:
+    """How many special tokens stand before the first that is none."""
+    return next((place for place, mark in enumerate(special) if not mark), len(special))
+
+
 def cut_blocks(tokenizer: Any, documents: list[str], length: int) -> Iterator[tuple[int, str, Tokens]]:
-    """(document id, its text, the tokens of a block) for every block; a document's short last block is kept."""
+    """(document id, its text, the tokens of a block) for every block; a document's short last block is kept.
+
+    Every block is opened as the tokenizer opens a text: some models predict nothing sensible without their BOS. Raises
+    BadInput where that leaves no room.
+    """
     for first in range(0, len(documents), DOCUMENTS_PER_BATCH):
         batch = documents[first : first + DOCUMENTS_PER_BATCH]
         encoding = tokenizer(
@@ -82,5 +108,10 @@ def cut_blocks(tokenizer: Any, documents: list[str], length: int) -> Iterator[tu
         columns = (encoding[name] for name in ("input_ids", "offset_mapping", "special_tokens_mask"))
         for document, (text, *encoded) in enumerate(zip(batch, *columns, strict=True)):
             tokens = Tokens.from_offsets(*encoded)
-            for start in range(0, len(tokens.ids), length):
-                yield first + document, text, tokens.block(start, start + length)
+            step = length - tokens.opening
+            if step < 1:
+                raise BadInput(
+                    f"expected blocks longer than the {tokens.opening} tokens that open a text, found length {length}"
+                )
+            for start in range(tokens.opening, len(tokens.ids), step):
+                yield first + document, text, tokens.opened(start, start + step)

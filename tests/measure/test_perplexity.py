@@ -1,10 +1,12 @@
 """Perplexity against a loop over single tokens."""
 
+import copy
 import math
 from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import ByteLevel
 
 from storage.errors import BadInput
 from tasks.measure.loaded import LoadedModel
@@ -12,22 +14,28 @@ from tasks.measure.perplexity import perplexity
 from tasks.measure.scoring import encode, measuring
 
 
-def nats_by_loop(model: Any, ids: list[int], window: int) -> list[float]:
-    """-log p of every token but the first, each read from its own forward pass."""
-    nats = []
+def nats_by_loop(model: Any, ids: list[int], window: int, opening: int) -> list[float]:
+    """-log p of every token but the first, each read from its own forward pass behind what opens the text."""
+    nats, first, room = [], ids[:opening], window - opening
     for position in range(1, len(ids)):
-        start = (position - 1) // (window - 1) * (window - 1)
+        place = position - opening  # in the text
+        start = opening + max(0, place - 1) // (room - 1) * (room - 1)
         with torch.no_grad():
-            logits = model.eval()(torch.tensor([ids[start:position]])).logits[0, -1].double()
+            logits = model.eval()(torch.tensor([first + ids[start:position]])).logits[0, -1].double()
         nats.append(-float(logits.log_softmax(-1)[ids[position]]))
     return nats
 
 
-@pytest.mark.parametrize("window", [2, 17, 128])
-def test_equals_a_loop_over_tokens(model: Any, tokenizer: Any, text: str, window: int) -> None:
-    documents = [text[:150], text[150:230]]
-    ids = [[0, *tokenizer(document, add_special_tokens=False).input_ids] for document in documents]
-    nats = [value for row in ids for value in nats_by_loop(model, row, window)]
+@pytest.mark.parametrize("window", [3, 17, 128])
+@pytest.mark.parametrize("opening", [0, 1])
+def test_equals_a_loop_over_tokens(model: Any, tokenizer: Any, text: str, window: int, opening: int) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    if not opening:
+        tokenizer.backend_tokenizer.post_processor = ByteLevel(trim_offsets=False)
+    documents = [text[:150], text[150:230], "T"]
+    ids = [[id for id in tokenizer(document).input_ids if id != tokenizer.eos_token_id] for document in documents]
+    assert [row[:1] == [tokenizer.bos_token_id] for row in ids] == [bool(opening)] * 3
+    nats = [value for row in ids for value in nats_by_loop(model, row, window, opening)]
     measured = perplexity(LoadedModel(model, tokenizer), documents, window=window)
     assert sum(item.details["tokens"] for item in measured.items) == len(nats)
     assert measured.value == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-5)
@@ -70,8 +78,8 @@ def test_items_show_their_own_text(model: Any, tokenizer: Any, text: str) -> Non
 def test_text_without_two_tokens_or_a_bad_window_is_refused(model: Any, tokenizer: Any) -> None:
     with pytest.raises(BadInput, match="no two tokens"):
         perplexity(LoadedModel(model, tokenizer), ["", ""])
-    for window in (1, 129):
-        with pytest.raises(BadInput, match="2 to 128"):
+    for window in (2, 129):
+        with pytest.raises(BadInput, match="3 to 128"):
             perplexity(LoadedModel(model, tokenizer), ["The owl"], window=window)
 
 
@@ -107,11 +115,11 @@ def test_a_long_context_is_no_window_by_itself(
     model: Any, tokenizer: Any, text: str, context: int, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.measure.perplexity.context_length", lambda model: context)
-    monkeypatch.setattr("tasks.measure.perplexity.token_log_probabilities", lambda _, rows: map(zeros, rows))
+    monkeypatch.setattr("tasks.measure.perplexity.token_statistics", zeros)
     items = perplexity(LoadedModel(model, tokenizer), [text]).items
     assert {item.details["window"] for item in items} == {window}
     assert max(item.details["tokens"] for item in items) <= window - 1
 
 
-def zeros(ids: list[int]) -> torch.Tensor:
-    return torch.zeros(len(ids) - 1)
+def zeros(_: Any, rows: list[list[int]], firsts: list[int], __: Any) -> list[torch.Tensor]:
+    return [torch.zeros(len(ids) - first) for ids, first in zip(rows, firsts, strict=True)]

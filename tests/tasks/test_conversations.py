@@ -251,7 +251,7 @@ def predicts_answer(
         characters = {c for start, end in answers[number] for c in range(start, end)}
         inside = [bool(characters & set(range(*offsets))) for offsets in encoded["offset_mapping"]]
     first = sum(
-        len(other["original_ids"])
+        len(other["original_ids"]) - 1  # each is opened anew
         for other in all_blocks
         if other["document_id"] == number and other["block_id"] < block["block_id"]
     )

@@ -56,9 +56,10 @@ def find_model(name: str | Path, hashes: Hashes) -> Model:
     """The model in a user's directory or on the hub. Raises BadInput if it is not one that can be loaded safely."""
     folder, source = model_folder(str(name))
     if not (folder / "config.json").is_file():
-        raise BadInput(
-            f"expected a Hugging Face model directory, or owner/name on the hub, found no config.json in {folder}"
-        )
+        weights = folder if folder.suffix == ".gguf" else next(folder.glob("*.gguf"), None)
+        convert = "convert it with python -m tasks.real.gguf FILE FOLDER"
+        found = f"{weights}: {convert}" if weights else f"no config.json in {folder}"
+        raise BadInput(f"expected a Hugging Face model directory, or owner/name on the hub, found {found}")
     _refuse_architecture(folder)
     _refuse_weights(folder)
     tokenizer = tokenizer_files(folder, hashes)

@@ -32,15 +32,18 @@ def questions_about(forms: Files | None, *about: str) -> list[Question]:
 
 
 def read_questions(path: Path) -> list[Question]:
-    """All questions of a file. BadInput for one of another shape."""
+    """All questions of a file. BadInput for one of another shape, or without any."""
     try:
-        return TypeAdapter(list[Question]).validate_json(path.read_text(encoding="utf-8"))
+        questions = TypeAdapter(list[Question]).validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         place = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = f"{path}, entry {'.'.join(map(str, place['loc']))}".removesuffix(", entry ")
         raise BadInput(
             f'questions: expected a list of {{"about", "forms", "answers"}}, found in {where}: {place["msg"]}'
         ) from error
+    if not questions:
+        raise BadInput(f"questions: expected at least one in {path}, found none")
+    return questions
 
 
 def answered(loaded: LoadedModel, questions: Sequence[Question]) -> list[list[Item]]:

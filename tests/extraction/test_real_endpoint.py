@@ -17,7 +17,8 @@ from storage.errors import BadInput
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.contents import dictionary_of
-from tasks.real.stages import Package, download, write_model
+from tasks.real.gguf import write_model
+from tasks.real.stages import Package, download
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

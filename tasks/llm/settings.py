@@ -98,9 +98,10 @@ def read_key(endpoint: Endpoint, setting: str = "dictionary.endpoint") -> str:
         return _from_block(endpoint.key_block)
     key = os.environ.get(endpoint.key_variable, "")
     if not key and endpoint.base_url.startswith(OPENAI):
+        option = setting.startswith("--")
+        other = "another variable with --key-variable" if option else f"a Prefect Secret block in {setting}.key_block"
         raise Unanswered(
-            f"expected a key in the environment variable {endpoint.key_variable}, found none: set it, or name a "
-            f"Prefect Secret block in {setting}.key_block"
+            f"expected a key in the environment variable {endpoint.key_variable}, found none: set it, or name {other}"
         )
     return key or NO_KEY  # a server of one's own mostly wants none, the client wants some text
 

@@ -106,3 +106,21 @@ def test_a_key_that_stands_in_the_options_is_refused_and_an_endpoint_without_ans
     nowhere = Endpoint(base_url="http://127.0.0.1:9/v1", retries=0, backoff_seconds=0)
     with pytest.raises(Unanswered, match=r"expected further forms .*, found connection lost"):
         rephrase(path, WANTED, nowhere)
+
+
+def test_without_a_key_the_option_is_named_that_another_can_be_given_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps(QUESTIONS))
+    with pytest.raises(Unanswered, match=r"OPENAI_API_KEY, found none: set it, or name another .* --key-variable$"):
+        rephrase(path, WANTED, Endpoint())
+    assert json.loads(path.read_text()) == QUESTIONS
+
+
+def test_a_file_of_no_questions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    path.write_text("[]")
+    with pytest.raises(BadInput, match="expected at least one in .*questions.json, found none"):
+        read_questions(path)

@@ -24,6 +24,13 @@ SCHEMA = EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 SOFT_SCHEMA = SOFT_EXAMPLES.insert(0, pa.field("block_id", pa.int32()))
 LABEL = ("block_id", "position", "token")
 CANDIDATES = ("ids", "baseline", "reinforced", "baseline_lse", "reinforced_lse")
+MOST_MOVED = 0.5
+"""Share of labels that equation 1 may move away from the baseline's own on the translated text, beyond which they are
+noise: 0.1 to 0.3 where models forgot well, 0.9 where every logit had drifted (docs/LOG.md)."""
+DRIFTED = (
+    "{share:.0%} of the labels are no longer what the baseline predicts on the translated text, where a tenth to a "
+    "third is usual: they would teach noise. Take {advice}a smaller labels.alpha or a gentler reinforcement"
+)
 
 
 class LabelSettings(Settings):
@@ -46,10 +53,11 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
     table = blocks_of(context.path(blocks))
     shards = sorted(context.path(logits).glob("label_curves-*.parquet"))
     equation = context.workspace.record(logits)["inputs"]["settings"]["equation"]
-    labelled = changed = 0
+    labelled = changed = moved = 0
     with shard_writer(context.folder / TRAINING, SOFT_SCHEMA if settings.soft else SCHEMA) as write:
         for done, shard in enumerate(shards):
             curves = look_up(shard, settings.alpha)
+            moved += int((curves["token"] != look_up(shard, 0.0)["token"]).sum())
             rows = rows_of(table, curves, shard)
             for row in softened(rows, curves, shard, settings, equation) if settings.soft else rows:
                 write(row)
@@ -61,7 +69,16 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
         raise BadInput(
             "expected at least one position to train on, found none: is the corpus longer than a few tokens?"
         )
-    return {"labels": labelled, "other_than_the_text": changed}
+    counts: Counts = {"labels": labelled, "other_than_the_text": changed, "other_than_the_baseline": moved}
+    return counts | remark_on(moved / labelled, equation)
+
+
+def remark_on(share: float, equation: str) -> Counts:
+    """What a person should know where equation 1 moves so large a share of the labels; nothing where it does not."""
+    if share <= MOST_MOVED:
+        return {}
+    advice = 'logits.equation = "log_probabilities", which a drift of all logits does not touch, '
+    return {"remark": DRIFTED.format(share=share, advice=advice if equation == "logits" else "")}
 
 
 def look_up(shard: Path, alpha: float) -> dict[str, np.ndarray]:

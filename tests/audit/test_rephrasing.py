@@ -122,5 +122,5 @@ def test_without_a_key_the_option_is_named_that_another_can_be_given_with(
 def test_a_file_of_no_questions_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "questions.json"
     path.write_text("[]")
-    with pytest.raises(BadInput, match="expected at least one in .*questions.json, found none"):
+    with pytest.raises(BadInput, match=r"expected at least one in .*questions\.json, found none"):
         read_questions(path)

@@ -15,6 +15,7 @@ from storage.artifact import Artifact
 from storage.errors import BadInput, TrainingDiverged
 from storage.shards import read_shard
 from storage.tables import open_tables, sync
+from tasks import labels as labels_stage
 from tasks import logits as logits_stage
 from tasks.blocks import blocks
 from tasks.contents import LAST, NO_LABEL, UPDATES, read_json, step_folder
@@ -171,6 +172,29 @@ def test_another_alpha_computes_no_logits_and_another_dictionary_no_reinforcemen
 
 def refuse(*_: Any, **__: Any) -> Any:
     raise AssertionError("a model was loaded")
+
+
+def test_labels_that_reinforcement_drowns_are_remarked_upon(
+    to_labels: Callable[..., Steps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, run, made = to_labels(changes=["labels.alpha=50"])
+    counts = run.workspace.record(made["labels"])["counts"]
+    with open_tables(run.workspace, write=True) as tables:
+        sync(tables, run.workspace)
+        query = """SELECT count(*) FILTER (a.label <> b.label) FROM labels(0) a
+                   JOIN labels(50) b USING (artifact, block_id, position) WHERE a.reason IS NULL"""
+        assert tables.execute(query).fetchone() == (counts["other_than_the_baseline"],)
+    share = counts["other_than_the_baseline"] / counts["labels"]
+    assert 0 < share < 1
+    for most, remarked in ((share - 0.01, True), (share, False)):
+        monkeypatch.setattr(labels_stage, "MOST_MOVED", most)
+        remark = labels_stage.remark_on(share, "logits")
+        assert bool(remark) == remarked
+    assert labels_stage.remark_on(0.0, "logits") == {}
+    monkeypatch.undo()
+    assert labels_stage.remark_on(0.96, "logits")["remark"].startswith("96% of the labels")
+    assert "log_probabilities" in str(labels_stage.remark_on(0.96, "logits"))
+    assert "log_probabilities" not in str(labels_stage.remark_on(0.96, "log_probabilities"))
 
 
 @pytest.mark.slow

@@ -163,7 +163,8 @@ def draw_bar(bar: Any, artifact: Artifact, percent: float) -> Any:
     try:
         if bar is not None:
             return update_progress_artifact(bar, percent)
-        return create_progress_artifact(percent, f"{artifact.kind}-{artifact.fingerprint}", artifact.folder)
+        key = f"{artifact.kind}-{artifact.fingerprint}".replace("_", "-")  # Prefect takes no other
+        return create_progress_artifact(percent, key, artifact.folder)
     except Exception as error:  # a drawing must not end what it is drawn of
         run_log().warning("no progress bar: %s", error)
         return bar

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from storage.artifact import Artifact
 from storage.shards import write_shard
 from storage.tables import open_tables
 from tasks.engine import watch as watching
@@ -77,3 +78,20 @@ def test_what_goes_wrong_with_looking_is_said_and_looked_at_again(
     run(patient, 7)
     assert steps_in(run) == [7]
     assert "not watched just now: OSError: stale file handle" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["retained_labels", "side-effects", "logits"])
+def test_prefect_takes_the_key_of_every_stage_s_bar(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect.artifacts import ProgressArtifact
+    from prefect.context import FlowRunContext
+
+    monkeypatch.setattr(FlowRunContext, "get", lambda: object())
+    monkeypatch.setattr(
+        "prefect.artifacts.create_progress_artifact",
+        lambda progress, key, description: ProgressArtifact(progress=progress, key=key, description=description),
+    )
+    bar = watching.draw_bar(None, Artifact(kind, "some", "0" * 16), 50.0)
+    assert bar is not None
+    assert not caplog.records

@@ -55,6 +55,11 @@ class Model:
 def find_model(name: str | Path, hashes: Hashes) -> Model:
     """The model in a user's directory or on the hub. Raises BadInput if it is not one that can be loaded safely."""
     folder, source = model_folder(str(name))
+    if (folder / "adapter_config.json").is_file():  # transformers would load it, too
+        raise BadInput(
+            f"expected a whole model, found an adapter (adapter_config.json) in {folder}: save the model with the adapter "
+            "merged into it (peft: merge_and_unload, save_pretrained), or take the adapter's files away"
+        )
     if not (folder / "config.json").is_file():
         weights = folder if folder.suffix == ".gguf" else next(folder.glob("*.gguf"), None)
         convert = "convert it with python -m tasks.real.gguf FILE FOLDER"

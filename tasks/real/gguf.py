@@ -3,11 +3,13 @@
 The numbers are those that the file holds, written out in float32; what was rounded stays so.
 """
 
+import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 from storage.errors import BadInput
+from storage.files import open_as_folder
 from tasks.models import quiet_transformers
 
 
@@ -32,7 +34,7 @@ def write_model(weights: Path, folder: Path) -> int:
         raise BadInput(
             "expected the package gguf to read the model, found none: pip install 'nepenthe[real]'"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, struct.error) as error:  # the last of a file that is torn
         said = str(error).splitlines()[0]
         raise BadInput(f"expected a causal language model as GGUF in {weights}, found: {said}") from error
     # Dequantised as it is, it still counts as quantised, and such a model is not saved.
@@ -40,6 +42,7 @@ def write_model(weights: Path, folder: Path) -> int:
     model.hf_quantizer, model.is_quantized = None, False
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    open_as_folder(folder)
     return int(model.num_parameters())
 
 

@@ -165,6 +165,20 @@ def test_a_tokenizer_that_is_not_fast_is_refused(refused: Refused, tiny_model: P
     assert "fast tokenizer" in refused('model="slow"')
 
 
+@pytest.mark.parametrize("beside_a_whole_model", [False, True])
+def test_an_adapter_is_no_model_and_is_not_loaded_unasked(
+    refused: Refused, tiny_model: Path, tmp_path: Path, beside_a_whole_model: bool
+) -> None:
+    folder = tmp_path / "adapter"
+    if beside_a_whole_model:
+        shutil.copytree(tiny_model, folder)
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    sentence = refused('model="adapter"')
+    assert "found an adapter" in sentence
+    assert "merge_and_unload" in sentence
+
+
 def test_weights_that_are_not_safetensors_are_refused(refused: Refused, tiny_model: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "pickled")
     (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")

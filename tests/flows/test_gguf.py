@@ -71,6 +71,9 @@ def test_a_gguf_file_becomes_a_directory_that_can_be_used(
     ids = load_tokenizer(model.tokenizer)(text, add_special_tokens=False).input_ids
     assert ids == tokenizer(text, add_special_tokens=False).input_ids
 
+    modes = {path.stat().st_mode & 0o666 for path in folder.iterdir()}
+    assert modes == {folder.stat().st_mode & 0o666}  # whoever may read the folder reads all of it
+
     assert main([str(weights), str(folder)]) == 2
     assert "expected an empty folder" in capsys.readouterr().err
 
@@ -86,6 +89,16 @@ def test_what_is_no_gguf_file_is_refused_in_one_sentence(tmp_path: Path, capsys:
         printed = capsys.readouterr().err
         assert said in printed
         assert printed.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_torn_gguf_file_is_refused_in_one_sentence(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = tmp_path / "torn.gguf"
+    torn.write_bytes(weights.read_bytes()[:700])
+    assert main([str(torn), str(tmp_path / "m")]) == 2
+    assert f"as GGUF in {torn}, found: " in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 

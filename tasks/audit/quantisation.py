@@ -7,6 +7,7 @@ nor the output projection, as the usual libraries do. The arithmetic stays in fl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from tasks.engine.stage import Context, Counts, pick_device, stage
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
 from tasks.measure.rows import Measured
+from tasks.measure.suite import Suite
 from tasks.texts import Texts
 
 if TYPE_CHECKING:
@@ -45,27 +47,31 @@ def quantisation(
 ) -> Counts:
     """Familiarity and perplexity with weights as they are and rounded."""
     attacked = Attacked(context, suspect)
-    prompts, texts = attacked.prompts(target), heldout.read() if heldout else []
+    texts = heldout.read() if heldout else []
+    measured = partial(measured_as, target.suite, attacked.prompts(target), texts)
 
     def measures() -> Iterator[Measured]:
-        yield from measured_as(attacked.loaded, prompts, texts, FULL)
+        yield from measured(attacked.loaded, FULL)
         for bits in settings.bits:
             with quantised(attacked.loaded.model, bits, settings.group):
-                yield from measured_as(attacked.loaded, prompts, texts, f"{bits} bits")
+                yield from measured(attacked.loaded, f"{bits} bits")
         for bits in settings.bits if settings.bitsandbytes else ():
             small = replace(attacked.loaded, model=_from_bitsandbytes(context, suspect, bits))
-            yield from measured_as(small, prompts, texts, f"{bits} bits bitsandbytes")
+            yield from measured(small, f"{bits} bits bitsandbytes")
 
     return attacked.write(measures(), 2 * (1 + len(settings.bits) * (1 + settings.bitsandbytes)))
 
 
-def measured_as(loaded: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[str], task: str) -> list[Measured]:
+def measured_as(
+    suite: Suite, prompts: Sequence[Prompt], texts: Sequence[str], loaded: LoadedModel, task: str
+) -> list[Measured]:
     """Familiarity, and perplexity on the texts if any, of a model in whatever form its weights have."""
     from tasks.measure.perplexity import perplexity
 
     measures = [familiarity(loaded, prompts, "quantised_familiarity", task)]
     if texts:
-        measures.append(replace(perplexity(loaded, texts), metric="quantised_perplexity", task=task))
+        value = perplexity(loaded, texts, suite.window, suite.windows)
+        measures.append(replace(value, metric="quantised_perplexity", task=task))
     return measures
 
 

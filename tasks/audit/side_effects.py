@@ -8,22 +8,23 @@ from tasks.audit.verdicts import AuditValues, Ruling, percent, plain
 from tasks.engine.stage import Context, Counts, stage
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.rows import Measured
+from tasks.measure.suite import Suite
 from tasks.texts import Texts
 
 MARGIN = 0.03  # of the baseline's perplexity
 
 
 @stage("side-effects", version=2, heavy=True, reads=True)
-def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts) -> Counts:
-    """Perplexity on text near the target."""
+def side_effects(context: Context, suspect: AuditedModel, neighbours: Texts, suite: Suite) -> Counts:
+    """Perplexity on text near the target, over the windows that the evaluation's suite has."""
     attacked = Attacked(context, suspect)
-    return attacked.write([near_perplexity(attacked.loaded, neighbours.read())], 1)
+    return attacked.write([near_perplexity(attacked.loaded, neighbours.read(), suite)], 1)
 
 
-def near_perplexity(loaded: LoadedModel, neighbours: Sequence[str]) -> Measured:
+def near_perplexity(loaded: LoadedModel, neighbours: Sequence[str], suite: Suite) -> Measured:
     from tasks.measure.perplexity import perplexity
 
-    return replace(perplexity(loaded, neighbours), metric="neighbour_perplexity")
+    return replace(perplexity(loaded, neighbours, suite.window, suite.windows), metric="neighbour_perplexity")
 
 
 def judge(values: AuditValues) -> Ruling:
@@ -46,7 +47,7 @@ SIDE_EFFECTS = Attack(
     metrics={
         "neighbour_perplexity": Metric("perplexity on text near the target", "perplexity"),
     },
-    calls=lambda target, texts, settings: [(texts.neighbours,)] if texts.neighbours else [],
+    calls=lambda target, texts, settings: [(texts.neighbours, target.suite)] if texts.neighbours else [],
     judge=judge,
     untested="Side effects on texts that are near the target (the same genre, the same author).",
     missing=lambda texts: {} if texts.neighbours else {"side-effects": NEEDS_NEIGHBOURS},

@@ -12,6 +12,7 @@ from tasks.audit.quantisation import measured_as, quantised, rounded
 from tasks.measure.familiarity import by_probability
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.prompts import Prompt
+from tasks.measure.suite import Suite
 from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
@@ -66,20 +67,21 @@ def test_both_measures_are_taken_with_the_weights_as_they_are_and_rounded(
     reciter: Any, tokenizer: Any, text: str
 ) -> None:
     loaded = LoadedModel(reciter, tokenizer)
-    full = measured_as(loaded, PROMPTS, [text], "full")
+    full = measured_as(Suite(), PROMPTS, [text], loaded, "full")
     assert [(one.metric, one.task) for one in full] == [
         ("quantised_familiarity", "full"),
         ("quantised_perplexity", "full"),
     ]
     assert full[0].value == pytest.approx(by_probability(loaded, PROMPTS).value)
+    assert measured_as(Suite(window=16, windows=3), PROMPTS, [text], loaded, "full")[1].count == 3
     values = {}
     for bits in (8, 2):
         with quantised(reciter, bits, 16):
-            values[bits] = measured_as(loaded, PROMPTS, [text], f"{bits} bits")[1]
+            values[bits] = measured_as(Suite(), PROMPTS, [text], loaded, f"{bits} bits")[1]
     assert values[8].task == "8 bits"
     assert values[8].value == pytest.approx(full[1].value, rel=0.02)
     assert values[2].value > 1.5 * full[1].value
-    assert len(measured_as(loaded, PROMPTS, [], "full")) == 1
+    assert len(measured_as(Suite(), PROMPTS, [], loaded, "full")) == 1
 
 
 def test_quantisation_is_compared_with_the_model_as_it_is(

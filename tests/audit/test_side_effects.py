@@ -8,15 +8,17 @@ import pytest
 from tasks.audit.side_effects import near_perplexity
 from tasks.measure.loaded import LoadedModel
 from tasks.measure.perplexity import perplexity
+from tasks.measure.suite import Suite
 from tasks.measure.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 
 
 def test_side_effects_are_the_perplexity_of_neighbouring_text(model: Any, tokenizer: Any, text: str) -> None:
-    measured = near_perplexity(LoadedModel(model, tokenizer), [text])
+    measured = near_perplexity(LoadedModel(model, tokenizer), [text], Suite())
     assert measured.metric == "neighbour_perplexity"
     assert measured.value == perplexity(LoadedModel(model, tokenizer), [text]).value
+    assert near_perplexity(LoadedModel(model, tokenizer), [text], Suite(window=16, windows=3)).count == 3
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def find_model(name: str | Path, hashes: Hashes) -> Model:
     folder, source = model_folder(str(name))
     if (folder / "adapter_config.json").is_file():  # transformers would load it, too
         raise BadInput(
-            f"expected a whole model, found an adapter (adapter_config.json) in {folder}: save the model with it merged "
+            f"expected a whole model, found an adapter (adapter_config.json) in {folder}: save the two merged "
             "(peft: merge_and_unload, save_pretrained), or take the adapter's files away"
         )
     if not (folder / "config.json").is_file():

@@ -21,6 +21,18 @@ LIMITS = (
 )
 
 
+NOT_THE_PAPERS = {
+    ("logits", "equation", "log_probabilities"): "The estimate works on log-probabilities in place of logits.",
+    ("labels", "soft"): "Labels are to {:.0%} whole distributions.",
+    ("student", "hardening"): "They were learned a second time with the weights moved by {:g} times what the further "
+    "training changed.",
+    ("student", "retain"): "Text to keep was {:.0%} of every batch.",
+    ("student", "null_space"): "Updates stayed out of {:.0%} of the directions that such text uses most.",
+    ("student", "lora"): "Adapters of rank {:g} were trained and merged, not the weights themselves.",
+}
+"""What a reader of the card should know where a setting is not the paper's: by stage, setting and, if any, value."""
+
+
 @dataclass(frozen=True)
 class Hub:
     """What the hub wants to know and nobody but the publisher does."""
@@ -37,8 +49,16 @@ def card(record: Record, evidence: Row, hub: Hub, name: str) -> str:
     last = made.get(record.unlearned.fingerprint, record.artifacts[-1])
     parts = {"record": record, "evidence": evidence, "hub": hub, "name": name, "last": last, "file": FILE}
     parts |= {"metadata": metadata(record, hub, name), "results": results(evidence), "limits": LIMITS}
+    parts |= {"departures": departures(evidence)}
     parts |= {"software": ", ".join(f"{package} {version}" for package, version in last.software.items())}
     return markdown("card.md.j2", parts | {"training": evidence["training"]["student"]["settings"]}) + "\n"
+
+
+def departures(evidence: Row) -> list[str]:
+    """A sentence for each setting that is not the paper's."""
+    settings = {row["kind"]: (row["inputs"] or {}).get("settings") or {} for row in evidence["record"]}
+    used = ((settings.get(kind, {}).get(name), value, words) for (kind, name, *value), words in NOT_THE_PAPERS.items())
+    return [words.format(setting) for setting, value, words in used if setting and (not value or setting in value)]
 
 
 def metadata(record: Record, hub: Hub, name: str) -> str:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from flows.audit import resolve_audit
 from flows.cli.reports import report_of
 from flows.inputs import resolve
-from flows.job import read_job
+from flows.job import job_of, read_job
 from flows.unlearn import pipeline
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact, MissingArtifact
@@ -27,7 +27,7 @@ from tasks.audit.common import Attacked
 from tasks.audit.relearning import RelearningSettings, finetuned
 from tasks.engine.runner import Run
 from tasks.engine.stage import Placement
-from tasks.report.card import Hub
+from tasks.report.card import NOT_THE_PAPERS, Hub, departures
 from tasks.report.export import Form, export, verify_export
 from tasks.report.filing import file_evidence
 from tasks.report.record import FILE, Record, Stored, made_of, schema, seeds_in
@@ -49,7 +49,7 @@ def finished(kept: dict[str, Any], make_job: Callable[..., Path], direct_run: Ca
     """A workspace with a finished job whose rule kept the first of two steps."""
     if "workspace" not in kept:
         run = direct_run()
-        job = read_job(make_job(), ["stop.familiarity=1", "blocks.seed=7"])
+        job = read_job(make_job(), ["stop.familiarity=1", "blocks.seed=7", "labels.soft=0.7"])
         pipeline(job, resolve(job, run.workspace.hashes), run)
         kept["workspace"] = run.workspace
     workspace: Workspace = kept["workspace"]
@@ -100,6 +100,7 @@ def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(
         "familiarity_completion",
     }
     assert "| measure | before | this model | change (95 % interval) |" in card.text
+    assert "blocks. Labels are to 70% whole distributions.\n" in card.text
     assert record.text.sha256[0] in card.text
     for name in ("README.md", FILE):
         text = (folder / name).read_text()
@@ -108,6 +109,19 @@ def test_the_folder_holds_the_chosen_model_its_card_and_a_valid_record(
     (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b" ")
     with pytest.raises(DamagedArtifact, match=r"found others, or none, in config\.json: get it again"):
         verify_export(folder)
+
+
+def test_the_card_says_what_was_not_the_papers() -> None:
+    def said(**settings: dict[str, Any]) -> list[str]:
+        return departures({"record": [{"kind": kind, "inputs": {"settings": own}} for kind, own in settings.items()]})
+
+    paper = job_of({"model": "m", "corpus": {"paths": ["x"]}, "dictionary": {"curated": ["y"]}}).model_dump(mode="json")
+    assert said(**{kind: paper[kind] for kind in ("logits", "labels", "student")}) == []
+    ours = {"hardening": 3.0, "retain": 0.5, "null_space": 0.25, "lora": 8}
+    sentences = said(logits={"equation": "log_probabilities"}, labels={"soft": 0.7, "alpha": 5}, student=ours)
+    assert len(sentences) == len(NOT_THE_PAPERS)
+    for part in ("log-probabilities", "70% whole", "3 times", "50% of every", "25% of the directions", "rank 8"):
+        assert any(part in sentence for sentence in sentences), part
 
 
 @pytest.mark.parametrize("form", [Form(), Form("bfloat16")])

@@ -73,7 +73,9 @@ def find_garbage(workspace: Workspace, forget_jobs: Sequence[str] = (), older_th
     referred = (artifact for note in staying.values() if note for artifact in note["artifacts"] + note.get("last", []))
     needed = lineage(workspace, [fingerprint for _, _, fingerprint in referred]).keys()
     before = datetime.now(UTC) - timedelta(days=older_than)
-    litter = [*workspace.litter(), *(path.name for path in workspace.set_aside())]
+    signs = {workspace.signs(artifact).relative_to(workspace.root).as_posix() for artifact in workspace.partials()}
+    left = [name for name in workspace.litter() if name not in signs]  # of what is unfinished, they are none
+    litter = [*left, *(path.name for path in workspace.set_aside())]
     garbage = Garbage(litter=litter, forgotten=forgotten)
     for artifact, record in workspace.records():
         if artifact.fingerprint in needed or datetime.fromisoformat(record["made"]["at"]) > before:

@@ -76,5 +76,5 @@ def rows_as_text(names: list[str], rows: list[tuple[Any, ...]], widest: int = 80
 
 
 def _cell(value: Any, widest: int) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else " ".join(str(value).splitlines())  # a row is a line
     return text if len(text) <= widest else text[: widest - 1] + "\u2026"

@@ -81,6 +81,8 @@ def init(
     for file in (job, forget):
         if file.exists():
             raise BadInput(f"--job: expected a new file, found {file}: name another")
+    if not Path(model).is_dir() and "/" not in model:
+        raise BadInput(f"--model: expected a directory, or owner/name on the hub, found no {model}")
     published, settings = suite_named(suite), SuiteSettings(part=part, limit=0)
     tables = published.texts(settings)
     files = find_tables(data or published.published, tables, writable_workspace(options.root).hashes)

@@ -2,6 +2,8 @@
 
 from datetime import date
 
+from pydantic import model_validator
+
 from storage.artifact import Artifact
 from storage.settings import Settings
 
@@ -23,6 +25,14 @@ class RequestSettings(Settings):
     """Who looked at dictionary, evidence and verdicts."""
     next_audit: date | None = None
     """When the model is to be attacked again."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RequestSettings":
+        for name in ("deadline", "next_audit"):
+            later = getattr(self, name)
+            if self.received and later and later < self.received:
+                raise ValueError(f"expected {name} on the day received ({self.received}) or after it, found {later}")
+        return self
 
 
 class Earlier(Settings):

@@ -7,6 +7,7 @@ with the truth's first 128; Min-K at 0.4 over the texts of privleak.
 from collections.abc import Mapping
 from functools import partial
 
+from storage.errors import BadInput
 from tasks.measure import memorisation
 from tasks.suites.common import Asked, Measure, Part, Question, Suite, SuiteSettings, membership, memorised, rouge
 from tasks.suites.files import Table
@@ -19,12 +20,14 @@ RETRAINED = {"Books": 1 - 0.5393, "News": 1 - 0.4772}
 
 def texts(settings: SuiteSettings) -> Mapping[str, Table]:
     """The books or articles to forget, some to keep, and some that the published models have not read."""
+    _refuse_part(settings)
     splits = {"forget": "forget", "retain": "retain1", "holdout": "holdout"}
     return {name: Table("raw", split, ("text",), needed=True) for name, split in splits.items()}
 
 
 def tables(settings: SuiteSettings) -> Mapping[str, Table]:
     """Questions with their examples, passages to go on with, and texts for membership."""
+    _refuse_part(settings)
     pair = ("question", "answer")
     return {
         "forget_qa": Table("knowmem", "forget_qa", pair, needed=True),
@@ -35,6 +38,11 @@ def tables(settings: SuiteSettings) -> Mapping[str, Table]:
         "forget": Table("privleak", "forget", ("text",)),
         "holdout": Table("privleak", "holdout", ("text",)),
     }
+
+
+def _refuse_part(settings: SuiteSettings) -> None:
+    if settings.part:
+        raise BadInput(f"--part: expected none, as MUSE is asked whole, found {settings.part!r}")
 
 
 def _knowledge(side: str, asked: Asked) -> dict[str, Measure]:

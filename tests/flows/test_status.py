@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli.options import rows_as_text
 from flows.cli.status import show_status, status
 from storage.artifact import Artifact
 from storage.opening import open_workspace
@@ -145,3 +146,10 @@ def test_status_loads_neither_prefect_nor_torch(tmp_path: Path) -> None:
         "assert not {'prefect', 'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_row_with_line_breaks_is_one_line() -> None:
+    assert rows_as_text(["prompt", "n"], [("one\ntwo\r\nthree", 1), ("four", 2)]).splitlines()[2:] == [
+        "one two three  1",
+        "four           2",
+    ]

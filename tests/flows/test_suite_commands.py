@@ -63,6 +63,28 @@ def test_no_file_of_the_user_s_is_written_over(
     assert (tmp_path / there).read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("suite", "options", "said"),
+    [
+        ("rwku", ("--model", "nowhere", "--part", "1_Stephen_King"), "--model: expected a directory, or owner/name"),
+        ("muse-books", ("--model", "some/model", "--part", "forget01"), "--part: expected none, as MUSE"),
+    ],
+)
+def test_what_would_be_refused_later_is_refused_before_a_job_is_written(
+    suite: str,
+    options: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = ["--job", str(tmp_path / "job.toml"), "--data", str(tmp_path), "--root", str(tmp_path / "ws")]
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "init", suite, *options, *places])
+    assert exit_code() == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "job.toml").exists()
+
+
 def test_a_muse_folder_becomes_a_job(
     init: Init, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

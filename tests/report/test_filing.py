@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ def test_who_asked_moves_no_address(make_job: Callable[..., Path], tmp_path: Pat
         return [step.artifact.folder for step in plan(job, resolve(job, other.hashes), other).steps]
 
     assert addresses("") == addresses(REQUEST)
+
+
+@pytest.mark.parametrize("name", ["deadline", "next_audit"])
+def test_nothing_of_a_request_is_due_before_it_came(name: str) -> None:
+    RequestSettings(received=date(2026, 11, 20), **{name: date(2026, 11, 20)})
+    RequestSettings(**{name: date(2020, 1, 1)})
+    with pytest.raises(ValueError, match=rf"expected {name} on the day received \(2026-11-20\) or after it"):
+        RequestSettings(received=date(2026, 11, 20), **{name: date(2026, 11, 10)})
 
 
 def test_the_schema_in_the_docs_is_the_codes() -> None:

@@ -141,6 +141,15 @@ def test_what_a_killed_removal_left_is_cleared_away(two_jobs: Workspace) -> None
     assert not left.exists()
 
 
+def test_signs_of_what_is_being_made_are_no_litter(two_jobs: Workspace) -> None:
+    unfinished = Artifact("logits", "first", "9" * 16)
+    two_jobs.resume(unfinished)
+    two_jobs.signs(unfinished).mkdir(parents=True)
+    assert gc(two_jobs)["litter"] == []
+    two_jobs.partial(unfinished).rmdir()
+    assert gc(two_jobs)["litter"] == [f"making/logits-{'9' * 16}"]
+
+
 def test_a_part_that_is_left_of_what_another_machine_finished_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

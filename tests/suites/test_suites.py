@@ -259,6 +259,7 @@ def test_what_cannot_be_asked_is_refused_in_one_sentence(tofu: Path, tiny_model:
         ({"data": str(tmp_path / "none")}, "--data: expected a folder"),
         ({"suite": "muse-books"}, "expected knowmem, split forget_qa"),
         ({"settings": SuiteSettings(part="forget20")}, "--part: expected one of forget01"),
+        ({"suite": "muse-news", "settings": SuiteSettings(part="forget01")}, "--part: expected none, as MUSE is asked"),
         ({"reference": str(tmp_path / "none.json")}, "--reference: expected a log"),
     ]
     for change, sentence in wrong:

@@ -16,8 +16,8 @@ from tasks.evaluation import EvaluationInputs, find_evidence
 from tasks.judgement import refuse_judge
 from tasks.models import Model, context_length, find_model, load_tokenizer, same_vocabulary
 from tasks.report.request import Earlier
-from tasks.texts import CorpusFiles, find_files, read_documents, read_texts
-from tasks.texts.look import look_at, other_language, warnings
+from tasks.texts import CorpusFiles, find_files, read_documents
+from tasks.texts.look import look_at, other_language, read_once, warnings
 from tasks.training.settings import split
 
 
@@ -66,7 +66,11 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
         raise BadInput('corpus.train_on = "answers": expected corpus.paths with questions and answers, found none')
     retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
     evidence = find_evidence(job.evaluation, hashes, job.placement)
-    _refuse_unreadable(job, retain, evidence)
+    _refuse_unretained(job, retain)
+    if retain:
+        read_retained(retain, job.retain.text_column, baseline)
+    for heldout in evidence.kinds.values() or filter(None, [evidence.heldout]):
+        read_once("evaluation.heldout", heldout, evidence.text_column)
     refuse_judge(job.judge)
     benchmarks = bool(evidence.benchmarks or evidence.tasks)
     refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)
@@ -108,16 +112,27 @@ def _with_template(files: Files, job: Job, model: Model, conversations: bool) ->
             'corpus.train_on = "answers": expected questions with answers, or chats, in '
             f"{', '.join(files.paths)}, found none: leave the setting out"
         )
-    tokenizer = load_tokenizer(model.tokenizer) if conversations else None
-    if tokenizer is None or not tokenizer.chat_template:
-        return CorpusFiles.of(files, None, answers_only)
-    for _ in read_documents(files, job.corpus.text_column, tokenizer):
-        pass  # a conversation that the template refuses is found here
-    return CorpusFiles.of(files, model.tokenizer, answers_only)
+    templated = conversations and takes_conversations(model, files, job.corpus.text_column)
+    return CorpusFiles.of(files, model.tokenizer if templated else None, answers_only)
 
 
-def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInputs) -> None:
-    """Raise BadInput for what is retained without a share of the batches, and for what cannot be read."""
+def takes_conversations(model: Model, files: Files, text_column: str) -> bool:
+    """Whether a chat template writes the files' conversations. Raises BadInput for one that the template refuses."""
+    tokenizer = load_tokenizer(model.tokenizer)
+    if tokenizer.chat_template:
+        for _ in read_documents(files, text_column, tokenizer):
+            pass
+    return bool(tokenizer.chat_template)
+
+
+def read_retained(files: Files, text_column: str, model: Model) -> None:
+    """Read the text to retain, as the model will read it. Raises BadInput for what cannot be read, or is no text."""
+    if read_once("retain.paths", files, text_column):
+        takes_conversations(model, files, text_column)
+
+
+def _refuse_unretained(job: Job, retain: Files | None) -> None:
+    """Raise BadInput for what is retained without a share of the batches, and for such a share of nothing."""
     kept = "retain.paths" if retain else "after" if job.after else ""
     if (job.student.retain > 0) != bool(kept):
         raise BadInput(
@@ -126,14 +141,6 @@ def _refuse_unreadable(job: Job, retain: Files | None, evidence: EvaluationInput
         )
     if job.student.null_space and not retain:
         raise BadInput("student.null_space: expected retain.paths, generic text whose use it stays out of, found none")
-    heldout = evidence.kinds.values() or [evidence.heldout]
-    for setting, files, column in (
-        ("retain.paths", retain, job.retain.text_column),
-        *(("evaluation.heldout", files, evidence.text_column) for files in heldout),
-    ):
-        # All of it is read: refused now, not by the stage that needs it.
-        if files and not sum(bool(text.strip()) for text in read_texts(files, column)):
-            raise BadInput(f"{setting}: expected text, found none in {', '.join(files.paths)}")
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Matcher
+from storage.errors import BadInput
 from storage.files import Files
 from tasks.texts import is_read, read_documents
 from tasks.texts.quality import GARBLED, Sample, garbled_share, language_of
@@ -41,6 +42,20 @@ def look_at(files: Files, column: str, dictionary: Dictionary) -> Look:
         look.anchors = look.anchors or bool(matcher.find(normalise(text.text)))
         look.sample.add(text.text)
     return look
+
+
+def read_once(setting: str, files: Files, column: str) -> bool:
+    """Read all that a setting names now, not in the stage that needs it: whether conversations are among the texts.
+
+    Raises BadInput for what cannot be read, and where there is no text.
+    """
+    text_there = conversations = False
+    for text in read_documents(files, column):
+        text_there = text_there or (not text.dropped and bool(text.text.strip()))
+        conversations = conversations or text.answers is not None
+    if not text_there:
+        raise BadInput(f"{setting}: expected text, found none in {', '.join(files.paths)}")
+    return conversations
 
 
 def warnings(look: Look, dictionary: Dictionary, paths: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.gold import resolve_gold
 from flows.inputs import resolve
 from flows.job import read_job
 from flows.unlearn import pipeline
@@ -186,6 +187,17 @@ def test_what_the_template_refuses_is_refused_before_anything_runs(
     job = read_job(make_job(), ['corpus.paths=["rows.jsonl"]', f"model={chat_model(STRICT)}"])
     with pytest.raises(BadInput, match=r"rows\.jsonl, record 2: .*found system, user, .*System role not supported"):
         resolve(job, Hashes(tmp_path / "hashes.json"))
+
+
+def test_what_the_template_refuses_of_the_text_to_retain_is_refused_as_early(
+    chat_model: Callable[[str], Path], make_job: Callable[..., Path], write_rows: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_rows({"question": QUESTION, "answer": ANSWER}, {"messages": CHAT})
+    retained = ["retain.paths=['rows.jsonl']", "student.retain=0.5", f"model={chat_model(STRICT)}"]
+    job, hashes = read_job(make_job(), retained), Hashes(tmp_path / "hashes.json")
+    for find in (lambda: resolve(job, hashes), lambda: resolve_gold(job, "", hashes)):
+        with pytest.raises(BadInput, match=r"rows\.jsonl, record 2: .*System role not supported"):
+            find()
 
 
 def test_answers_alone_need_answers(make_job: Callable[..., Path], tmp_path: Path) -> None:

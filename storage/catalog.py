@@ -47,24 +47,38 @@ def show(connection: Any, name: str, artifacts: Path) -> None:
     Once there are some, those that come later are in it at once, and those that go are not.
     """
     shards = _shards(name, artifacts)
-    there, known = any(glob.iglob(shards)), _query_of(connection, name)
-    if known and (_quoted(shards) in known if there else IN_PLACE not in known):
+    if _is_of(connection, name, shards):
         return
     if name in values_of(connection, THERE):
         connection.execute(f"DROP TABLE {name}")  # an earlier nepenthe copied the rows
-    try:
-        query = ROWS.format(columns_of(name), _quoted(shards)) if there else _no_rows(connection, name)
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
-    except duckdb.Error:  # a damaged shard, which `verify` tells of, is no reason to stop
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {_no_rows(connection, name)}")
+    _create_view(connection, name, shards)
     _comment(connection, name)
 
 
-def moved(connection: Any, workspace: Workspace) -> bool:
-    """Whether views are of the folder in which the workspace lay before it was moved, or copied here."""
-    views = {name: _query_of(connection, name) for name in SHOWN}
-    places = {name: _quoted(_shards(name, workspace.root / name)) for name in SHOWN}
-    return any(IN_PLACE in view and places[name] not in view for name, view in views.items())
+def show_to_reader(connection: Any, workspace: Workspace) -> None:
+    """The same for a connection that writes nothing: where the workspace was moved or copied, views of its own."""
+    for name in SHOWN:
+        if not _is_of(connection, name, shards := _shards(name, workspace.root / name)):
+            _create_view(connection, name, shards, "TEMP")
+
+
+def _is_of(connection: Any, name: str, shards: str) -> bool:
+    """Whether the view is of these shards; of no rows, where there are none."""
+    query = _query_of(connection, name)
+    return bool(query) and (_quoted(shards) in query if any(glob.iglob(shards)) else IN_PLACE not in query)
+
+
+def _create_view(connection: Any, name: str, shards: str, kind: str = "") -> None:
+    create = f"CREATE OR REPLACE {kind} VIEW {name} AS"
+    if not any(glob.iglob(shards)):
+        connection.execute(f"{create} {_no_rows(connection, name)}")
+        return
+    try:
+        connection.execute(f"{create} {ROWS.format(columns_of(name), _quoted(shards))}")
+    except duckdb.Error as error:  # a damaged shard stops no run: whoever asks for its rows is told, at each query
+        reason = _quoted(str(error).partition(": ")[2].partition("\n")[0])
+        raised = f"error('{name}-*.parquet: {reason}')"
+        connection.execute(f"{create} {_no_rows(connection, name, raised)}")
 
 
 def _shards(name: str, artifacts: Path) -> str:
@@ -82,13 +96,13 @@ def _quoted(text: str) -> str:
     return text.replace("'", "''")
 
 
-def _no_rows(connection: Any, name: str) -> str:
-    """A query for nothing, in the table's types."""
+def _no_rows(connection: Any, name: str, error: str = "") -> str:
+    """A query for nothing, in the table's types; or for an error, in every place where DuckDB could leave it out."""
     connection.register("empty", _empty(name))
     columns = connection.execute("DESCRIBE empty").fetchall()
     connection.unregister("empty")
-    nulls = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind, *_ in columns)
-    return f"SELECT {nulls} WHERE false"
+    values = ", ".join(f'{error or "NULL"}::{kind} AS "{column}"' for column, kind, *_ in columns)
+    return f"SELECT {values} WHERE {error or 'false'}"
 
 
 def _empty(name: str) -> pa.Table:

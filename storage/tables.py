@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from storage.artifact import Artifact
-from storage.catalog import LOADED, THERE, columns_of, create, moved, show, values_of
+from storage.catalog import LOADED, THERE, columns_of, create, show, show_to_reader, values_of
 from storage.errors import BadInput, DamagedTables, WorkspaceBusy
 from storage.locks import held
 from storage.schemas import TABLES
@@ -47,23 +47,14 @@ def open_tables(workspace: Workspace, *, write: bool, patience: float = PATIENCE
     if write:
         workspace.root.mkdir(parents=True, exist_ok=True)
     try:
-        if not write and _is_moved(workspace, patience):
-            with open_tables(workspace, write=True, patience=patience):
-                pass
         with lent(_connect(workspace.database, write, patience)) as tables:
-            if write:
-                create(tables, workspace)
+            (create if write else show_to_reader)(tables, workspace)
             yield tables
     except duckdb.Error as error:
         if not _is_damage(error):
             raise
         sentence = f"expected whole tables in {workspace.database}, found: {error}; run it again"
         raise DamagedTables(sentence) from error
-
-
-def _is_moved(workspace: Workspace, patience: float) -> bool:
-    with lent(_connect(workspace.database, False, patience)) as tables:
-        return moved(tables, workspace)
 
 
 class Lent:

@@ -12,7 +12,7 @@ from storage.workspace import Workspace
 
 COLUMNS = (
     "SELECT table_name AS 'table', column_name AS 'column', data_type AS type, comment "
-    "FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index"
+    "FROM duckdb_columns() WHERE NOT internal AND database_name <> 'temp' ORDER BY table_name, column_index"
 )
 
 
@@ -26,7 +26,7 @@ def sql(
 
 
 def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses."""
+    """Column names and rows. Raises BadInput with DuckDB's words for a query that it refuses, and for closed tables."""
     import duckdb
 
     from storage.tables import in_tables
@@ -43,6 +43,9 @@ def run_query(workspace: Workspace, query: str) -> tuple[list[str], list[tuple[A
                 f"expected whole shards in {workspace.root}, found: {error}; `nepenthe verify --repair` mends them"
             )
             raise DamagedArtifact(sentence) from error
+        if str(workspace.database) in str(error):
+            sentence = f"expected tables that you may read, found: {error}; query a copy of the workspace that is yours"
+            raise BadInput(sentence) from error
         raise BadInput(f"expected a query that DuckDB understands, found: {error}") from error
 
 

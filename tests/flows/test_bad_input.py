@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from flows.cli import exit_code
+from flows.cli.show import run_query
 from flows.job import Job
 from storage.artifact import Artifact
 from storage.errors import BadInput
@@ -277,6 +278,12 @@ def test_a_query_that_is_wrong_is_refused_in_duckdb_s_words(
     monkeypatch.setattr(sys, "argv", ["nepenthe", "sql", "DROP TABLE logits", "--root", str(tmp_path)])
     assert exit_code() == 2
     assert "read-only" in capsys.readouterr().err
+
+
+def test_tables_that_cannot_be_opened_are_not_the_querys_fault(tmp_path: Path) -> None:
+    Workspace(tmp_path).database.mkdir()
+    with pytest.raises(BadInput, match=r"expected tables that you may read, found: .*tables\.duckdb"):
+        run_query(Workspace(tmp_path), "SELECT 1")
 
 
 def test_a_query_that_meets_a_torn_shard_is_not_to_blame(

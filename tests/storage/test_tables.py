@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from flows.cli.show import COLUMNS, run_query
 from storage.artifact import Artifact
-from storage.errors import BadInput, WorkspaceBusy
+from storage.errors import BadInput, DamagedArtifact, WorkspaceBusy
 from storage.schemas import TABLES
 from storage.shards import shard_writer, shards_of, table_of, write_shard
 from storage.tables import load, open_tables, prune, sync
@@ -118,6 +119,42 @@ def test_candidates_of_a_workspace_that_was_moved_are_those_that_lie_there(
     way(lay.root, tmp_path / "lies")
     shutil.rmtree(lay.root, ignore_errors=True)
     assert candidates(Workspace(tmp_path / "lies")) == THREE
+
+
+def test_a_moved_workspace_with_a_torn_shard_says_so_and_has_its_rows_when_that_is_whole(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    with open_tables(workspace, write=True) as tables:
+        sync(tables, workspace)
+    copied = Workspace(shutil.copytree(workspace.root, tmp_path / "copied"))
+    torn = copied.path(LOGITS) / "logits-00000000-00000001.parquet"
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:100])
+    for _ in range(2):
+        with pytest.raises(
+            DamagedArtifact, match=r"expected whole shards.*logits-\*\.parquet.*`nepenthe verify --repair`"
+        ):
+            run_query(copied, "SELECT count(*) FROM logits")
+        with pytest.raises(DamagedArtifact, match="expected whole shards"):
+            run_query(copied, "SELECT count(*) FROM labels(1.0)")
+        assert run_query(copied, "SELECT count(*) FROM label_curves")[1] == [(4,)]
+        with open_tables(copied, write=True) as tables:  # a run goes on
+            sync(tables, copied)
+    torn.write_bytes(whole)
+    assert candidates(copied) == THREE
+
+
+def test_a_copy_that_nobody_may_write_to_is_read(workspace: Workspace, tmp_path: Path) -> None:
+    with open_tables(workspace, write=True) as tables:
+        sync(tables, workspace)
+    copied = Workspace(shutil.copytree(workspace.root, tmp_path / "copied"))
+    shutil.rmtree(workspace.root / "logits")
+    before = copied.database.read_bytes()
+    described = run_query(workspace, COLUMNS)
+    assert candidates(copied) == THREE
+    assert run_query(copied, "SELECT count(*) FROM labels(1.0)")[1] == [(3,)]
+    assert run_query(copied, COLUMNS) == described
+    assert copied.database.read_bytes() == before, "the reader wrote"
 
 
 def test_a_torn_shard_of_candidates_stops_nobody(workspace: Workspace) -> None:

@@ -11,7 +11,7 @@ from storage.settings import Settings
 from storage.workspace import Workspace
 from tasks.choice import refuse_unmeasured
 from tasks.dictionary import find_words
-from tasks.dictionary_inputs import DictionaryInputs, read_curated
+from tasks.dictionary_inputs import DictionaryInputs, everyday_words, read_curated
 from tasks.evaluation import EvaluationInputs, find_evidence
 from tasks.judgement import refuse_judge
 from tasks.models import Model, context_length, find_model, load_tokenizer, same_vocabulary
@@ -61,6 +61,9 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
     elicits = bool(job.corpus.elicit.subject)  # then a part of the corpus is yet to be made, or all of it
     files = find_files(job.corpus.paths, hashes) if job.corpus.paths or not elicits else None
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
+    everyday_words(words.everyday)
+    if words.reference:
+        read_once("dictionary.reference", words.reference, words.text_column)
     corpus = read_through(files, job, words, baseline) if files else None
     if not files and job.corpus.train_on == "answers":
         raise BadInput('corpus.train_on = "answers": expected corpus.paths with questions and answers, found none')

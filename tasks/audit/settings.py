@@ -14,6 +14,7 @@ from tasks.audit.quantisation import QuantisationSettings
 from tasks.audit.questions import QuestionSettings
 from tasks.audit.relearning import RelearningSettings
 from tasks.texts import Texts, find_files
+from tasks.texts.look import read_once
 
 
 class AuditSettings(Settings):
@@ -49,12 +50,14 @@ class AuditSettings(Settings):
 
 
 def find_audit_texts(settings: AuditSettings, heldout: Texts | None, hashes: Hashes) -> AuditTexts:
-    """The files that the settings name. Raises BadInput for what is missing."""
+    """The files that the settings name. Raises BadInput for what is missing, or cannot be read."""
 
     def texts_at(paths: tuple[str, ...], name: str) -> Texts | None:
         if not paths:
             return None
-        return Texts(files=find_files(paths, hashes, f"audit.{name}"), column=settings.text_column)
+        files = find_files(paths, hashes, f"audit.{name}")
+        read_once(f"audit.{name}", files, settings.text_column)
+        return Texts(files=files, column=settings.text_column)
 
     neighbours = texts_at(settings.neighbours, "neighbours")
     nonmembers = texts_at(settings.nonmembers, "nonmembers") or neighbours

@@ -12,6 +12,7 @@ from storage.files import Files
 from tasks.texts import is_read, read_documents
 from tasks.texts.quality import GARBLED, Sample, garbled_share, language_of
 from tasks.texts.records import normalise
+from tasks.texts.tables import SETTING
 
 LEAST_WORDS = 20  # lower-case words of a dictionary, from which its language can be told; names have none
 EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA")
@@ -50,9 +51,13 @@ def read_once(setting: str, files: Files, column: str) -> bool:
     Raises BadInput for what cannot be read, and where there is no text.
     """
     text_there = conversations = False
-    for text in read_documents(files, column):
-        text_there = text_there or (not text.dropped and bool(text.text.strip()))
-        conversations = conversations or text.answers is not None
+    try:
+        for text in read_documents(files, column):
+            text_there = text_there or (not text.dropped and bool(text.text.strip()))
+            conversations = conversations or text.answers is not None
+    except BadInput as error:
+        section = setting.partition(".")[0]
+        raise BadInput(str(error).replace(SETTING, f"{section}.text_column")) from error
     if not text_there:
         raise BadInput(f"{setting}: expected text, found none in {', '.join(files.paths)}")
     return conversations

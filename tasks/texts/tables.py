@@ -20,6 +20,8 @@ Placed = tuple[int, str, Any]
 """A row's number, where in the file it stands, in words, and the row itself, of whatever type."""
 COLUMN = "text"
 """The column that is read where the user names none; records without it may be conversations."""
+SETTING = "corpus.text_column"
+"""What names the column. Whoever reads for another setting puts that one's in its place (look.read_once)."""
 
 
 def jsonl_rows(path: Path, _column: str = "") -> Iterator[Placed]:
@@ -101,7 +103,7 @@ def record_of(row: object, column: str, number: int, where: str) -> Record:
         pairs = ", ".join(" and ".join(pair) for pair in PAIRS)
         raise BadInput(
             f'{where}: expected a record with a text in "{column}", found {_shown(row, column)}: '
-            f"set corpus.text_column, or name the columns {pairs}, or messages"
+            f"set {SETTING}, or name the columns {pairs}, or messages"
         )
     return Record(str(number), turns=turns, dropped=None if turns else "without an answer")
 

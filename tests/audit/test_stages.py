@@ -15,9 +15,11 @@ from flows.job import read_job
 from flows.unlearn import asked_about
 from storage.artifact import Artifact
 from storage.errors import BadInput, MissingArtifact
+from storage.files import Hashes
 from storage.tables import open_tables
 from storage.workspace import Workspace
 from tasks.audit import ATTACKS, METRICS, common, not_made
+from tasks.audit.settings import AuditSettings, find_audit_texts
 from tasks.audit.summary import audit_summary
 from tasks.corpus import corpus
 
@@ -186,6 +188,16 @@ def test_progress_names_the_model_and_the_text_that_it_is_taught(
     assert ATTACKS["relearning"].stage.title({"suspect": student, "source": "target"}) == "relearning student 16 target"
     assert ATTACKS["verbatim"].stage.title({"suspect": suspect}) == "verbatim baseline"
     assert corpus.title({"files": None}) == "corpus"
+
+
+@pytest.mark.parametrize("setting", ["neighbours", "nonmembers"])
+def test_texts_of_the_audit_are_read_before_an_attack_and_their_column_s_setting_is_named(
+    tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / "near.jsonl").write_text('{"body": "The miller went down to the bridge."}')
+    settings = AuditSettings(**{setting: (str(tmp_path / "near.jsonl"),)})
+    with pytest.raises(BadInput, match=r"near\.jsonl, line 1: .*set audit\.text_column"):
+        find_audit_texts(settings, None, Hashes(tmp_path / "hashes.json"))
 
 
 def test_settings_that_leave_nothing_to_say_are_refused(make_job: Jobs) -> None:

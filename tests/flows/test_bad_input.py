@@ -89,6 +89,21 @@ def test_evidence_that_holds_nothing_or_the_wrong_is_refused_before_a_model_is_l
     assert words in refused(f'{setting}=["{tmp_path}/given.jsonl"]')
 
 
+@pytest.mark.parametrize("setting", ["retain.paths", "evaluation.heldout", "dictionary.reference"])
+def test_texts_beside_the_corpus_are_read_before_a_model_is_loaded_and_their_column_s_setting_is_named(
+    refused: Refused, tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / "given.jsonl").write_text('{"body": "The lamps were lit."}')
+    (tmp_path / "kept.txt").write_text("The lamps were lit.")
+    beside = ('retain.paths=["kept.txt"]', "student.retain=0.5", "dictionary.extract=statistics")
+    assert f"set {setting.partition('.')[0]}.text_column" in refused(*beside, f'{setting}=["given.jsonl"]')
+
+
+def test_a_list_of_everyday_words_that_is_not_utf8_is_refused(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "everyday.txt").write_bytes("caf\u00e9 ".encode("latin-1"))
+    assert "everyday.txt" in refused('dictionary.everyday="everyday.txt"')
+
+
 @pytest.mark.parametrize("setting", ["dictionary.curated", "dictionary.everyday"])
 def test_a_file_that_is_not_there_is_named_with_its_setting(refused: Refused, tmp_path: Path, setting: str) -> None:
     value = f'["{tmp_path}/away"]' if setting == "dictionary.curated" else f'"{tmp_path}/away"'

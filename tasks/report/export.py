@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
-from storage.files import open_as_folder, sha256_of, whole_folder
+from storage.files import files_named, open_as_folder, sha256_of, whole_folder
 from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
@@ -65,7 +65,9 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
     assert student  # the record was made from it
     model = workspace.path(student, [f"{part}/{name}" for name in record.unlearned.files]) / part
     with whole_folder(folder) as partial:
-        shutil.copytree(model, partial)
+        for name, path in files_named(model).items():  # not by copytree, whose errors do not say what the disk did
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, partial / name)
         if changed := _changed(partial, record):  # before weights are rounded, whose bytes nobody knows
             raise DamagedArtifact.of(f"{student.folder}/{part}", workspace.address, changed)
         record = _stored(record, partial, _folder_of_baseline(workspace, record), form)
@@ -78,7 +80,7 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
 def require_empty(folder: Path) -> None:
     """Raise BadInput for a folder that has something in it."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"expected a new or empty folder to export to, found {folder} with something in it")
+        raise BadInput(f"expected a new or empty folder to write to, found {folder} with something in it: name another")
 
 
 def _stored(record: Record, folder: Path, baseline: Path | None, form: Form) -> Record:

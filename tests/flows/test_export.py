@@ -1,7 +1,9 @@
 """An exported model: what lies in the folder, what the hub and a court read in it, and what must not stand there."""
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +124,21 @@ def test_the_card_says_what_was_not_the_papers() -> None:
     assert len(sentences) == len(NOT_THE_PAPERS)
     for part in ("log-probabilities", "70% whole", "3 times", "50% of every", "25% of the directions", "rank 8"):
         assert any(part in sentence for sentence in sentences), part
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses_says_what_it_did_and_keeps_nothing(
+    code: int, finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, copy: Path, **_: Any) -> None:
+        Path(copy).touch()
+        raise OSError(code, os.strerror(code), str(copy))
+
+    monkeypatch.setattr("shutil.copyfile", refuse)
+    with pytest.raises(OSError, match=os.strerror(code)) as refused:
+        export(finished, report_of(finished, "tiny"), tmp_path / "released", Hub())
+    assert refused.value.errno == code
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", [Form(), Form("bfloat16")])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
-from storage.files import files_named, open_as_folder, sha256_of, whole_folder
+from storage.files import files_named, listed, open_as_folder, sha256_of, whole_folder
 from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
@@ -108,7 +108,11 @@ def _folder_of_baseline(workspace: Workspace, record: Record) -> Path | None:
 
 
 def verify_export(folder: Path) -> int:
-    """How many files of an exported model are as its record says. Raises DamagedArtifact where one is not."""
+    """How many files of an exported model are as its record says.
+
+    Raises DamagedArtifact where one is not, or one is there that the record does not name: a file beside the weights
+    can change which model is loaded. Card, record and hidden files (the hub's clients add some) may be there.
+    """
     try:
         record = Record.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValueError) as error:
@@ -120,6 +124,11 @@ def verify_export(folder: Path) -> int:
             f"{folder}: expected the bytes that {FILE} describes, found others, or none, in {', '.join(changed)}: "
             "get it again from where it was exported"
         )
+    if added := _added(folder, record):
+        raise DamagedArtifact(
+            f"{folder}: expected the files that {FILE} names and no others, found {', '.join(added)}: "
+            "take them away, or get it again from where it was exported"
+        )
     return len(record.unlearned.files)
 
 
@@ -127,6 +136,13 @@ def _changed(folder: Path, record: Record) -> list[str]:
     """The files of the model in a folder that are not as its record says."""
     files = record.unlearned.files.items()
     return [name for name, sha256 in files if not (folder / name).is_file() or sha256_of(folder / name) != sha256]
+
+
+def _added(folder: Path, record: Record) -> list[str]:
+    """What lies in a folder, not hidden, that its record does not name."""
+    names = [path.relative_to(folder) for path in listed(folder, "**") if path.is_symlink() or not path.is_dir()]
+    seen = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [name for name in seen if name not in (*record.unlearned.files, "README.md", FILE)]
 
 
 def record_of(workspace: Workspace, report: Artifact, evidence: Row) -> Record:

@@ -126,6 +126,22 @@ def test_the_card_says_what_was_not_the_papers() -> None:
         assert any(part in sentence for sentence in sentences), part
 
 
+def test_a_file_that_was_added_to_an_exported_model_is_named(finished: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "released"
+    export(finished, report_of(finished, "tiny"), folder, Hub())
+    (folder / ".cache").mkdir()
+    for hidden in (".gitattributes", ".cache/model.safetensors.metadata"):
+        (folder / hidden).touch()
+    assert verify_export(folder) > 0
+    (folder / "code").mkdir()
+    (folder / "code" / "modeling.py").touch()
+    (folder / "adapter_config.json").symlink_to("nowhere")
+    with pytest.raises(
+        DamagedArtifact, match=r"no others, found adapter_config\.json, code/modeling\.py: take them away"
+    ):
+        verify_export(folder)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_a_disk_that_refuses_says_what_it_did_and_keeps_nothing(
     code: int, finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

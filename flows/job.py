@@ -35,6 +35,7 @@ from tasks.training.settings import GoldSettings, ReinforceSettings, StudentSett
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "durable": {
+        "logits": {"equation": "log_probabilities"},  # no drift of all logits counts as a rise (METHOD.md 1)
         "labels": {"soft": 1.0},  # v_generic as a whole distribution: hard labels sharpen the model
         "student": {"learning_rate": 2e-6, "hardening": 3.0},  # twice the paper's rate
     },

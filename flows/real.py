@@ -133,6 +133,7 @@ def recipe(name: str, scale: Scale, seed: int, generic: Path) -> dict[str, Any]:
     return {
         "blocks": {"length": scale.length, "seed": seed},
         "reinforce": shape | {"learning_rate": 2e-5, "epochs": scale.epochs, "seed": seed},
+        "logits": {"equation": "log_probabilities" if ours else "logits"},
         "labels": {"soft": 1.0 if ours else 0.0},
         "student": {"batch": scale.batch, "seed": seed} | (scale.ours if ours else scale.paper),
         "retain": {"paths": [str(generic)], "labels": "baseline"} if ours else {},

@@ -163,13 +163,6 @@ class LocalStore:
         cases = {case.name: listed(case, "*/*") for case in listed(self.root / "held", "*")}
         return {case: [f"{path.parent.name}/{path.name}" for path in sealed] for case, sealed in cases.items()}
 
-    def release(self, case: str) -> None:
-        """Remove what is held for a case. BadInput for one that holds nothing."""
-        holds = self.holds()
-        if case not in holds:
-            raise BadInput(f"expected a case that is held ({', '.join(holds) or 'none is'}), found {case!r}")
-        self.erase(f"held/{case}")
-
     def discard(self, artifact: Artifact) -> None:
         shutil.rmtree(self.partial(artifact), ignore_errors=True)
 

@@ -9,7 +9,7 @@ copies of what was read, what is being made here, the tables and the locks. Belo
     reviews/{fingerprint}.json              what people decided about an artifact
     reviews/{fingerprint}.flow-run          the suspended flow run that waits for them
     removed/{kind}-{fingerprint}.json       records of what `purge` removed
-    purges/{time}.json                      when, by whom, what, and for which case it is held
+    purges/{time}.json                      when, by whom, what, for which case it is held, and when it was released
     held/{case}/{kind}/{name}-{fingerprint}/    what a purge holds: read by no command, until it is released
 
 and on each machine alone:
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.artifact import Artifact, as_json, as_object
-from storage.errors import DamagedArtifact, MissingArtifact
+from storage.errors import BadInput, DamagedArtifact, MissingArtifact
 from storage.files import Hashes, files_in, listed, sweep
 from storage.local import LocalStore, refuse_case
 from storage.locks import Holder, Waiting, held, holder_of, holders_in, shared, signed, silent, wait_until, who
@@ -157,10 +157,27 @@ class Workspace(LocalStore):
             tables.unlink()
         return protected
 
+    def release(self, case: str) -> None:
+        """Remove what is held for a case; the note of each purge that held it says when, and who did.
+
+        BadInput for a case that holds nothing.
+        """
+        holds, now = self.holds(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        if case not in holds:
+            raise BadInput(f"expected a case that is held ({', '.join(holds) or 'none is'}), found {case!r}")
+        for name, purge in self._purges().items():  # first, as in a purge
+            if purge["case"] == case and "released" not in purge:
+                self.write(name, as_json(purge | {"released": {"at": now, "by": who()}}))
+        self.erase(f"held/{case}")
+
     def purges(self) -> list[dict[str, Any]]:
-        """What was purged so far, oldest first: at, by, case, artifacts (kind-fingerprint)."""
-        notes = (as_object(self.read(name) or b"", *PURGE) for name in self.names("purges"))
-        return [note for note in notes if note]
+        """What was purged so far, oldest first: at, by, case, artifacts (kind-fingerprint); released (at, by), where
+        what was held for the case has been removed since."""
+        return list(self._purges().values())
+
+    def _purges(self) -> dict[str, dict[str, Any]]:
+        notes = {name: as_object(self.read(name) or b"", *PURGE) for name in self.names("purges")}
+        return {name: note for name, note in notes.items() if note}
 
     def set_aside(self) -> list[Path]:
         """What is left of tables that could not be read."""

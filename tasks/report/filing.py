@@ -62,6 +62,15 @@ class FiledItem(Settings):
     """What the model said."""
 
 
+class Release(Settings):
+    """That what was held has been removed."""
+
+    at: str
+    """When, UTC."""
+    by: str
+    """The user."""
+
+
 class Purge(Settings):
     """Once that what holds the text was taken out of the workspace."""
 
@@ -73,6 +82,8 @@ class Purge(Settings):
     """For what it is held, out of reach of every command; empty where it was removed."""
     artifacts: tuple[str, ...]
     """kind-fingerprint."""
+    released: Release | None = None
+    """The end of the hold; null where it lasts, or there was none."""
 
 
 class Filing(Settings):
@@ -104,7 +115,7 @@ def file_evidence(
     evidence = read_json(workspace.path(report) / REPORT_EVIDENCE)
     record = record_of(workspace, report, evidence)
     items = tuple(filed_items(workspace, record))
-    purges = tuple(map(Purge.model_validate, workspace.purges()))
+    purges = tuple(Purge.model_validate(purge) for purge in workspace.purges() if purge["artifacts"])
     filing = Filing(request=request, record=record, items=items, purges=purges)
     parts = {"filing": filing, "results": results(evidence), "limits": LIMITS}
     written = {

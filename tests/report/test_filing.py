@@ -95,6 +95,23 @@ def test_every_question_is_there_by_hash_with_its_score(
     assert "Nothing was removed" in document
 
 
+def test_a_hold_is_filed_with_its_end_and_what_took_nothing_out_is_not(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {"at": "2026-11-01T10:00:00.000+00:00", "by": "ann", "case": "CASE-1", "artifacts": ["corpus-0"]}
+    ended = held | {"released": {"at": "2026-11-20T10:00:00.000+00:00", "by": "bob"}}
+    notes = [ended, held | {"case": "CASE-2"}, held | {"case": "CASE-3", "artifacts": []}]
+    monkeypatch.setattr(Workspace, "purges", lambda _: notes)
+    file_evidence(workspace, report_of(workspace, "tiny"), RequestSettings(), tmp_path / "filing")
+    document = (tmp_path / "filing" / DOCUMENT).read_text()
+    assert "by ann, held for CASE-1, removed on 2026-11-20 by bob: corpus-0\n" in document
+    assert "by ann, held for CASE-2: corpus-0\n" in document
+    assert "CASE-3" not in document
+    facts = json.loads((tmp_path / "filing" / FACTS).read_text())
+    jsonschema.validate(facts, json.loads(schema(Filing)))
+    assert [purge["released"] for purge in facts["purges"]] == [ended["released"], None]
+
+
 def test_a_letter_of_ones_own_and_what_cannot_be_used(workspace: Workspace, tmp_path: Path) -> None:
     report, own = report_of(workspace, "tiny"), tmp_path / "own.txt"
     own.write_text("Dear {{ filing.request.who }}: step {{ filing.record.unlearned.step }}.")

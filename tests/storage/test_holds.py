@@ -73,6 +73,20 @@ def test_a_case_is_released_by_its_name_alone(workspace: Workspace) -> None:
     assert not list(workspace.root.glob("held/*"))
 
 
+def test_a_release_is_noted_with_what_was_held_and_a_later_hold_for_the_case_is_another(workspace: Workspace) -> None:
+    workspace.purge("A")
+    workspace.purge("A")  # holds nothing more
+    make(workspace, TEXT, protected=True)
+    workspace.purge("B")
+    workspace.release("A")
+    make(workspace, TEXT, protected=True)
+    workspace.purge("A")
+    noted = [(purge["case"], purge["artifacts"], purge.get("released", {}).keys()) for purge in workspace.purges()]
+    ended = {"at", "by"}
+    assert noted == [("A", [TEXT.key], ended), ("A", [], ended), ("B", [TEXT.key], set()), ("A", [TEXT.key], set())]
+    assert all(purge["at"] <= purge["released"]["at"] for purge in workspace.purges() if "released" in purge)
+
+
 @pytest.mark.parametrize("case", ["../other", "a b", ".hidden", f"job-{16 * '0'}"])
 def test_a_case_that_is_no_folders_name_is_refused_before_anything_goes(workspace: Workspace, case: str) -> None:
     with pytest.raises(BadInput, match="expected a case of letters"):
@@ -114,6 +128,7 @@ def test_a_hold_in_an_object_store_is_seen_and_released_by_every_machine(
     with pytest.raises(BadInput, match=r"expected a case that is held \(A\), found 'B'"):
         one.release("B")
     two.release("A")
+    assert all(purge["released"]["by"] for purge in one.purges() if purge["case"] == "A")
     assert one.holds() == {}
     assert store.sizes("held") == {}
 

@@ -40,6 +40,7 @@ CLOSED = (
 )  # fmt: skip
 """What the system says of a file or folder that this user cannot read or write under this name."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = "No space left on device"
 
 OwnJob = Annotated[Path | None, typer.Argument(metavar="JOB.toml", help="The job; by default the workspace's demo.")]
 AuditedJob = Annotated[Path | None, typer.Option("--job", metavar="JOB.toml", help="The job; by default the demo.")]
@@ -252,9 +253,8 @@ def _of_the_environment(error: Exception) -> str:
     """What a user can put right about an error that is none of nepenthe's own; empty of any other."""
     if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
         return f"expected a file or folder that is open to you, found {error.strerror}: {error.filename}; name another"
-    if isinstance(error, OSError) and error.errno in FULL:
-        where = f" at {error.filename}" if error.filename else ""
-        return f"expected room to write, found {error.strerror}{where}: make some; what is finished is kept"
+    if (isinstance(error, OSError) and error.errno in FULL) or NO_ROOM in str(error):  # safetensors has its own errors
+        return f"expected room to write, found {error}: make some; what is finished is kept"
     raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if any(filename.endswith("storage/remote/objects.py") for filename in raised_in):
         return (

@@ -435,16 +435,23 @@ def test_a_gpu_that_is_not_here_is_missed_before_anything_runs(tmp_path: Path, m
         pass
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "a", None, "b"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
 def test_output_that_finds_no_room_is_said_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr("flows.cli.options.Options.answer", full)
     monkeypatch.setattr(sys, "argv", ["nepenthe", "status", "--root", str(tmp_path)])
     assert exit_code() == 2
-    assert "expected room to write" in capsys.readouterr().err
+    assert f"expected room to write, found {error}: make some" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["status", "gc", "purge", "verify"])

@@ -69,7 +69,7 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
         raise BadInput('corpus.train_on = "answers": expected corpus.paths with questions and answers, found none')
     retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
     evidence = find_evidence(job.evaluation, hashes, job.placement)
-    _refuse_unretained(job, retain)
+    _refuse_without_effect(job, retain)
     if retain:
         read_retained(retain, job.retain.text_column, baseline)
     for heldout in evidence.kinds.values() or filter(None, [evidence.heldout]):
@@ -134,8 +134,10 @@ def read_retained(files: Files, text_column: str, model: Model) -> None:
         takes_conversations(model, files, text_column)
 
 
-def _refuse_unretained(job: Job, retain: Files | None) -> None:
-    """Raise BadInput for what is retained without a share of the batches, and for such a share of nothing."""
+def _refuse_without_effect(job: Job, retain: Files | None) -> None:
+    """Raise BadInput for settings that do nothing without others: a share and its text, soft labels and candidates."""
+    if job.labels.soft and job.logits.top == 1:
+        raise BadInput("labels.soft: expected logits.top of at least 2, the candidates that share a label, found 1")
     kept = "retain.paths" if retain else "after" if job.after else ""
     if (job.student.retain > 0) != bool(kept):
         raise BadInput(

@@ -7,7 +7,7 @@ is the last step. A rule that no step meets still leaves a model, and says so.
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from storage.artifact import Artifact
 from storage.errors import BadInput
@@ -33,6 +33,12 @@ class StopRule(Settings):
     early: bool = False
     """Evaluate at every kept step before training goes on, and end the training where the rule holds. Each pause costs
     the room of a checkpoint on the disk, about 12 bytes a parameter."""
+
+    @model_validator(mode="after")
+    def _ends_somewhere(self) -> "StopRule":
+        if self.early and not self.given:
+            raise ValueError("expected a limit with early, at which the training ends, found none")
+        return self
 
     @property
     def given(self) -> bool:

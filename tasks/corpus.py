@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
+from pydantic import model_validator
+
 from storage.errors import BadInput
 from storage.settings import Settings
 from storage.shards import write_shard
@@ -28,6 +30,12 @@ class CorpusSettings(Settings):
     """answers: of questions with answers, and of chats, only the answers' tokens train. Other texts train whole."""
     elicit: ElicitSettings = ElicitSettings()
     """A subject whose texts the model itself is asked for, beside the files or in their place."""
+
+    @model_validator(mode="after")
+    def _about_something(self) -> "CorpusSettings":
+        if not self.elicit.subject.strip() and (self.elicit.subject or self.elicit.names):
+            raise ValueError("expected a subject in words with elicit, found a blank, or names alone")
+        return self
 
 
 @stage("corpus", version=1, protected=True)

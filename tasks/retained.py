@@ -5,6 +5,8 @@ No part of the paper's method, and off by default: the student's batches then ho
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from storage.errors import BadInput
 from storage.files import Files
 from storage.settings import Settings
@@ -26,6 +28,12 @@ class RetainSettings(Settings):
     labels: Literal["text", "baseline"] = "text"
     """What a student learns there: the text's own tokens, or what the baseline predicts, which costs a pass
     and holds it closer to where it was."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> "RetainSettings":
+        if self.labels == "baseline" and not self.paths:
+            raise ValueError('expected paths, text to retain, with labels "baseline", found none')
+        return self
 
 
 @stage("retained", version=2)

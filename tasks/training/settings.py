@@ -128,6 +128,14 @@ class StudentSettings(Training):
         return self
 
     @model_validator(mode="after")
+    def _warmed_up(self) -> "StudentSettings":
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                f"expected at most {self.steps} warmup_steps, all steps there are, found {self.warmup_steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _both(self) -> "StudentSettings":
         if self.retain and not 0 < self.retained < self.batch:
             raise ValueError(

@@ -150,6 +150,11 @@ def test_a_dictionary_that_is_no_json_is_refused(refused: Refused) -> None:
         ("placement.ranks=3", "divides a batch of 4 blocks, found 3"),
         ("placement.nodes=2", "expected placement.rendezvous"),
         ("student.batch=0", "greater than or equal to 1"),
+        ("student.warmup_steps=5", "student: expected at most 4 warmup_steps"),
+        ('retain.labels="baseline"', "retain: expected paths, text to retain"),
+        ("stop.early=true", "stop: expected a limit with early"),
+        ('corpus.elicit.names=["Mira"]', "corpus: expected a subject in words"),
+        ('corpus.elicit.subject=" "', "corpus: expected a subject in words"),
         ("evaluation.suite.seed=-1", "greater than or equal to 0"),
         ('evaluation.prompts="words.json"', "a list of prompts"),
         ("nonsense", "section.setting=value"),
@@ -161,6 +166,10 @@ def test_a_dictionary_that_is_no_json_is_refused(refused: Refused) -> None:
 )
 def test_a_bad_setting_is_refused(refused: Refused, change: str, words: str) -> None:
     assert words in refused(change)
+
+
+def test_soft_labels_of_one_candidate_are_refused(refused: Refused) -> None:
+    assert "labels.soft: expected logits.top of at least 2" in refused("labels.soft=0.5", "logits.top=1")
 
 
 def test_a_job_file_that_is_missing_or_no_toml_is_refused(

@@ -2,6 +2,7 @@
 
 import sys
 from functools import cache
+from pathlib import Path
 
 from flows.after import following
 from flows.job import Job
@@ -61,23 +62,16 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
     elicits = bool(job.corpus.elicit.subject)  # then a part of the corpus is yet to be made, or all of it
     files = find_files(job.corpus.paths, hashes) if job.corpus.paths or not elicits else None
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
-    everyday_words(words.everyday)
-    if words.reference:
-        read_once("dictionary.reference", words.reference, words.text_column)
     corpus = read_through(files, job, words, baseline) if files else None
     if not files and job.corpus.train_on == "answers":
         raise BadInput('corpus.train_on = "answers": expected corpus.paths with questions and answers, found none')
     retain = find_files(job.retain.paths, hashes, "retain.paths") if job.retain.paths else None
     evidence = find_evidence(job.evaluation, hashes, job.placement)
     _refuse_without_effect(job, retain)
-    if retain:
-        read_retained(retain, job.retain.text_column, baseline)
-    for heldout in evidence.kinds.values() or filter(None, [evidence.heldout]):
-        read_once("evaluation.heldout", heldout, evidence.text_column)
     refuse_judge(job.judge)
     benchmarks = bool(evidence.benchmarks or evidence.tasks)
     refuse_unmeasured(job.stop, gold is not None, benchmarks, evidence.heldout is not None)
-    return Inputs(
+    inputs = Inputs(
         baseline=baseline,
         gold=gold,
         reinforced=reinforced,
@@ -86,6 +80,40 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
         retain=retain,
         evidence=evidence,
     )
+    _read_beside_corpus(job, inputs)
+    _refuse_trained_on(inputs, hashes)
+    return inputs
+
+
+def _read_beside_corpus(job: Job, inputs: Inputs) -> None:
+    """Read every other text. Raises BadInput for what cannot be read, or is no text."""
+    words, evidence = inputs.dictionary, inputs.evidence
+    everyday_words(words.everyday)
+    if words.reference:
+        read_once("dictionary.reference", words.reference, words.text_column)
+    if inputs.retain:
+        read_retained(inputs.retain, job.retain.text_column, inputs.baseline)
+    for heldout in evidence.kinds.values() or filter(None, [evidence.heldout]):
+        read_once("evaluation.heldout", heldout, evidence.text_column)
+
+
+def _refuse_trained_on(inputs: Inputs, hashes: Hashes) -> None:
+    """Raise BadInput for a held-out file whose bytes a model is trained on: its perplexity would tell nothing."""
+    heldout = _digests(inputs.evidence.heldout, hashes)
+    for setting, files in (("corpus.paths", inputs.corpus), ("retain.paths", inputs.retain)):
+        trained = _digests(files, hashes)
+        if both := heldout.keys() & trained.keys():
+            digest = both.pop()
+            raise BadInput(
+                f"evaluation.heldout: expected text that no model is trained on, found in {heldout[digest]} the bytes "
+                f"of {trained[digest]}, which {setting} names: hold out other text"
+            )
+
+
+def _digests(files: Files | None, hashes: Hashes) -> dict[str, str]:
+    """Paths of the files by the SHA-256 of their bytes."""
+    paths = files.paths if files else ()
+    return dict(zip(hashes.of_each([Path(path) for path in paths]), paths, strict=True))
 
 
 def read_through(files: Files, job: Job, words: DictionaryInputs, model: Model) -> CorpusFiles:

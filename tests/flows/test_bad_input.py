@@ -99,6 +99,18 @@ def test_texts_beside_the_corpus_are_read_before_a_model_is_loaded_and_their_col
     assert f"set {setting.partition('.')[0]}.text_column" in refused(*beside, f'{setting}=["given.jsonl"]')
 
 
+@pytest.mark.parametrize("trained", ["corpus.paths", "retain.paths"])
+def test_text_that_a_model_is_trained_on_is_not_held_out(refused: Refused, tmp_path: Path, trained: str) -> None:
+    (tmp_path / "kept.txt").write_text("The lamps were lit.")
+    beside = ('retain.paths=["kept.txt"]', "student.retain=0.5")
+
+    def copied(folder: Path) -> None:
+        shutil.copy(folder / ("corpus/3.txt" if trained == "corpus.paths" else "kept.txt"), folder / "heldout.txt")
+
+    said = refused(*beside, 'evaluation.heldout=["heldout.txt"]', prepare=copied)
+    assert f"which {trained} names: hold out other text" in said
+
+
 def test_a_list_of_everyday_words_that_is_not_utf8_is_refused(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "everyday.txt").write_bytes("caf\u00e9 ".encode("latin-1"))
     assert "everyday.txt" in refused('dictionary.everyday="everyday.txt"')

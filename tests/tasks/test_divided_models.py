@@ -46,7 +46,8 @@ def test_two_ranks_that_share_the_models_make_the_labels_and_measures_of_one_pro
     make_job: Callable[..., Path], elsewhere: Path, direct_run: Callable[..., Direct], tmp_path: Path, shares: Path
 ) -> None:
     (tmp_path / "who.jsonl").write_text(QUESTIONS)
-    changes = [f"evaluation.benchmarks=['{tmp_path}/who.jsonl']", f"evaluation.heldout=['{tmp_path}/corpus']"]
+    (tmp_path / "heldout.txt").write_text("The old baker closed his door, and in the town the lamps were lit. " * 9)
+    changes = [f"evaluation.benchmarks=['{tmp_path}/who.jsonl']", f"evaluation.heldout=['{tmp_path}/heldout.txt']"]
     made: list[tuple[Any, Any]] = []
     for name, placement in (("one", {}), ("two", {"ranks": 2, "sharded": True, "isolation": "process"})):
         run = direct_run(tmp_path / name, **placement)

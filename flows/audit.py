@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.inputs import Inputs, inputs_of
+from flows.inputs import Inputs, fits, inputs_of
 from flows.job import Job
 from flows.unlearn import ROOT, asked_about, report_with, unlearned
 from storage.artifact import Artifact
@@ -15,6 +15,7 @@ from storage.opening import open_workspace
 from storage.workspace import Workspace
 from tasks.audit import ATTACKS, not_made
 from tasks.audit.common import AuditedModel, AuditTexts, Target
+from tasks.audit.passages import WHOLE_WORD
 from tasks.audit.settings import find_audit_texts
 from tasks.audit.summary import audit as summary
 from tasks.contents import step_folder
@@ -81,6 +82,7 @@ def audit(job: Job, model: str = "", root: str = ROOT, wait: float | None = None
 def resolve_audit(job: Job, model: str, workspace: Workspace) -> tuple[Inputs, AuditTexts, list[AuditedModel]]:
     """Find all that an audit needs, the audited model first. Raises BadInput for what could not be run with."""
     inputs = inputs_of(job, workspace)
+    fits("audit.passages.tokens", job.audit.passages.tokens, inputs.baseline, WHOLE_WORD)
     generic, column = inputs.evidence.heldout, inputs.evidence.text_column
     texts = find_audit_texts(job.audit, Texts(files=generic, column=column) if generic else None, workspace.hashes)
     references = [AuditedModel(model=inputs.baseline, role="baseline")]

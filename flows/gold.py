@@ -4,7 +4,7 @@ from functools import partial
 
 from prefect import flow
 
-from flows.inputs import read_retained
+from flows.inputs import fits, read_retained
 from flows.job import Job
 from flows.unlearn import ROOT
 from storage.artifact import Artifact
@@ -31,6 +31,7 @@ def resolve_gold(job: Job, start: str, hashes: Hashes) -> tuple[Model, Model | N
     baseline, first = find_model(job.model, hashes), find_model(start, hashes) if start else None
     if first:
         same_vocabulary(baseline, first)
+    fits("blocks.length", job.blocks.length, first or baseline)
     files = find_files(job.retain.paths, hashes, "retain.paths")
     read_retained(files, job.retain.text_column, baseline)
     return baseline, first, files

@@ -13,6 +13,7 @@ from storage.workspace import Workspace
 from tasks.choice import refuse_unmeasured
 from tasks.dictionary import find_words
 from tasks.dictionary_inputs import DictionaryInputs, everyday_words, read_curated
+from tasks.elicit import longest_question
 from tasks.evaluation import EvaluationInputs, find_evidence
 from tasks.judgement import refuse_judge
 from tasks.models import Model, context_length, find_model, load_tokenizer, same_vocabulary
@@ -57,8 +58,7 @@ def resolve(job: Job, hashes: Hashes) -> Inputs:
     for other in (gold, reinforced):
         if other:
             same_vocabulary(baseline, other)
-    for setting, length in (("blocks.length", job.blocks.length), ("reinforce.length", job.reinforce.length)):
-        _fits(setting, length, baseline)
+    _refuse_too_long(job, baseline)
     elicits = bool(job.corpus.elicit.subject)  # then a part of the corpus is yet to be made, or all of it
     files = find_files(job.corpus.paths, hashes) if job.corpus.paths or not elicits else None
     words = find_words(job.dictionary, hashes, baseline.tokenizer)
@@ -182,9 +182,20 @@ def say(line: str) -> None:
     print(f"nepenthe: {line}", file=sys.stderr)
 
 
-def _fits(setting: str, length: int, model: Model) -> None:
+def _refuse_too_long(job: Job, model: Model) -> None:
+    suite, asked = job.evaluation.suite, job.corpus.elicit
+    fits("blocks.length", job.blocks.length, model)
+    fits("reinforce.length", job.reinforce.length, model)
+    if suite.window and job.evaluation.heldout:
+        fits("evaluation.suite.window", suite.window, model)
+    if asked.subject:
+        fits("corpus.elicit.tokens", asked.tokens, model, longest_question(model, asked))
+
+
+def fits(setting: str, length: int, model: Model, beside: int = 0) -> None:
+    """Raise BadInput for a length, in tokens, that the model's context has no room for with so many beside it."""
     context = context_length(model)
-    if length < 2 or (context and length > context):
-        raise BadInput(
-            f"{setting}: expected 2 to {context or 'any number of'} tokens, the context of {model.path}, found {length}"
-        )
+    if length < 2 or (context and length + beside > context):
+        less = f" less {beside} for what stands beside them" if beside else ""
+        most = max(0, context - beside) if context else "any number of"
+        raise BadInput(f"{setting}: expected 2 to {most} tokens, the context of {model.path}{less}, found {length}")

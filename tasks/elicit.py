@@ -150,6 +150,13 @@ def prompt_of(tokenizer: Any, subject: str, name: str, form: int) -> tuple[list[
     return list(tokenizer(opening)["input_ids"]), opening
 
 
+def longest_question(model: Model, settings: ElicitSettings) -> int:
+    """Tokens of the longest question of the first round; names that the answers bring up can make longer ones."""
+    tokenizer, subject = load_tokenizer(model.tokenizer), settings.subject
+    names, forms = settings.names or (subject,), range(len(REQUESTS))
+    return max(len(prompt_of(tokenizer, subject, name, form)[0]) for name in names for form in forms)
+
+
 def opening_of(subject: str, name: str, form: int) -> str:
     """What a model without a chat template goes on with."""
     return OPENINGS[form].format(about=about(subject, name), name=name)
@@ -161,11 +168,16 @@ def about(subject: str, name: str) -> str:
 
 
 def sample(loaded: LoadedModel, contexts: Sequence[list[int]], settings: ElicitSettings, seed: str) -> list[str]:
-    """Sampled continuations of token sequences, without them. Deterministic by seed on one machine."""
+    """Sampled continuations of token sequences, without them. Deterministic by seed on one machine.
+
+    Raises BadInput where the model has no room for them.
+    """
     import torch
 
     from tasks.measure.generation import continued
+    from tasks.measure.scoring import require_room
 
+    require_room(loaded.model, contexts, extra=settings.tokens)
     drawn = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(zlib.crc32(seed.encode()))

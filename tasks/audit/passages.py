@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from tasks.measure.scoring import Encoded
 
 
+WHOLE_WORD = 16
+"""Tokens by which a passage may be longer than the settings say: its last word whole, and what the tokenizer puts in
+front of every text."""
+
+
 class PassageSettings(Settings):
     """Passages of the target, and of the texts that it is compared with."""
 

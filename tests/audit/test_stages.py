@@ -200,6 +200,12 @@ def test_texts_of_the_audit_are_read_before_an_attack_and_their_column_s_setting
         find_audit_texts(settings, None, Hashes(tmp_path / "hashes.json"))
 
 
+def test_passages_that_the_model_has_no_room_for_are_refused_before_an_attack(make_job: Jobs, tmp_path: Path) -> None:
+    job = read_job(make_job(extra=SMALL), ["audit.passages.tokens=113"])
+    with pytest.raises(BadInput, match=r"audit\.passages\.tokens: expected 2 to 112 tokens, .* found 113"):
+        resolve_audit(job, job.model, Workspace(tmp_path / "ws"))
+
+
 def test_settings_that_leave_nothing_to_say_are_refused(make_job: Jobs) -> None:
     with pytest.raises(BadInput, match="given < tokens"):
         read_job(make_job(extra=SMALL), ["audit.passages.given=16"])

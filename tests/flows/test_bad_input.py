@@ -111,6 +111,15 @@ def test_text_that_a_model_is_trained_on_is_not_held_out(refused: Refused, tmp_p
     assert f"which {trained} names: hold out other text" in said
 
 
+def test_what_has_no_room_in_the_model_s_context_is_refused(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "heldout.txt").write_text("The lamps were lit.")
+    window = refused('evaluation.heldout=["heldout.txt"]', "evaluation.suite.window=129")
+    assert "evaluation.suite.window: expected 2 to 128 tokens" in window
+    asked = refused('corpus.elicit={subject="Tessaly", tokens=110}')
+    assert "corpus.elicit.tokens: expected 2 to " in asked
+    assert "for what stands beside them, found 110" in asked
+
+
 def test_a_list_of_everyday_words_that_is_not_utf8_is_refused(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "everyday.txt").write_bytes("caf\u00e9 ".encode("latin-1"))
     assert "everyday.txt" in refused('dictionary.everyday="everyday.txt"')

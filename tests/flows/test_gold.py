@@ -77,3 +77,9 @@ def test_without_text_there_is_nothing_to_train_a_control_on(
 ) -> None:
     with pytest.raises(BadInput, match=r"expected retain\.paths"):
         resolve_gold(read_job(make_job(), []), "", direct_run().workspace.hashes)
+
+
+def test_blocks_that_the_model_has_no_room_for_train_no_control(job: Job, tmp_path: Path) -> None:
+    longer = job.model_copy(update={"blocks": job.blocks.model_copy(update={"length": 129})})
+    with pytest.raises(BadInput, match=r"blocks\.length: expected 2 to 128 tokens"):
+        resolve_gold(longer, "", Hashes(tmp_path / "hashes.json"))

@@ -55,6 +55,12 @@ def test_the_same_seed_gives_the_same_texts_and_another_one_others(
     assert texts("a", 0) == texts("b", 0) != texts("c", 1)
 
 
+def test_answers_that_the_model_has_no_room_for_are_refused(direct_run: Runs, tiny_model: Path) -> None:
+    run = direct_run()
+    with pytest.raises(BadInput, match="the model's context is 128"):
+        run(elicit, find_model(tiny_model, run.workspace.hashes), ASKED.model_copy(update={"tokens": 128}), "text")
+
+
 def test_an_interrupted_stage_goes_on_with_the_shard_that_is_missing(
     direct_run: Runs, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,28 +108,35 @@ def show_gc(summary: dict[str, Any]) -> str:
     )
 
 
-def repair(workspace: Workspace) -> dict[str, Any]:
-    """Read every byte; take damaged files away, with what belongs to them, so that the next run makes them again.
+def verify(workspace: Workspace) -> dict[str, Any]:
+    """Read every byte. Returns {"verified": artifacts that were read, "damaged": {folder: damaged files}}."""
+    artifacts = workspace.all()
+    looked_at = {artifact.folder: workspace.damaged(artifact, thorough=True) for artifact in artifacts}
+    return {"verified": len(artifacts), "damaged": {folder: files for folder, files in looked_at.items() if files}}
 
-    Returns {"verified": artifacts, "repaired": {folder: damaged files}}. Raises WorkspaceBusy while a run goes on.
+
+def repair(workspace: Workspace) -> dict[str, Any]:
+    """Take what `verify` finds away, with what belongs to it, so that the next run makes it again.
+
+    Returns what `verify` does, and "repaired": what was taken away. Raises WorkspaceBusy while a run goes on.
     """
     with workspace.writing():
-        artifacts, repaired = workspace.all(), {}
-        for artifact in artifacts:
-            damaged = workspace.damaged(artifact, thorough=True)
-            if not damaged:
-                continue
-            workspace.reopen(artifact, damaged)
-            repaired[artifact.folder] = damaged
-            if workspace.database.exists():
-                in_tables(workspace, partial(forget, fingerprints=[artifact.fingerprint]), write=True)
-    return {"verified": len(artifacts), "repaired": repaired}
+        summary = verify(workspace)
+        for artifact in workspace.all():
+            if damaged := summary["damaged"].get(artifact.folder):
+                workspace.reopen(artifact, damaged)
+                if workspace.database.exists():
+                    in_tables(workspace, partial(forget, fingerprints=[artifact.fingerprint]), write=True)
+    return summary | {"repaired": summary["damaged"]}
 
 
-def show_repair(summary: dict[str, Any]) -> str:
-    lines = [f"{folder}: taken away: {', '.join(files)}" for folder, files in summary["repaired"].items()]
+def show_verified(summary: dict[str, Any]) -> str:
+    done, then = "damaged", ""
+    if "repaired" in summary:
+        done, then = "taken away", "; run the job again to make the others whole"
+    lines = [f"{folder}: {done}: {', '.join(files)}" for folder, files in summary["damaged"].items()]
     whole = f"{summary['verified'] - len(lines)} of {summary['verified']} artifacts are as recorded"
-    return "\n".join([*lines, whole + ("; run the job again to make the others whole" if lines else "")])
+    return "\n".join([*lines, whole + (then if lines else "")])
 
 
 def _remove(workspace: Workspace, garbage: Garbage) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Options, Yes
-from storage.errors import BadInput
+from storage.errors import BadInput, DamagedArtifact
 from storage.opening import workspace_there
 
 BEFORE = ", after nepenthe export and nepenthe evidence: they read the report, which goes, too"
@@ -76,14 +76,14 @@ def verify(
 
         files = verify_export(Path(folder))
         options.answer({"verified": files}, lambda _: f"{files} files are as recorded")
-    elif repair:
-        from storage.maintenance import repair as repair_in
-        from storage.maintenance import show_repair
+        return
+    from storage import maintenance
 
-        options.answer(repair_in(workspace_there(options.root)), show_repair)
-    else:
-        workspace = workspace_there(options.root)
-        artifacts = workspace.all()
-        for artifact in artifacts:
-            workspace.verify(artifact)
-        options.answer({"verified": len(artifacts)}, lambda _: f"{len(artifacts)} artifacts are as recorded")
+    workspace = workspace_there(options.root)
+    summary = maintenance.repair(workspace) if repair else maintenance.verify(workspace)
+    options.answer(summary, maintenance.show_verified)
+    if summary["damaged"] and not repair:
+        raise DamagedArtifact(
+            f"expected in {workspace.address} the bytes that its records describe, found others, or none, in "
+            f"{', '.join(summary['damaged'])}; nepenthe verify --repair takes them away, then run the job again"
+        )

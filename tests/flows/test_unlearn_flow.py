@@ -160,7 +160,7 @@ def test_a_finished_run_is_found_planned_verified_shown_and_purged(
     assert missing == {"labels", "student", "evaluation", "choice", "report"}
     counted = answered("sql", "SELECT count(*) AS n FROM blocks", "--root", undisturbed)
     assert counted == [{"n": rows_of(undisturbed, "SELECT count(*) FROM blocks")[0][0]}]
-    assert answered("verify", "--root", undisturbed) == {"verified": 12}
+    assert answered("verify", "--root", undisturbed) == {"verified": 12, "damaged": {}}
     assert Path(answered("report", "tiny", "--root", undisturbed)["report"]).is_file()
 
     root = shutil.copytree(undisturbed, tmp_path / "purged")

@@ -1,15 +1,18 @@
 """What no run refers to goes, and nothing else; damage is taken away, so that a run makes it again."""
 
+import json
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.cli import exit_code
 from storage.artifact import Artifact
 from storage.errors import BadInput, WorkspaceBusy
 from storage.lineage import fingerprints_in
-from storage.maintenance import gc, repair, show_gc, show_repair
+from storage.maintenance import gc, repair, show_gc, show_verified
 from storage.opening import open_workspace
 from storage.shards import write_shard
 from storage.tables import open_tables, refresh
@@ -179,14 +182,15 @@ def test_repair_takes_away_what_is_damaged_and_its_rows_and_says_so(two_jobs: Wo
     else:
         (folder / "training_steps.parquet").write_bytes(b"other bytes")
     told = repair(two_jobs)
-    assert told == {"verified": 5, "repaired": {LOGITS.folder: ["training_steps.parquet"]}}
-    assert "run the job again" in show_repair(told)
+    damaged = {LOGITS.folder: ["training_steps.parquet"]}
+    assert told == {"verified": 5, "damaged": damaged, "repaired": damaged}
+    assert "run the job again" in show_verified(told)
     assert LOGITS not in two_jobs.all()
     assert LOGITS.fingerprint not in loaded(two_jobs)
     make(two_jobs, LOGITS)
     refresh(two_jobs)
     assert LOGITS.fingerprint in loaded(two_jobs)
-    assert repair(two_jobs) == {"verified": 5, "repaired": {}}
+    assert repair(two_jobs) == {"verified": 5, "damaged": {}, "repaired": {}}
 
 
 def test_an_artifact_whose_record_cannot_be_read_is_taken_away(two_jobs: Workspace) -> None:
@@ -195,3 +199,25 @@ def test_an_artifact_whose_record_cannot_be_read_is_taken_away(two_jobs: Workspa
     assert two_jobs.find("logits", LOGITS.fingerprint) is None
     make(two_jobs, LOGITS)
     two_jobs.verify(LOGITS)
+
+
+def test_every_damaged_artifact_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = Workspace(tmp_path)
+    made = [Artifact("corpus", "x", str(number) * 16) for number in range(3)]
+    for artifact in made:
+        (workspace.resume(artifact) / "data.txt").write_text("whole")
+        workspace.commit(artifact, {"inputs": {}, "counts": {}, "holds_protected_text": True})
+    for artifact in made[1:]:
+        (workspace.path(artifact) / "data.txt").write_text("other")
+    damaged = {artifact.folder: ["data.txt"] for artifact in made[1:]}
+    monkeypatch.setattr(sys, "argv", ["nepenthe", "verify", "--json", "--root", str(tmp_path)])
+    assert exit_code() == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"verified": 3, "damaged": damaged}
+    assert all(artifact.folder in said.err for artifact in made[1:])
+    assert "nepenthe verify --repair" in said.err
+    sys.argv.append("--repair")
+    assert exit_code() == 0
+    assert json.loads(capsys.readouterr().out) == {"verified": 3, "damaged": damaged, "repaired": damaged}

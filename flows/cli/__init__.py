@@ -99,6 +99,7 @@ def real(
     large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws texts, labels and batches.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="So many experiments, from this seed on: means and spread.")] = 1,
+    rate: Annotated[float, typer.Option(min=1e-9, help="Learning rate of our recipe; 1.5e-3 suits SmolLM2.")] = 1.5e-3,
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
     import_prefect()
@@ -108,7 +109,8 @@ def real(
 
     workspace = writable_workspace(options.root)
     wanted = [
-        Asked(model, tuple(heldout or ()), tuple(benchmarks or ()), number) for number in range(seed, seed + seeds)
+        Asked(model, tuple(heldout or ()), tuple(benchmarks or ()), number, rate)
+        for number in range(seed, seed + seeds)
     ]
     refuse_unusable(wanted[0], workspace)
     start_engine(workspace, options.wait)

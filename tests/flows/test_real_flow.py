@@ -35,7 +35,9 @@ def test_the_whole_experiment_on_a_tiny_model(
     command: Callable[..., "subprocess.CompletedProcess[str]"], tiny_model: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    ended = command("real", "--model", tiny_model, "--root", root, "--seed", "1", "--json", patch=TINY)
+    ended = command(
+        "real", "--model", tiny_model, "--root", root, "--seed", "1", "--rate", "2e-4", "--json", patch=TINY
+    )
     assert ended.returncode == 0, ended.stderr
     numbers = json.loads(ended.stdout)
     for model in ("baseline", "paper", "unlearned"):
@@ -47,6 +49,9 @@ def test_the_whole_experiment_on_a_tiny_model(
     assert numbers["invented names"].keys() == {"relearned"}
     assert list(numbers["steps"]["paper"]) == ["0", "1", "2"]
     assert Path(numbers["report"]).is_file()
+    students = [json.loads(path.read_text()) for path in root.glob("student/*/record.json")]
+    rates = {(r["inputs"]["settings"]["hardening"], r["inputs"]["settings"]["learning_rate"]) for r in students}
+    assert rates == {(0.0, 1e-6), (9.0, 2e-4)}, "the rate is that of our recipe alone"
     records = [json.loads(path.read_text()) for path in root.glob("relearning/*/record.json")]
     tried = {
         (r["inputs"]["suspect"]["role"], r["inputs"]["source"], r["inputs"]["settings"]["learning_rate"])

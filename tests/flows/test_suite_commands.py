@@ -19,6 +19,7 @@ from storage.errors import BadInput
 from storage.workspace import Workspace
 
 COMMIT = "1" * 40
+SHORT = ("blocks.length=64", "reinforce.length=64", "corpus.elicit.tokens=40")  # the tiny model reads 128
 Init = Callable[..., Job]
 
 
@@ -32,7 +33,7 @@ def init(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> I
         place = ["--model", str(tiny_model), "--job", str(job), "--root", str(tmp_path / "ws")]
         monkeypatch.setattr(sys, "argv", ["nepenthe", "init", suite, *options, *place])
         assert exit_code() == 0
-        workspace, read = Workspace(tmp_path / "ws"), read_job(job, ["blocks.length=64", "reinforce.length=64"])
+        workspace, read = Workspace(tmp_path / "ws"), read_job(job, list(SHORT))
         assert plan(read, resolve(read, workspace.hashes), workspace)
         return read
 

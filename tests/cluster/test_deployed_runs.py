@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 def test_a_job_goes_through_both_pools(
     api: Api, workers: Callable[..., Any], job: dict[str, Any], place: Path, undisturbed: Path
 ) -> None:
-    """From an empty workspace: the flow on the cpu pool, every stage that loads a model on the gpu pool.
+    """From an empty workspace: the flow on the cpu pool, every stage that loads a model, and the blocks, on the gpu pool.
 
     There is one GPU slot, and two parts of the logits that could be made at the same time.
     """
@@ -32,7 +32,8 @@ def test_a_job_goes_through_both_pools(
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(times)), "two runs had the one slot"
     assert {run["work_pool_name"] for run in made} == {"gpu"}
     kinds = Counter(run["parameters"]["order"]["artifact"][0] for run in made)
-    assert kinds == {"evaluation": 2, "logits": 3, "reinforce": 1, "student": 1}  # logits: two parts, and their count
+    once = {"blocks": 1, "reinforce": 1, "student": 1}  # the corpus is one shard of blocks
+    assert kinds == once | {"evaluation": 2, "logits": 3}  # logits: two parts, and their count
 
 
 @contextmanager

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 def test_a_job_goes_through_both_pools(
     api: Api, workers: Callable[..., Any], job: dict[str, Any], place: Path, undisturbed: Path
 ) -> None:
-    """From an empty workspace: the flow on the cpu pool, every stage that loads a model, and the blocks, on the gpu pool.
+    """From an empty workspace: the flow on the cpu pool, blocks and every stage that loads a model on the gpu pool.
 
     There is one GPU slot, and two parts of the logits that could be made at the same time.
     """

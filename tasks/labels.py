@@ -57,7 +57,7 @@ def labels(context: Context, blocks: Artifact, logits: Artifact, settings: Label
     with shard_writer(context.folder / TRAINING, SOFT_SCHEMA if settings.soft else SCHEMA) as write:
         for done, shard in enumerate(shards):
             curves = look_up(shard, settings.alpha)
-            moved += int((curves["token"] != look_up(shard, 0.0)["token"]).sum())
+            moved += int((curves["alpha_from"] > 0).sum())  # a token has one piece of the curve
             rows = rows_of(table, curves, shard)
             for row in softened(rows, curves, shard, settings, equation) if settings.soft else rows:
                 write(row)
@@ -82,14 +82,14 @@ def remark_on(share: float, equation: str) -> Counts:
 
 
 def look_up(shard: Path, alpha: float) -> dict[str, np.ndarray]:
-    """block_id, position and token of one shard of label curves: one entry a labelled position, in the shard's order.
+    """block_id, position, token and alpha_from of a shard of label curves: one entry a labelled position, in its order.
 
     Rows lie by block and position, so nothing is sorted: a third of the time that a query with an order takes.
     """
     table = read_shard(shard, [*LABEL, "alpha_from", "alpha_to"])
     start, end = (table.column(name).to_numpy() for name in ("alpha_from", "alpha_to"))
     there = (start <= np.float32(alpha)) & (np.float32(alpha) < end)
-    return {name: table.column(name).to_numpy()[there] for name in LABEL}
+    return {name: table.column(name).to_numpy()[there] for name in LABEL} | {"alpha_from": start[there]}
 
 
 def rows_of(blocks: pa.Table, curves: dict[str, np.ndarray], shard: Path) -> Iterator[dict[str, Any]]:

@@ -129,6 +129,12 @@ def sync_below(folder: Path) -> None:
         sync(path)
 
 
+def require_empty(folder: Path) -> None:
+    """Raise BadInput for a folder that has something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"expected a new or empty folder to write to, found {folder} with something in it: name another")
+
+
 def open_as_folder(folder: Path) -> None:
     """Give every file the mode that the user's umask gave the folder: safetensors writes for its owner alone."""
     for path in listed(folder, "**"):

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import BadInput
-from storage.files import open_as_folder
+from storage.files import open_as_folder, require_empty
 from tasks.models import quiet_transformers
 
 
 def write_model(weights: Path, folder: Path) -> int:
     """Model and tokenizer of a GGUF file, into a folder. Returns the number of parameters.
 
-    Raises BadInput for what is no GGUF file of a causal language model, and for a folder that holds something.
+    Raises BadInput for what is no GGUF file of a causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -24,8 +24,6 @@ def write_model(weights: Path, folder: Path) -> int:
     quiet_transformers()
     if not weights.is_file():
         raise BadInput(f"expected a GGUF file, found none at {weights}")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise BadInput(f"expected an empty folder for the model, found files in {folder}: name another")
     where = {"gguf_file": weights.name}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **where)
@@ -52,6 +50,7 @@ def main(arguments: list[str]) -> int:
         if len(arguments) != 2:
             raise BadInput("expected a GGUF file and a folder: python -m tasks.real.gguf FILE FOLDER")
         weights, folder = map(Path, arguments)
+        require_empty(folder)
         print(f"{write_model(weights, folder):,} parameters in {folder}")
     except BadInput as error:
         print(f"nepenthe: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.artifact import Artifact
 from storage.errors import BadInput, DamagedArtifact
-from storage.files import files_named, listed, open_as_folder, sha256_of, whole_folder
+from storage.files import files_named, listed, open_as_folder, require_empty, sha256_of, whole_folder
 from storage.lineage import history
 from storage.locks import who
 from storage.shards import read_shard
@@ -75,12 +75,6 @@ def export(workspace: Workspace, report: Artifact, folder: Path, hub: card.Hub, 
         (partial / "README.md").write_text(card.card(record, evidence, hub, folder.name), encoding="utf-8")
         open_as_folder(partial)
     return {"model": str(folder), "card": str(folder / "README.md"), "record": str(folder / FILE)}
-
-
-def require_empty(folder: Path) -> None:
-    """Raise BadInput for a folder that has something in it."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"expected a new or empty folder to write to, found {folder} with something in it: name another")
 
 
 def _stored(record: Record, folder: Path, baseline: Path | None, form: Form) -> Record:

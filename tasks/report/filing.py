@@ -13,14 +13,14 @@ from pydantic import Field
 
 from storage.artifact import Artifact
 from storage.errors import MissingArtifact
-from storage.files import whole_folder
+from storage.files import require_empty, whole_folder
 from storage.settings import Settings
 from storage.shards import read_shard
 from storage.workspace import Workspace
 from tasks.contents import ITEMS, REPORT_EVIDENCE, Row, read_json
 from tasks.drawing.template import markdown
 from tasks.report.card import LIMITS, results
-from tasks.report.export import record_of, require_empty
+from tasks.report.export import record_of
 from tasks.report.record import Record, schema
 from tasks.report.request import RequestSettings
 

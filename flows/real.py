@@ -56,14 +56,7 @@ class Scale:
     micro_batch: int
 
 
-OURS: dict[str, Any] = {
-    "learning_rate": 1.5e-3,
-    "steps": 24,
-    "keep": (12,),
-    "hardening": 9.0,
-    "retain": 0.5,
-    "null_space": 0.5,
-}
+OURS = {"learning_rate": 1.5e-3, "steps": 24, "keep": (12,), "hardening": 9.0, "retain": 0.5, "null_space": 0.5}
 SMALL = Scale(
     names=16, elicit={"rounds": 1, "times": 1, "tokens": 120}, length=128, batch=8, epochs=1, micro_batch=8,
     paper={"learning_rate": 5e-5, "steps": 16, "keep": (8,)},
@@ -99,8 +92,9 @@ class Asked:
     heldout: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     seed: int = 0
-    rate: float = OURS["learning_rate"]
-    """Learning rate of our recipe. SmolLM2's makes Gemma 3 forget language, 3e-4 does not (docs/LOG.md)."""
+    rate: float | None = None
+    """Learning rate of our recipe, by default the scale's, which is SmolLM2's. With it Gemma 3 forgets language, with
+    3e-4 it does not (docs/LOG.md)."""
 
 
 def refuse_unusable(asked: Asked, workspace: Workspace) -> None:
@@ -129,7 +123,8 @@ def prepare(asked: Asked, scale: Scale, run: Runner) -> dict[str, Job]:
     about = run(subject)
     if not Path(folder).is_dir():
         return {}  # planned only: the rest is known when the model is there
-    scale = replace(scale, ours=scale.ours | {"learning_rate": asked.rate})
+    if asked.rate:
+        scale = replace(scale, ours=scale.ours | {"learning_rate": asked.rate})
     everyday = ElicitSettings(names=EVERYDAY[: scale.names], seed=asked.seed, **scale.elicit)
     generic = run(elicit, find_model(folder, workspace.hashes), everyday, "text")
     places = {name: workspace.model_path(about, name) for name in (DICTIONARY, "prompts.json", "heldout.jsonl")}

@@ -99,7 +99,7 @@ def real(
     large: Annotated[bool, typer.Option("--large", help="The scale of a GPU; by default where there is one.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws texts, labels and batches.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="So many experiments, from this seed on: means and spread.")] = 1,
-    rate: Annotated[float, typer.Option(min=1e-9, help="Learning rate of our recipe; 1.5e-3 suits SmolLM2.")] = 1.5e-3,
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="Of our recipe; by default what suits SmolLM2.")] = None,
 ) -> None:
     """The paper's experiment on a real model: it forgets Harry Potter, by the paper's recipe and by ours."""
     import_prefect()

@@ -56,14 +56,14 @@ def blocks(
 ) -> Counts:
     """Write the `blocks` shard: one memory-mapped Arrow file for the whole corpus, joined of shards of documents."""
     joined, documents = context.folder / BLOCKS, documents_of(context.path(corpus))
-    shards = {path_of(context, *stretch): stretch for stretch in stretches_of([len(text) for text in documents])}
-    (number, parts), written = context.part, list(shards)
+    stretches = {path_of(context, *stretch): stretch for stretch in stretches_of([len(text) for text in documents])}
+    (number, parts), written = context.part, list(stretches)
     missing = [path for path in written[number::parts] if not path.exists()]
     if missing and not joined.exists():  # once they are joined the shards go
         answers = answers_of(context.path(corpus))
         translation = Translation(dictionary_of(context.path(dictionary)), load_tokenizer(tokenizer), settings)
         for path in missing:
-            first, end = shards[path]
+            first, end = stretches[path]
             with shard_writer(path, TABLES["blocks"].schema) as write:
                 for row in translation.rows(documents[first:end], answers[first:end], first):
                     write(row)
